@@ -1,0 +1,232 @@
+"""Connectors: one pure file a platform. `build` says what to send, `pack` puts items into one request, `interpret`
+says what the answer meant. They read no clock, no settings and no network, and never hash: `pii` did, on arrival.
+
+A module `postback.connectors.<name>` exports `CONNECTOR`; the catalog, the forms, the docs and the test suite are
+derived from it. Rules: a Secret is written into a Request by f-string (its stand-in) and revealed by the sender alone;
+only identifiers of `identifiers` leave; money is Decimal; `interpret` never raises.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from math import isfinite, isnan
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from postback.event import Event, JoinedEvent
+
+MAX_AHEAD = timedelta(minutes=5)
+LONGEST_WAIT_SECONDS = 86_400.0
+
+# `extra={"advanced": True}`: shown in the form only on request. `extra={"made": "whsec_"}`: a secret that is made where
+# absent, as that prefix and the base64 of 32 random bytes.
+Endpoint = Annotated[
+    Annotated[str, Meta(min_length=1)] | None,
+    Meta(
+        title="Endpoint",
+        description="Base URL used instead of the platform's; the platform's own path is appended.",
+        extra={"advanced": True},
+    ),
+]
+
+
+class Item(Struct, frozen=True):
+    """One event as the platform's own object. Only items of one `group` share a request.
+
+    `size`: bytes of the body as JSON, for `max_bytes`; 0 where requests hold one item.
+    """
+
+    body: dict[str, Any]
+    group: Hashable = None
+    size: int = 0
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One HTTP request. `json` is encoded with Decimals as numbers; `body`, if given, is sent to the byte instead, and
+    `json` is then what it says, for the log to mask by key.
+
+    `url` holds the query. Secrets stand in url, headers and json by their stand-ins; the sender writes each value as
+    its place demands: percent-encoded in the url, escaped in JSON, as it is in a header. The content type is
+    `application/json` unless `headers` (lower-case names) have another.
+    """
+
+    method: str
+    url: str
+    json: Any = None
+    body: bytes | None = None
+    headers: dict[str, str] = {}
+
+    def content(self) -> bytes:
+        return self.body if self.body is not None else encode(self.json)
+
+
+class Response(Struct, frozen=True):
+    """What came back. `headers` have lower-case names; `body` is capped by the sender."""
+
+    status: int
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """`Retry-After` in seconds, at most a day; the sender has turned an HTTP date into seconds already."""
+        try:
+            seconds = float(self.headers["retry-after"])
+        except (KeyError, ValueError):
+            return None
+        return min(max(0.0, seconds), LONGEST_WAIT_SECONDS) if not isnan(seconds) else None
+
+
+class Skipped(Struct, frozen=True):
+    """The platform could not use this event; nobody must act."""
+
+    reason: str
+
+
+class Delivered(Struct, frozen=True):
+    note: str | None = None
+
+
+class Retry(Struct, frozen=True):
+    """Not now. `after_seconds`: the platform's own wish; `throttled`: it asked for fewer calls."""
+
+    reason: str
+    after_seconds: float | None = None
+    throttled: bool = False
+
+
+class Failed(Struct, frozen=True):
+    """Never, as it stands: the event's fault. `fix` says what to do.
+
+    One Failed for a request of many items means 'refused, not said which': the batch is halved until one stands alone.
+    """
+
+    reason: str
+    fix: str = ""
+
+
+class Refused(Struct, frozen=True):
+    """The credential's or the configuration's fault: the destination is held, its queue intact, until it is fixed."""
+
+    reason: str
+    fix: str
+
+
+Outcome = Delivered | Retry | Failed | Refused
+
+
+class Rate(Struct, frozen=True):
+    """Requests a second that the platform allows, and how many may be under way at once."""
+
+    per_second: float
+    concurrency: int = 8
+
+
+def no_limit(event: Event) -> timedelta | None:
+    return None
+
+
+def always(event: Event) -> bool:
+    return True
+
+
+def never(event: Event) -> bool:
+    return False
+
+
+class Connector(Struct, frozen=True, kw_only=True):
+    """All that the hub knows of a platform.
+
+    `names`: events it has a counterpart for (None: any). `consent`: purposes it needs. `private`: keys in its item's
+    body whose values are readable personal data, masked in the log. `max_age`: how old an event may be when sent
+    (None: any age). `dedup_window`: within it the platform drops a repeat of the same `event_id`; `repeat_is_safe`:
+    whether sending this event again can never count twice. `retracts`: `build` makes a retraction of an event that
+    `is_retraction`. `click_id_ages`: oldest click id it takes. `give_up_after`: how long to retry where the platform
+    states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves.
+    """
+
+    name: str
+    title: str
+    category: str
+    config: type[Struct]
+    build: Callable[[JoinedEvent, Any, datetime], Item | Skipped]
+    pack: Callable[[Sequence[Item], Any, datetime], Request]
+    interpret: Callable[[Response, int], Outcome | list[Outcome]]
+    identifiers: frozenset[str]
+    docs: str
+    names: frozenset[str] | None = None
+    consent: frozenset[str] = frozenset()
+    private: frozenset[str] = frozenset()
+    max_items: int = 1
+    max_bytes: int = 1_000_000
+    max_age: Callable[[Event], timedelta | None] = no_limit
+    dedup_window: timedelta = timedelta(0)
+    repeat_is_safe: Callable[[Event], bool] = never
+    retracts: bool = False
+    click_id_ages: Mapping[str, timedelta] = {}
+    rate: Rate = Rate(50)
+    give_up_after: timedelta = timedelta(hours=24)
+    probe: Callable[[Any, datetime], Request] | None = None
+    interpret_probe: Callable[[Response], Outcome] | None = None
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def encode(body: Any) -> bytes:
+    """JSON as platforms read it: Decimals are numbers."""
+    return _encoder.encode(body)
+
+
+def exact(value: Any) -> Any:
+    """A JSON value with Decimals for floats, as no request may hold a float; None for what is no finite number."""
+    if isinstance(value, float):
+        return Decimal(repr(value)) if isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: exact(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [exact(held) for held in value]
+    return value
+
+
+def sent_time(event: Event, now: datetime) -> datetime:
+    """When it occurred; now, where its clock is up to 5 minutes ahead."""
+    return now if now < event.occurred_at <= now + MAX_AHEAD else event.occurred_at
+
+
+def is_retraction(event: Event) -> bool:
+    """Whether it takes an earlier purchase back: a refund, or an order that was cancelled or refunded."""
+    if event.name == "refund":
+        return True
+    return event.name == "purchase" and event.order is not None and event.order.status in ("cancelled", "refunded")
+
+
+def otherwise(response: Response) -> Outcome:
+    """What an answer means that the platform's page does not name: 429 and 5xx are worth a retry, all else failed."""
+    if response.status == 429:
+        return Retry("too many calls", after_seconds=response.retry_after_seconds, throttled=True)
+    if response.status >= 500 or response.status == 408:
+        return Retry(f"answered {response.status}", after_seconds=response.retry_after_seconds)
+    if response.status in (401, 403):
+        return Refused(f"answered {response.status}", fix="Check the credential in this destination's configuration.")
+    return Failed(f"answered {response.status}", fix="Read the answer in the delivery log.")
+
+
+@cache
+def catalog() -> dict[str, Connector]:
+    """Every connector by name, found by listing this package."""
+    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    return {m.CONNECTOR.name: m.CONNECTOR for m in modules}

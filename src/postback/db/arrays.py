@@ -1,0 +1,108 @@
+"""Arrays as parameters, in PostgreSQL's binary form, made with one join instead of a call for every item.
+
+One statement a table takes a whole flush as arrays, so their cost counts. Each function gives a value that psycopg
+passes on as it is. None is NULL.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from psycopg import adapters
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_HEAD = struct.Struct("!iiIii")
+_EMPTY = struct.Struct("!iiI")
+_LENGTH = struct.Struct("!i")
+_INT4 = struct.Struct("!ii")
+_INT8 = struct.Struct("!iq")
+_NULL = b"\xff\xff\xff\xff"
+_UUID_LENGTH = _LENGTH.pack(16)
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class _Array:
+    __slots__ = ("data",)
+    element_oid = 0
+    array_oid = 0
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        if parts:
+            self.data = _HEAD.pack(1, 1, self.element_oid, len(parts), 1) + b"".join(parts)
+        else:
+            self.data = _EMPTY.pack(0, 0, self.element_oid)
+
+
+class _UuidArray(_Array):
+    element_oid, array_oid = 2950, 2951
+
+
+class _TextArray(_Array):
+    element_oid, array_oid = 25, 1009
+
+
+class _ByteaArray(_Array):
+    element_oid, array_oid = 17, 1001
+
+
+class _Int4Array(_Array):
+    element_oid, array_oid = 23, 1007
+
+
+class _Int8Array(_Array):
+    element_oid, array_oid = 20, 1016
+
+
+class _TimestamptzArray(_Array):
+    element_oid, array_oid = 1184, 1185
+
+
+def uuids(items: Iterable[bytes | None]) -> _Array:
+    """16-byte values: `UUID.bytes` or a key."""
+    return _UuidArray([_NULL if item is None else _UUID_LENGTH + item for item in items])
+
+
+def texts(items: Iterable[str | None]) -> _Array:
+    return _TextArray([_NULL if item is None else _sized(item.encode()) for item in items])
+
+
+def byteas(items: Iterable[bytes | None]) -> _Array:
+    return _ByteaArray([_NULL if item is None else _sized(item) for item in items])
+
+
+def ints(items: Iterable[int | None]) -> _Array:
+    return _Int4Array([_NULL if item is None else _INT4.pack(4, item) for item in items])
+
+
+def bigints(items: Iterable[int | None]) -> _Array:
+    return _Int8Array([_NULL if item is None else _INT8.pack(8, item) for item in items])
+
+
+def times(items: Iterable[datetime | None]) -> _Array:
+    return _TimestamptzArray([_NULL if item is None else _INT8.pack(8, _microseconds(item)) for item in items])
+
+
+def _sized(data: bytes) -> bytes:
+    return _LENGTH.pack(len(data)) + data
+
+
+def _microseconds(at: datetime) -> int:
+    delta = at - _POSTGRES_EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+def _register(kind: type[_Array]) -> None:
+    class ArrayDumper(Dumper):
+        format = Format.BINARY
+        oid = kind.array_oid
+
+        def dump(self, obj: _Array) -> Buffer:
+            return obj.data
+
+    adapters.register_dumper(kind, ArrayDumper)
+
+
+for _kind in (_UuidArray, _TextArray, _ByteaArray, _Int4Array, _Int8Array, _TimestamptzArray):
+    _register(_kind)

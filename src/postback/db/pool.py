@@ -1,0 +1,64 @@
+"""Connections: psycopg 3, binary both ways, statements prepared at first use, autocommit outside a transaction.
+
+`Tx` is what records take first: a connection inside (or outside) a transaction that the caller opened.
+"""
+
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from postback.secret import Secret
+
+Tx = AsyncConnection[Any]
+Pool = AsyncConnectionPool[Tx]
+
+# The database is away or full, not the caller's fault: connection lost, out of disk, memory or connections, shutting
+# down, I/O error, read only; and what a whole transaction may be tried again for: deadlock, serialisation.
+_AWAY = ("08", "57P", "53", "58", "25006")
+_AGAIN = ("40", "55P03")
+
+
+async def connect(dsn: Secret) -> Tx:
+    conn = await AsyncConnection.connect(dsn.reveal(), autocommit=True, connect_timeout=5)
+    await _configure(conn)
+    return conn
+
+
+async def _configure(conn: Tx) -> None:
+    conn.prepare_threshold = 0
+    # A plan made for the parameters costs more than the statement; generic plans prune partitions when they run.
+    await conn.execute("SET plan_cache_mode = force_generic_plan")
+
+
+async def open_pool(dsn: Secret, *, max_size: int = 4) -> Pool:
+    """A pool that keeps one connection and opens more when asked; waits at most 5 s for one."""
+    pool: Pool = AsyncConnectionPool(
+        dsn.reveal(),
+        min_size=1,
+        max_size=max_size,
+        timeout=5,
+        kwargs={"autocommit": True},
+        configure=_configure,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+    await pool.open()
+    return pool
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether the database is away, full or asks for another try; nothing is wrong with what was written."""
+    if isinstance(error, psycopg.Error) and error.sqlstate:
+        return error.sqlstate.startswith(_AWAY + _AGAIN)
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError | TimeoutError)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the database refused the rows themselves: splitting the batch finds the culprit.
+
+    Judged by class, never by constraint name. XX000 is what Citus makes of a refused row.
+    """
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return (bool(state) and str(state).startswith(("22", "23", "54", "XX"))) or isinstance(error, psycopg.DataError)

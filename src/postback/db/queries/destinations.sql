@@ -1,0 +1,39 @@
+-- insert: -> nothing
+INSERT INTO destination (id, workspace_id, connector, variant, name, config, delivery_mode, created_at)
+VALUES (%(id)s, %(workspace_id)s, %(connector)s, %(variant)s, %(name)s, %(config)s, 'server_side', %(now)s);
+
+-- insert_lane: the changing state of a new destination, in its home bucket. -> nothing
+INSERT INTO lane (bucket, destination_id, workspace_id, changed_at)
+SELECT k.bucket, %(id)s, %(workspace_id)s, %(now)s FROM bucket k WHERE k.bucket = %(bucket)s;
+
+-- of_workspaces: installed ones, oldest first. -> Stored rows
+SELECT id, workspace_id, connector, variant, name, config, created_at, removed_at FROM destination
+ WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND removed_at IS NULL ORDER BY created_at, id;
+
+-- all_sendable: every destination that may have open deliveries, removed ones too. -> Stored rows
+SELECT id, workspace_id, connector, variant, name, config, created_at, removed_at FROM destination
+ ORDER BY created_at, id;
+
+-- read: -> Stored row
+SELECT id, workspace_id, connector, variant, name, config, created_at, removed_at FROM destination
+ WHERE workspace_id = %(workspace_id)s AND id = %(id)s AND removed_at IS NULL;
+
+-- update: -> nothing
+UPDATE destination d SET name = %(name)s, config = %(config)s WHERE d.workspace_id = %(workspace_id)s AND d.id = %(id)s;
+
+-- remove: -> id where there was one
+UPDATE destination d SET removed_at = %(now)s
+ WHERE d.workspace_id = %(workspace_id)s AND d.id = %(id)s AND d.removed_at IS NULL RETURNING d.id;
+
+-- lanes: the state of every lane of some home buckets. -> Lane rows
+SELECT l.destination_id, l.state, l.reason, l.fix, l.rate, l.not_before, l.changed_at
+  FROM lane l WHERE l.bucket = ANY (%(buckets)s::int[]);
+
+-- set_state: from one of the states that may lead there. -> destination_id where it changed
+UPDATE lane l SET state = %(state)s, reason = %(reason)s, fix = %(fix)s, changed_at = %(now)s, not_before = NULL
+ WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s AND l.state = ANY (%(from_states)s::text[])
+RETURNING l.destination_id;
+
+-- teach: what a platform's 429 taught. -> nothing
+UPDATE lane l SET rate = %(rate)s, not_before = GREATEST(l.not_before, %(not_before)s), changed_at = %(now)s
+ WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s;

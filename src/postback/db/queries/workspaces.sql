@@ -1,0 +1,50 @@
+-- insert_installation: once for a database. -> id where it was new
+INSERT INTO installation AS i (id, environment, seal_check, link_key, created_at)
+VALUES (1, %(environment)s, %(seal_check)s, %(link_key)s, %(now)s)
+ON CONFLICT DO NOTHING RETURNING i.id;
+
+-- read_installation: -> environment, seal_check, link_key
+SELECT environment, seal_check, link_key FROM installation WHERE id = 1;
+
+-- insert_workspace: -> nothing
+INSERT INTO workspace (id, name, organization_id, created_at) VALUES (%(id)s, %(name)s, %(organization_id)s, %(now)s);
+
+-- insert_versions: the version rows of a new workspace, one in each bucket. -> nothing
+INSERT INTO config_version (bucket, workspace_id, version)
+SELECT k.bucket, %(workspace_id)s::uuid, 1 FROM bucket k WHERE k.bucket = ANY (%(buckets)s::int[]);
+
+-- bump: say that a workspace's keys, sites or destinations changed; waits for the flushes under way. -> nothing
+UPDATE config_version v SET version = v.version + 1
+ WHERE v.bucket = ANY (%(buckets)s::int[]) AND v.workspace_id = %(workspace_id)s;
+
+-- versions_for_share: versions of some workspaces in one bucket, held to the end of the transaction; and the time.
+-- -> workspace_id, version, clock
+SELECT v.workspace_id, v.version, clock_timestamp()
+  FROM config_version v
+ WHERE v.bucket = %(bucket)s AND v.workspace_id = ANY (%(workspace_ids)s::uuid[])
+   FOR SHARE;
+
+-- versions: as above without a lock, for what writes nothing. -> workspace_id, version
+SELECT v.workspace_id, v.version
+  FROM config_version v
+ WHERE v.bucket = %(bucket)s AND v.workspace_id = ANY (%(workspace_ids)s::uuid[]);
+
+-- list_workspaces: oldest first. -> Workspace rows
+SELECT id, name, organization_id FROM workspace ORDER BY created_at, id;
+
+-- read_workspaces: -> Workspace rows
+SELECT id, name, organization_id FROM workspace WHERE id = ANY (%(ids)s::uuid[]);
+
+-- insert_site: -> nothing
+INSERT INTO site (id, workspace_id, name, site_key, country, currency, timezone, created_at)
+VALUES (%(id)s, %(workspace_id)s, %(name)s, %(site_key)s, %(country)s, %(currency)s, %(timezone)s, %(now)s);
+
+-- read_sites: of some workspaces, oldest first. -> Site rows
+SELECT id, workspace_id, name, site_key, country, currency FROM site
+ WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) ORDER BY created_at, id;
+
+-- insert_account: -> nothing
+INSERT INTO account (id, email, password_hash, created_at) VALUES (%(id)s, %(email)s, %(password_hash)s, %(now)s);
+
+-- insert_membership: -> nothing
+INSERT INTO membership (account_id, workspace_id, role) VALUES (%(account_id)s, %(workspace_id)s, %(role)s);

@@ -1,0 +1,207 @@
+"""Destinations: connectors installed with a config. What changes while sending (held, paused, what a 429 taught)
+stands apart, in the destination's `lane` row.
+
+Tables: destination (its config sealed as a whole), lane. Installing and removing bump the workspace's version.
+States of a lane: active -> paused -> active by hand; active -> held by a refused credential, held -> active by hand or
+by a changed config.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, get_args, get_type_hints
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from psycopg.rows import args_row
+
+from postback import secret, workspaces
+from postback.connectors import Connector, catalog
+from postback.db import Queries, Tx, buckets
+from postback.errors import Invalid, NotFound
+from postback.pii.seal import Sealer
+from postback.secret import Secret
+
+_queries = Queries("destinations")
+
+
+class Destination(Struct, frozen=True):
+    """An installed connector. `config` is the connector's own struct, secrets in clear inside `Secret`."""
+
+    id: UUID
+    workspace_id: UUID
+    connector: Connector
+    variant: str
+    name: str
+    config: Any
+    created_at: datetime
+    removed_at: datetime | None = None
+
+    @property
+    def bucket(self) -> int:
+        """The home bucket: where its lane row is."""
+        return buckets.of_id(self.id)
+
+
+class Lane(Struct, frozen=True):
+    """`rate` in requests a second, None: the connector's own. `not_before`: a platform asked to wait until then."""
+
+    destination_id: UUID
+    state: str
+    reason: str | None
+    fix: str | None
+    rate: float | None
+    not_before: datetime | None
+    changed_at: datetime
+
+
+class _Stored(Struct, frozen=True):
+    id: UUID
+    workspace_id: UUID
+    connector: str
+    variant: str
+    name: str
+    config: bytes
+    created_at: datetime
+    removed_at: datetime | None
+
+
+def connector_named(name: str) -> Connector:
+    try:
+        return catalog()[name]
+    except KeyError:
+        raise NotFound(f"There is no connector {name}; there are {', '.join(sorted(catalog()))}.") from None
+
+
+def read_config(connector: Connector, config: dict[str, Any]) -> Struct:
+    """A config as sent, as the connector's struct. Raises Invalid naming `config.<name>`."""
+    known = connector.config.__struct_fields__
+    if unknown := sorted(set(config) - set(known)):
+        raise Invalid(
+            f"{connector.title} has no field {unknown[0]}; it has {', '.join(known)}.", field=f"config.{unknown[0]}"
+        )
+    hints = get_type_hints(connector.config)
+    for name, value in config.items():
+        takes = (hints[name], *get_args(hints[name]))
+        if takes_secret and not (isinstance(value, str) and value) and not (value is None and type(None) in takes):
+            raise Invalid("A secret is a text that is not empty.", field=f"config.{name}")
+    try:
+        return msgspec.convert(config, connector.config, dec_hook=secret.decode_hook)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`") or (what.split("`")[1] if "missing required field" in what else "")
+        raise Invalid(f"{what}.", field=f"config.{name}" if name else "config") from None
+
+
+def config_text(config: Struct, show: Callable[[Secret], str | None]) -> dict[str, Any]:
+    """A config as plain values; secrets as `show` gives them."""
+    return {
+        name: show(value) if isinstance(value := getattr(config, name), Secret) else msgspec.to_builtins(value)
+        for name in config.__struct_fields__
+    }
+
+
+async def install(
+    tx: Tx,
+    sealer: Sealer,
+    *,
+    id: UUID,
+    workspace_id: UUID,
+    connector: Connector,
+    variant: str,
+    name: str,
+    config: Struct,
+    now: datetime,
+) -> Destination:
+    """Add a destination; from the commit on every event has a delivery to it. Raises Invalid."""
+    if not 1 <= len(name) <= 100 or "\x00" in name:
+        raise Invalid("A name has 1 to 100 characters.", field="name")
+    row = {"id": id, "workspace_id": workspace_id, "now": now, "bucket": buckets.of_id(id)}
+    named = {"connector": connector.name, "variant": variant, "name": name, "config": _sealed(sealer, config)}
+    await tx.execute(_queries.insert, row | named)
+    await tx.execute(_queries.insert_lane, row)
+    await workspaces.bump(tx, workspace_id)
+    return Destination(id, workspace_id, connector, variant, name, config, now)
+
+
+async def change(tx: Tx, sealer: Sealer, destination: Destination, *, name: str, config: Struct, now: datetime) -> None:
+    """Write a new name and config; a destination that was held sends again."""
+    await tx.execute(
+        _queries.update,
+        {
+            "id": destination.id,
+            "workspace_id": destination.workspace_id,
+            "name": name,
+            "config": _sealed(sealer, config),
+        },
+    )
+    await set_state(tx, destination.id, "active", {"held"}, now)
+    await workspaces.bump(tx, destination.workspace_id)
+
+
+async def remove(tx: Tx, workspace_id: UUID, id: UUID, now: datetime) -> None:
+    """No event goes there from the commit on; what is open ends as skipped. Raises NotFound."""
+    cursor = await tx.execute(_queries.remove, {"workspace_id": workspace_id, "id": id, "now": now})
+    if await cursor.fetchone() is None:
+        raise NotFound("There is no such destination.")
+    await workspaces.bump(tx, workspace_id)
+
+
+async def of_workspaces(tx: Tx, sealer: Sealer, workspace_ids: Sequence[UUID]) -> list[Destination]:
+    """Installed destinations, oldest first."""
+    async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
+        await cursor.execute(_queries.of_workspaces, {"workspace_ids": list(workspace_ids)})
+        return [_opened(sealer, row) for row in await cursor.fetchall()]
+
+
+async def all_sendable(tx: Tx, sealer: Sealer) -> list[Destination]:
+    """Every destination, removed ones too: their open deliveries are still to end."""
+    async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
+        await cursor.execute(_queries.all_sendable)
+        return [_opened(sealer, row) for row in await cursor.fetchall()]
+
+
+async def read(tx: Tx, sealer: Sealer, workspace_id: UUID, id: UUID) -> Destination:
+    async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
+        await cursor.execute(_queries.read, {"workspace_id": workspace_id, "id": id})
+        if row := await cursor.fetchone():
+            return _opened(sealer, row)
+    raise NotFound("There is no such destination.")
+
+
+async def lanes(tx: Tx, home_buckets: Sequence[int]) -> dict[UUID, Lane]:
+    async with tx.cursor(row_factory=args_row(Lane), binary=True) as cursor:
+        await cursor.execute(_queries.lanes, {"buckets": list(home_buckets)})
+        return {lane.destination_id: lane for lane in await cursor.fetchall()}
+
+
+async def set_state(
+    tx: Tx,
+    id: UUID,
+    state: str,
+    from_states: set[str],
+    now: datetime,
+    reason: str | None = None,
+    fix: str | None = None,
+) -> bool:
+    """Move a lane, where it is in one of `from_states`; whether it moved."""
+    row = {"bucket": buckets.of_id(id), "id": id, "state": state, "from_states": list(from_states), "now": now}
+    cursor = await tx.execute(_queries.set_state, row | {"reason": reason, "fix": fix})
+    return await cursor.fetchone() is not None
+
+
+async def teach(tx: Tx, id: UUID, *, rate: float | None, not_before: datetime | None, now: datetime) -> None:
+    row = {"bucket": buckets.of_id(id), "id": id, "rate": rate, "not_before": not_before, "now": now}
+    await tx.execute(_queries.teach, row)
+
+
+def _sealed(sealer: Sealer, config: Struct) -> bytes:
+    return sealer.seal(msgspec.json.encode(config_text(config, Secret.reveal)))
+
+
+def _opened(sealer: Sealer, row: _Stored) -> Destination:
+    connector = connector_named(row.connector)
+    config = read_config(connector, msgspec.json.decode(sealer.unseal(row.config)))
+    return Destination(
+        row.id, row.workspace_id, connector, row.variant, row.name, config, row.created_at, row.removed_at
+    )

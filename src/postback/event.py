@@ -1,0 +1,222 @@
+"""The canonical event: what a sender's post becomes, whatever dialect it came in.
+
+`RawEvent` may hold plaintext personal data and lives only inside the request. `pii.protect` turns it into an `Event`,
+which holds hashes and is what the database stores. `JoinedEvent` is what a connector sees: the stored event with its
+id and the identifiers that the visitor's row added.
+
+Times are aware UTC datetimes. Money is Decimal with its currency. Names of identifiers are those of `IDENTIFIERS`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from postback.money import Money
+
+STANDARD_NAMES = frozenset(
+    "page_view view_content search add_to_cart add_to_wishlist initiate_checkout add_payment_info lead signup purchase "
+    "subscribe start_trial contact schedule refund".split()
+)
+
+# Other vocabularies' names for the standard events, compared in lower case: Segment e-commerce, GA4, Meta, Datafly.
+ALIASES = {
+    "page": "page_view", "pageview": "page_view", "page viewed": "page_view",
+    "product viewed": "view_content", "viewed product": "view_content", "view_item": "view_content",
+    "viewcontent": "view_content",
+    "products searched": "search", "product searched": "search",
+    "product added": "add_to_cart", "added product": "add_to_cart", "addtocart": "add_to_cart",
+    "product added to wishlist": "add_to_wishlist", "addtowishlist": "add_to_wishlist",
+    "checkout started": "initiate_checkout", "begin_checkout": "initiate_checkout",
+    "initiatecheckout": "initiate_checkout",
+    "payment info entered": "add_payment_info", "addpaymentinfo": "add_payment_info",
+    "form submitted": "lead", "generate_lead": "lead", "lead generated": "lead",
+    "signed up": "signup", "sign_up": "signup", "complete_registration": "signup", "completeregistration": "signup",
+    "account created": "signup",
+    "order completed": "purchase", "completed order": "purchase", "order_completed": "purchase",
+    "subscription started": "subscribe",
+    "trial started": "start_trial", "starttrial": "start_trial",
+    "order refunded": "refund",
+}  # fmt: skip
+
+# The places a conversion can happen in; anything else becomes `other`, with a note.
+ACTION_SOURCES = frozenset(
+    "website app phone_call chat email physical_store system_generated business_messaging other".split()
+)
+
+HASHED = frozenset(
+    # email: trim, lower; google: also gmail's dots and +tag dropped; nodots: dots and +tag dropped on every domain.
+    "email_sha256 email_google_sha256 email_nodots_sha256 "
+    # phone: E.164 with its plus; digits: without.
+    "phone_sha256 phone_digits_sha256 "
+    # first/last name: lower, no punctuation; nospace: no white space either; google: no digits, symbols either.
+    "first_name_sha256 first_name_nospace_sha256 first_name_google_sha256 "
+    "last_name_sha256 last_name_nospace_sha256 last_name_google_sha256 "
+    # postal code: lower, no white space, cut at the first dash; full: without dashes.
+    "street_sha256 city_sha256 state_sha256 postal_code_sha256 postal_code_full_sha256 country_sha256 "
+    "date_of_birth_sha256 gender_sha256 "
+    "external_id_sha256 external_id_lower_sha256".split()
+)
+READABLE = frozenset("client_ip_address client_user_agent city state postal_code country user_id email".split())
+CLICK_IDS = frozenset(
+    "fbclid fbc fbp gclid gbraid wbraid dclid msclkid ttclid ttp li_fat_id twclid epik sccid rdt_cid ga_client_id "
+    "ga_session_id gcl_aw irclickid oppref".split()
+)
+IDENTIFIERS = HASHED | READABLE | CLICK_IDS
+
+
+class RawUser(Struct, kw_only=True, omit_defaults=True):
+    """Who, in plaintext or as 64-hex hashes, as the sender wrote it."""
+
+    email: str | None = None
+    phone: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    date_of_birth: str | None = None
+    gender: str | None = None
+    street: str | None = None
+    city: str | None = None
+    state: str | None = None
+    postal_code: str | None = None
+    country: str | None = None
+    external_id: str | None = None
+    user_id: str | None = None
+    client_ip_address: str | None = None
+    client_user_agent: str | None = None
+
+
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of an order; `price` a piece and `total` in major units of the event's currency."""
+
+    product_id: str | None = None
+    name: str | None = None
+    quantity: int | None = None
+    price: Decimal | None = None
+    total: Decimal | None = None
+
+
+class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str | None = None
+    status: str | None = None
+    items: tuple[Item, ...] = ()
+
+
+class Page(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    url: str | None = None
+    referrer: str | None = None
+
+
+class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """True: granted, False: denied, None: not asked, which withholds nothing."""
+
+    analytics: bool | None = None
+    ad_user_data: bool | None = None
+    ad_personalization: bool | None = None
+
+    def denies(self, purposes: frozenset[str]) -> bool:
+        return any(getattr(self, purpose, None) is False for purpose in purposes)
+
+
+class RawEvent(Struct, kw_only=True):
+    """A sender's event, read but not yet judged; may hold plaintext.
+
+    `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared
+    by native, ROASproof, Segment and the tag); None: the event is filed under its own id. `amount` in major units;
+    `currency` None: the site's.
+    """
+
+    name: str
+    dialect: str
+    event_id: str | None = None
+    dedup_space: str = "event"
+    dedup: str | None = None
+    occurred_at: datetime | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    order_id: str | None = None
+    order_status: str | None = None
+    items: tuple[Item, ...] = ()
+    url: str | None = None
+    referrer: str | None = None
+    action_source: str | None = None
+    site_key: str | None = None
+    goal_id: int | None = None
+    visitor_id: str | None = None
+    session_id: str | None = None
+    user: RawUser | None = None
+    click_ids: dict[str, str] | None = None
+    consent: Consent | None = None
+    experiments: dict[str, str] | None = None
+    properties: dict[str, Any] | None = None
+    is_test: bool = False
+    notes: list[str] = []
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was sent, safe to store: hashes only. Its JSON is the database's `event.body`.
+
+    `action_source` None: the sender named none. `user` holds hashes by identifier name (`HASHED`), `click_ids` what the
+    platforms' cookies and links gave (`CLICK_IDS`). `notes` say what was dropped or changed, and why.
+    """
+
+    event_id: str
+    name: str
+    source_name: str
+    occurred_at: datetime
+    dialect: str
+    action_source: str | None = None
+    site_id: UUID | None = None
+    goal_id: int | None = None
+    visitor_id: str | None = None
+    session_id: str | None = None
+    value: Money | None = None
+    order: Order | None = None
+    page: Page | None = None
+    user: dict[str, str] = {}
+    click_ids: dict[str, str] = {}
+    consent: Consent | None = None
+    experiments: dict[str, str] = {}
+    properties: dict[str, Any] = {}
+    is_test: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A stored event as a connector sees it. Never stored: `readable` is plaintext.
+
+    `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.
+    `captured_at` says when a click id was first seen, where that is known.
+    """
+
+    id: UUID
+    received_at: datetime
+    readable: dict[str, str] = {}
+    provenance: dict[str, str] = {}
+    captured_at: dict[str, datetime] = {}
+
+    def only(self, names: frozenset[str]) -> dict[str, str]:
+        """The identifiers of these names that the event has; nothing else may leave."""
+        return {
+            name: value
+            for source in (self.user, self.click_ids, self.readable)
+            for name, value in source.items()
+            if name in names
+        }
+
+
+def standard_name(name: str) -> str:
+    """The standard event that a name means, else the name as sent."""
+    if name in STANDARD_NAMES:
+        return name
+    lower = name.strip().lower()
+    if lower in STANDARD_NAMES:
+        return lower
+    return ALIASES.get(lower, name)
+
+
+def identifier_source(event: JoinedEvent, names: Mapping[str, str]) -> dict[str, str]:
+    """Of the identifiers that leave, where each came from."""
+    return {name: event.provenance.get(name, "sent") for name in names}

@@ -1,0 +1,240 @@
+"""The directory: a snapshot of each workspace's keys, sites and destinations, kept in memory and never trusted alone.
+
+A snapshot carries the version it was read under. The writer reads the version again inside each flush, `FOR SHARE`,
+and judges anew where it moved; whatever writes nothing calls `confirm`, which reads it once without a lock. So a
+revocation needs no waiting time, on any number of processes. Questions that wait are asked together, in one query.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from postback import destinations, keys, workspaces
+from postback.db import Pool, is_unavailable
+from postback.destinations import Destination
+from postback.dialects import DestinationResult
+from postback.errors import Unauthenticated, Unavailable
+from postback.event import Event
+from postback.keys import ApiKey
+from postback.pii import Sealer, SiteFacts
+from postback.workspaces import Site, Workspace
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+LOOKUPS_PER_SECOND = 10
+LONGEST_WAIT_SECONDS = 5
+# Events younger than this are too old for no platform, so that their fate depends on their name alone.
+ALWAYS_FRESH = timedelta(hours=24)
+
+
+class Fate(Struct, frozen=True):
+    """What each destination will do with an event: rows to write and lines to answer, in the same order.
+
+    A row: destination id, `queued` or `skipped`, seconds to wait before it is due, the reason of a skip.
+    """
+
+    rows: tuple[tuple[bytes, str, float, str | None], ...]
+    answers: list[DestinationResult]
+
+
+class Snapshot:
+    """One workspace's configuration at one version."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        version: int,
+        usable: Sequence[ApiKey],
+        sites: Sequence[Site],
+        installed: Sequence[Destination],
+    ) -> None:
+        self.workspace = workspace
+        self.id_bytes = workspace.id.bytes
+        self.version = version
+        self.keys = {key.secret_sha256: key for key in usable}
+        self.sites = {site.id: site for site in sites}
+        self.sites_by_key = {site.site_key: site for site in sites}
+        self.facts = {
+            site.id: SiteFacts(site_id=site.id, country=site.country, currency=site.currency) for site in sites
+        }
+        self.first_site = sites[0] if sites else None
+        self.destinations = tuple(installed)
+        self._usual: dict[str, Fate] = {}
+
+    def refuse(self, key: ApiKey, now: datetime) -> Unauthenticated | None:
+        """Why a key no longer opens anything under this snapshot."""
+        known = self.keys.get(key.secret_sha256)
+        return known.refuse(now) if known else Unauthenticated("This API key was revoked; use another one.")
+
+    def fate(self, event: Event, now: datetime) -> Fate:
+        """What each destination will do with an event: queue it, or skip it for a reason known at once."""
+        age = now - event.occurred_at
+        if event.consent is None and timedelta(minutes=-5) <= age < ALWAYS_FRESH:
+            if (usual := self._usual.get(event.name)) is None:
+                usual = self._judge(event, timedelta(0))
+                if len(self._usual) < 10_000:
+                    self._usual[event.name] = usual
+            return usual
+        return self._judge(event, age)
+
+    def _judge(self, event: Event, age: timedelta) -> Fate:
+        rows: list[tuple[bytes, str, float, str | None]] = []
+        answers: list[DestinationResult] = []
+        wait = max(0.0, -age.total_seconds()) if age < timedelta(minutes=-5) else 0.0
+        for destination in self.destinations:
+            reason = _skip_reason(destination, event, age)
+            status = "skipped" if reason else "queued"
+            rows.append((destination.id.bytes, status, wait, reason))
+            answers.append(
+                DestinationResult(str(destination.id), destination.connector.name, destination.name, status, reason)
+            )
+        return Fate(tuple(rows), answers)
+
+
+def _skip_reason(destination: Destination, event: Event, age: timedelta) -> str | None:
+    connector = destination.connector
+    if connector.names is not None and event.name not in connector.names:
+        return f"not mapped: {connector.title} has no event for {event.name}"
+    if event.consent is not None and event.consent.denies(connector.consent):
+        return "consent: denied by the visitor"
+    limit = connector.max_age(event)
+    if limit is not None and age > limit:
+        return f"expired: {connector.title} takes events up to {_span(limit)} old"
+    return None
+
+
+def _span(limit: timedelta) -> str:
+    hours = int(limit.total_seconds() // 3600)
+    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"
+
+
+class Together(Generic[K, V]):
+    """Asks for many keys in one call. Who asks while a call is under way waits for the next one, so that each answer
+    was read after its question began."""
+
+    def __init__(self, ask: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, pause_seconds: float = 0) -> None:
+        self._ask = ask
+        self._pause = pause_seconds
+        self._waiting: dict[K, asyncio.Future[V | None]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._last = 0.0
+
+    async def __call__(self, key: K) -> V | None:
+        """The answer for one key, None where there is none. Raises Unavailable."""
+        future = self._waiting.get(key)
+        if future is None:
+            future = self._waiting[key] = asyncio.get_running_loop().create_future()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        try:
+            async with asyncio.timeout(LONGEST_WAIT_SECONDS):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise Unavailable("The database did not answer in time; try again.") from None
+
+    async def _run(self) -> None:
+        while self._waiting:
+            if (pause := self._last + self._pause - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            waiting, self._waiting = self._waiting, {}
+            self._last = time.monotonic()
+            try:
+                found = await self._ask(list(waiting))
+            except Exception as error:  # whatever it is, those who wait must learn it
+                for future in waiting.values():
+                    future.set_exception(_as_unavailable(error))
+                    future.exception()  # seen, even if nobody waits any more
+                continue
+            for key, future in waiting.items():
+                if not future.done():
+                    future.set_result(found.get(key))
+
+
+def _as_unavailable(error: Exception) -> Exception:
+    if is_unavailable(error):
+        return Unavailable("The database is away; nothing was written. Try again.")
+    return error
+
+
+class Directory:
+    """Snapshots of the workspaces that this process has met."""
+
+    def __init__(self, pool: Pool, sealer: Sealer) -> None:
+        self._pool = pool
+        self._sealer = sealer
+        self._snapshots: dict[UUID, Snapshot] = {}
+        self._by_key: dict[bytes, Snapshot] = {}
+        self._lookup = Together[bytes, Snapshot](self._find_keys, pause_seconds=1 / LOOKUPS_PER_SECOND)
+        self._versions = Together[UUID, int](self._read_versions)
+
+    def get(self, workspace_id: UUID) -> Snapshot | None:
+        return self._snapshots.get(workspace_id)
+
+    async def authenticate(self, secret_sha256: bytes, now: datetime) -> tuple[Snapshot, ApiKey]:
+        """Whose key this is, as far as is known without a lock. A key not known here is looked up once.
+
+        Raises Unauthenticated, Unavailable.
+        """
+        snapshot = self._by_key.get(secret_sha256)
+        if snapshot is None and (snapshot := await self._lookup(secret_sha256)) is None:
+            raise Unauthenticated("Invalid API key: it is unknown here, or was revoked.")
+        key = snapshot.keys.get(secret_sha256)
+        if key is None:
+            raise Unauthenticated("This API key was revoked; use another one.")
+        if refusal := key.refuse(now):
+            raise refusal
+        return snapshot, key
+
+    async def confirm(self, snapshot: Snapshot, key: ApiKey, now: datetime) -> Snapshot:
+        """The snapshot that is in force now; for requests that write nothing. Raises Unauthenticated, Unavailable."""
+        version = await self._versions(snapshot.workspace.id)
+        current = self._snapshots.get(snapshot.workspace.id)
+        if current is None or version != current.version:
+            await self.reload([snapshot.workspace.id])
+            current = self._snapshots.get(snapshot.workspace.id)
+        if current is None:
+            raise Unauthenticated("This workspace is gone.")
+        if refusal := current.refuse(key, now):
+            raise refusal
+        return current
+
+    async def reload(self, workspace_ids: Sequence[UUID]) -> None:
+        """Read snapshots anew: the version first, so that a change in between is noticed later."""
+        now = datetime.now(UTC)
+        async with self._pool.connection() as tx:
+            versions = await workspaces.versions(tx, workspace_ids)
+            usable = await keys.usable(tx, workspace_ids, now)
+            sites = await workspaces.sites(tx, workspace_ids)
+            installed = await destinations.of_workspaces(tx, self._sealer, workspace_ids)
+            found = await workspaces.read(tx, workspace_ids)
+        for workspace in found:
+            id_ = workspace.id
+            if (old := self._snapshots.get(id_)) is not None:
+                for secret in old.keys:
+                    self._by_key.pop(secret, None)
+            snapshot = Snapshot(
+                workspace,
+                versions.get(id_, 0),
+                [key for key in usable if key.workspace_id == id_],
+                [site for site in sites if site.workspace_id == id_],
+                [destination for destination in installed if destination.workspace_id == id_],
+            )
+            self._snapshots[id_] = snapshot
+            self._by_key |= dict.fromkeys(snapshot.keys, snapshot)
+
+    async def _find_keys(self, secrets: Sequence[bytes]) -> dict[bytes, Snapshot]:
+        async with self._pool.connection() as tx:
+            found = await keys.workspaces_of(tx, secrets)
+        if found:
+            await self.reload(found)
+        snapshots = [self._snapshots[id_] for id_ in found if id_ in self._snapshots]
+        return {secret: self._by_key.get(secret) or snapshots[0] for secret in secrets if secret in self._by_key}
+
+    async def _read_versions(self, workspace_ids: Sequence[UUID]) -> dict[UUID, int]:
+        async with self._pool.connection() as tx:
+            return await workspaces.versions(tx, workspace_ids)

@@ -1,0 +1,384 @@
+"""The writer: one in each process. What waits is committed in one transaction of a fixed number of statements, as soon
+as the last one ended; no timer. Each request waits for its own events.
+
+    read versions FOR SHARE, insert dedup keys     one round trip; a version that moved: roll back, judge again
+    (the first events of the repeats)              only where there are repeats
+    visitors, events, deliveries, usage, COMMIT    one round trip
+
+An answer that was lost on the way of the COMMIT is settled by the dedup rows: a flush is atomic, so one row that holds
+its own event's id means that all of it is there. A flush that the database refuses is halved until the culprit stands
+alone; one that meets a deadlock or a lost connection is tried again whole, with the same ids.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import structlog
+from msgspec import Struct
+
+from postback import queue, visitors, workspaces
+from postback.db import Tx, buckets, connect, is_refusal, is_unavailable
+from postback.dialects import Accepted, DestinationResult
+from postback.errors import Invalid, PostbackError, Unavailable
+from postback.intake import dedup
+from postback.intake.directory import Directory, Snapshot
+from postback.intake.judge import Pending, judge_again
+from postback.queue import NewDelivery, NewEvent
+from postback.secret import Secret
+
+log = structlog.get_logger()
+TRIES = 4
+UNKNOWN_COMMIT_SECONDS = 10
+COLLISION = "collision"
+
+
+class Submission(Struct, eq=False):
+    """One request's events; `done` when all of them have a result."""
+
+    events: Sequence[Pending]
+    done: "asyncio.Future[None]"
+
+
+class Figures(Struct):
+    """Counts since start, for /metrics."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    collisions: int = 0
+    refused: int = 0
+    failed_flushes: int = 0
+    flushes: int = 0
+    flush_seconds: float = 0.0
+
+
+class _Moved(Exception):
+    """A workspace's version is not the one that its events were judged under."""
+
+    def __init__(self, workspace_ids: list[UUID]) -> None:
+        self.workspace_ids = workspace_ids
+
+
+class Writer:
+    def __init__(self, dsn: Secret, directory: Directory, *, waiting_max: int, flush_max: int) -> None:
+        self._dsn = dsn
+        self._directory = directory
+        self._waiting_max = waiting_max
+        self._flush_max = flush_max
+        self._waiting: deque[Submission] = deque()
+        self._wake = asyncio.Event()
+        self._conn: Tx | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._committing = False
+        self._clock_offset = 0.0
+        self._turn = int.from_bytes(os.urandom(1))
+        self.waiting_events = 0
+        self.figures = Figures()
+        self.id = UUID(bytes=buckets.make_ids(1, int(time.time() * 1000), self._turn & 63, _random())[0])
+
+    def now(self) -> datetime:
+        """The database's time, as far as the last flush told."""
+        return datetime.fromtimestamp(time.time() + self._clock_offset, UTC)
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Commit what waits, then end."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        await self._disconnect()
+
+    async def submit(self, events: Sequence[Pending]) -> None:
+        """Commit events; each has its `result` then. Raises Unavailable: nothing of this request was acknowledged."""
+        if self.waiting_events + len(events) > self._waiting_max or self._closing:
+            raise Unavailable("Too many events are waiting to be written; try again in a second.")
+        submission = Submission(events, asyncio.get_running_loop().create_future())
+        self.waiting_events += len(events)
+        self._waiting.append(submission)
+        self._wake.set()
+        await submission.done
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch: list[Submission] = []
+            size = 0
+            while self._waiting and (not batch or size + len(self._waiting[0].events) <= self._flush_max):
+                batch.append(self._waiting.popleft())
+                size += len(batch[-1].events)
+            if not self._waiting and not self._closing:
+                self._wake.clear()
+            if batch:
+                await self._serve(batch)
+                self.waiting_events -= size
+            elif self._closing:
+                return
+
+    async def _serve(self, batch: list[Submission]) -> None:
+        began = time.perf_counter()
+        error: Exception | None = None
+        try:
+            await self._flush([event for submission in batch for event in submission.events])
+        except Exception as caught:  # whatever it is, the requests that wait must learn it
+            error = caught
+            self.figures.failed_flushes += 1
+            if not isinstance(caught, PostbackError):
+                log.exception("flush failed")
+        self.figures.flushes += 1
+        self.figures.flush_seconds += time.perf_counter() - began
+        for submission in batch:
+            if submission.done.done():
+                continue
+            if error is None or all(event.result is not None for event in submission.events):
+                submission.done.set_result(None)
+            else:
+                submission.done.set_exception(error)
+
+    async def _flush(self, events: Sequence[Pending]) -> None:
+        """Give every event its result. Raises Unavailable."""
+        index = self._turn = (self._turn + 1) & 63
+        ids = buckets.make_ids(len(events), int((time.time() + self._clock_offset) * 1000), index, _random())
+        for event, id_ in zip(events, ids, strict=True):
+            event.id = id_
+        await self._commit(events, buckets.BUCKETS[index])
+
+    async def _commit(self, events: Sequence[Pending], bucket: int) -> None:
+        tries, odd_errors, is_unknown, deadline = 0, 0, False, time.monotonic() + UNKNOWN_COMMIT_SECONDS
+        while True:
+            try:
+                conn = await self._connection()
+                live = [event for event in events if event.result is None]
+                if live:
+                    await self._write(conn, live, bucket, is_retry=tries > 0)
+                return None
+            except _Moved as moved:
+                await self._roll_back()
+                await self._judge_again(events, moved.workspace_ids)
+            except Exception as error:
+                is_unknown = is_unknown or (self._committing and _is_lost(error, self._conn))
+                await self._roll_back()
+                tries += 1
+                odd = isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("XX")
+                odd_errors += odd
+                if is_unavailable(error) or (odd and odd_errors == 1):
+                    is_again = isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(("40", "XX"))
+                    if (tries < TRIES and is_again) or (is_unknown and time.monotonic() < deadline):
+                        await asyncio.sleep(0 if is_again else 0.1)
+                        continue
+                    raise Unavailable(_away(error)) from error
+                if not is_refusal(error):
+                    raise
+                return await self._split(events, bucket, error)
+
+    async def _split(self, events: Sequence[Pending], bucket: int, error: Exception) -> None:
+        live = [event for event in events if event.result is None]
+        if len(live) == 1:
+            state = error.sqlstate if isinstance(error, psycopg.Error) else type(error).__name__
+            log.error("event refused by the database", sqlstate=state)
+            live[0].result = Invalid(f"The database cannot store this event ({state}).")
+            self.figures.refused += 1
+            return
+        await self._commit(live[: len(live) // 2], bucket)
+        await self._commit(live[len(live) // 2 :], bucket)
+
+    async def _judge_again(self, events: Sequence[Pending], workspace_ids: list[UUID]) -> None:
+        try:
+            await self._directory.reload(workspace_ids)
+        except Exception as error:
+            if is_unavailable(error):
+                raise Unavailable(_away(error)) from error
+            raise
+        now = self.now()
+        for event in events:
+            snapshot = self._directory.get(event.snapshot.workspace.id)
+            if event.result is None and snapshot is not None and snapshot is not event.snapshot:
+                judge_again(event, snapshot, now)
+
+    async def _write(self, conn: Tx, events: Sequence[Pending], bucket: int, *, is_retry: bool) -> None:
+        """One transaction. Sets results only when it has committed."""
+        self._committing = False
+        snapshots = {event.snapshot.workspace.id: event.snapshot for event in events}
+        first = _fold(events)
+        keys = sorted(first)
+        async with conn.pipeline():
+            await conn.execute(b"BEGIN")
+            versions = await workspaces.versions_for_share(conn, bucket, list(snapshots))
+            won = await dedup.insert(conn, keys, [first[k].id for k in keys], [first[k].body_hash for k in keys])
+        self._check_versions(await versions.fetchall(), snapshots)
+        winners = {row[0].bytes for row in await won.fetchall()}
+        found: dict[bytes, tuple[UUID, int]] = {}
+        stored: dict[UUID, list[queue.DeliveryStatus]] = {}
+        if len(winners) < len(keys):
+            found = await dedup.find(conn, [k for k in keys if k not in winners])
+            if is_retry and any(id_.bytes == first[k].id for k, (id_, _) in found.items()):
+                # The earlier try had committed: whoever holds its own id was new then, the rest were repeats then.
+                await conn.execute(b"ROLLBACK")
+                winners |= {k for k, (id_, _) in found.items() if id_.bytes == first[k].id}
+                self._answer(events, first, winners, found, stored)
+                return
+            stored = await queue.deliveries_of(conn, [id_ for id_, _ in found.values()])
+        new = [first[k] for k in keys if k in winners]
+        collided = _collisions(events, first, found)
+        now = self.now()
+        async with conn.pipeline():
+            if seen := [event.seen for event in new if event.seen]:
+                await visitors.record(conn, seen)
+            if new:
+                new.sort(key=lambda event: event.id)
+                await queue.put(conn, bucket, [_row(event) for event in new], _deliveries(new, now))
+                counts, hour = _counts(new), _hour(new[0].id)
+                await queue.count(conn, self.id, hour, counts)
+            if collided:
+                await queue.note(conn, collided, COLLISION)
+            self._committing = True
+            await conn.execute(b"COMMIT")
+        self._committing = False
+        self.figures.collisions += len(collided)
+        self._answer(events, first, winners, found, stored)
+
+    def _check_versions(self, rows: list[tuple[UUID, int, datetime]], snapshots: dict[UUID, Snapshot]) -> None:
+        current = {workspace_id: version for workspace_id, version, _ in rows}
+        if rows:
+            self._clock_offset = rows[0][2].timestamp() - time.time()
+        if moved := [id_ for id_, snapshot in snapshots.items() if current.get(id_) != snapshot.version]:
+            raise _Moved(moved)
+
+    def _answer(
+        self,
+        events: Sequence[Pending],
+        first: dict[bytes, Pending],
+        winners: set[bytes],
+        found: dict[bytes, tuple[UUID, int]],
+        stored: dict[UUID, list[queue.DeliveryStatus]],
+    ) -> None:
+        for event in events:
+            leader = first[event.dedup_key]
+            if event.dedup_key in winners:
+                is_duplicate, id_, answers = event is not leader, UUID(bytes=leader.id), leader.fate.answers
+            else:
+                is_duplicate, id_ = True, found[event.dedup_key][0]
+                answers = _as_stored(stored.get(id_, ()), event.snapshot)
+            event.result = Accepted(event.event.event_id, id_, is_duplicate, answers, event.event.notes)
+            self.figures.accepted += not is_duplicate
+            self.figures.duplicates += is_duplicate
+
+    async def _connection(self) -> Tx:
+        if self._conn is None or self._conn.closed:
+            self._conn = await connect(self._dsn)
+        return self._conn
+
+    async def _roll_back(self) -> None:
+        if self._conn is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await self._conn.rollback()
+        except (psycopg.Error, OSError, TimeoutError):
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self._conn is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await self._conn.close()
+            self._conn = None
+
+
+def _fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
+    """The first event under each key: a statement may not meet one row twice."""
+    first: dict[bytes, Pending] = {}
+    for event in events:
+        first.setdefault(event.dedup_key, event)
+    return first
+
+
+def _row(event: Pending) -> NewEvent:
+    e = event.event
+    return NewEvent(
+        event.id,
+        event.snapshot.id_bytes,
+        e.site_id.bytes if e.site_id else None,
+        e.name,
+        e.event_id,
+        e.order.id if e.order else None,
+        event.body,
+        event.sealed,
+        event.visitor_key,
+        event.links,
+    )
+
+
+def _deliveries(events: Sequence[Pending], now: datetime) -> list[NewDelivery]:
+    return [
+        NewDelivery(event.id, destination_id, status, now + timedelta(seconds=wait) if wait else now, reason)
+        for event in events
+        for destination_id, status, wait, reason in event.fate.rows
+    ]
+
+
+def _counts(events: Sequence[Pending]) -> Counter[tuple[bytes, bytes]]:
+    counts: Counter[tuple[bytes, bytes]] = Counter()
+    fates: Counter[int] = Counter()
+    by_id = {id(event.fate): event for event in events}
+    for event in events:
+        fates[id(event.fate)] += 1
+    for fate_id, n in fates.items():
+        event = by_id[fate_id]
+        workspace = event.snapshot.id_bytes
+        counts[workspace, queue.NO_DESTINATION] += n
+        for destination_id, *_ in event.fate.rows:
+            counts[workspace, destination_id] += n
+    return counts
+
+
+def _hour(id_: bytes) -> datetime:
+    return buckets.time_of(UUID(bytes=id_)).replace(minute=0, second=0, microsecond=0)
+
+
+def _collisions(
+    events: Sequence[Pending], first: dict[bytes, Pending], found: dict[bytes, tuple[UUID, int]]
+) -> list[UUID]:
+    """First events whose repeat says something else."""
+    collided: list[UUID] = []
+    for event in events:
+        leader = first[event.dedup_key]
+        if event.dedup_key in found:
+            id_, body_hash = found[event.dedup_key]
+            if body_hash != event.body_hash:
+                collided.append(id_)
+        elif event.body_hash != leader.body_hash:
+            collided.append(UUID(bytes=leader.id))
+    return collided
+
+
+def _as_stored(rows: Sequence[queue.DeliveryStatus], snapshot: Snapshot) -> list[DestinationResult]:
+    names = {destination.id: destination for destination in snapshot.destinations}
+    return [
+        DestinationResult(str(d.id), d.connector.name, d.name, row.status, row.reason)
+        for row in rows
+        if (d := names.get(row.destination_id))
+    ]
+
+
+def _is_lost(error: Exception, conn: Tx | None) -> bool:
+    return is_unavailable(error) and (conn is None or conn.closed or conn.broken)
+
+
+def _away(error: Exception) -> str:
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state == "53100":
+        return "The disk is full; nothing was written. Free some space, then try again."
+    return "The database is away; nothing was written. Try again in a second."
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(9))

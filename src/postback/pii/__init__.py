@@ -1,0 +1,14 @@
+"""Personal data: normalise, hash, seal. The one door from `RawEvent`, which may hold plaintext, to `Event`.
+
+Runs once for every event, on the request's way: no copy, no import and no hash that is not needed. Reads no clock and
+no randomness: `now`, ids and the source of nonces are arguments.
+"""
+
+from postback.pii.doors import stored_id
+from postback.pii.protect import Protected, SiteFacts, protect, reveal
+from postback.pii.seal import Sealer, SealError, link_key, new_key, parse_keys
+
+__all__ = [
+    "Protected", "SealError", "Sealer", "SiteFacts", "link_key", "new_key", "parse_keys", "protect", "reveal",
+    "stored_id",
+]  # fmt: skip

@@ -1,0 +1,188 @@
+"""From a raw event, which may hold plaintext, to what may be stored."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from postback import money
+from postback.errors import Invalid
+from postback.event import ACTION_SOURCES, Event, Item, Order, Page, RawEvent, standard_name
+from postback.money import Money
+from postback.pii import doors
+from postback.pii.identify import click_ids, identify
+from postback.pii.seal import Sealer
+
+MAX_AHEAD = timedelta(hours=24)
+OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+MAX_ID_CHARS = 256
+MAX_NAME_CHARS = 100
+
+_encode = msgspec.json.Encoder().encode
+
+
+class SiteFacts(Struct, frozen=True):
+    """What judging an event needs to know of its site. `currency`: of amounts that name none, its goal's if it has one.
+
+    `country`: ISO 3166 alpha-2, of phone numbers that name none.
+    """
+
+    site_id: UUID | None = None
+    country: str | None = None
+    currency: str = "USD"
+
+
+class Protected(Struct, frozen=True):
+    """An event safe to store. `sealed`: its readable identifiers as JSON, encrypted; `readable_names`: which they are.
+
+    `links`: kind and value of what ties the event to a visitor, for `link_key`: `session` and its id as stored;
+    `email`, `phone`, `external_id` and their SHA-256. A user id is an external id.
+    """
+
+    event: Event
+    sealed: bytes | None = None
+    readable_names: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+def protect(
+    raw: RawEvent,
+    *,
+    site: SiteFacts,
+    now: datetime,
+    seal: Sealer,
+    new_id: Callable[[], str] | None = None,
+    keep_email: bool = False,
+) -> Protected:
+    """The event with hashes for identifiers, its readable ones sealed, and notes on what was dropped or changed.
+
+    Raises Invalid, naming the field, where the event as a whole cannot be used. An identifier that cannot be used is
+    dropped alone. `new_id` makes the ids of events without one (None: 32 hex digits of the sealer's randomness).
+    `keep_email`: seal the email too, for mail actions. Nothing of `raw` is altered; repeating gives the same event.
+    """
+    notes = list(raw.notes)
+    properties, user = raw.properties or {}, raw.user
+    if properties:
+        properties, user = doors.properties(properties, user, notes)
+    session_id = _id(raw.session_id, "session_id", notes)
+    links: list[tuple[str, str]] = []
+    hashed: dict[str, str] = {}
+    readable: dict[str, str] = {}
+    if user is not None:
+        identity = identify(user, site.country, notes, keep_email=keep_email)
+        hashed, readable, links = identity.hashed, identity.readable, identity.links
+    if session_id is not None:
+        links.append(("session", session_id))
+    event_id = _id(raw.event_id, "event_id", notes)
+    if event_id is None:
+        event_id = new_id() if new_id else seal.random_bytes(16).hex()
+    event = Event(
+        event_id=event_id,
+        name=_name(raw.name),
+        source_name=raw.name,
+        occurred_at=_time(raw.occurred_at, now),
+        dialect=raw.dialect,
+        action_source=_action_source(raw.action_source, notes),
+        site_id=site.site_id,
+        goal_id=raw.goal_id,
+        visitor_id=_id(raw.visitor_id, "visitor_id", notes),
+        session_id=session_id,
+        value=_value(raw.amount, raw.currency, site, notes),
+        order=_order(raw, notes),
+        page=_page(raw, notes),
+        user=hashed,
+        click_ids=click_ids(raw.click_ids, notes) if raw.click_ids else {},
+        consent=raw.consent,
+        experiments=raw.experiments or {},
+        properties=properties,
+        is_test=raw.is_test,
+        notes=tuple(notes),
+    )
+    sealed = seal.seal(_encode(readable)) if readable else None
+    return Protected(event, sealed, tuple(readable), tuple(links))
+
+
+def reveal(sealed: bytes, seal: Sealer) -> dict[str, str]:
+    """The readable identifiers of an event, by name."""
+    return msgspec.json.decode(seal.unseal(sealed), type=dict[str, str])
+
+
+def _name(name: str) -> str:
+    if not name or len(name) > MAX_NAME_CHARS or not name.strip():
+        raise Invalid(f"event must be a name of 1 to {MAX_NAME_CHARS} characters.", field="event")
+    return standard_name(name)
+
+
+def _id(text: str | None, field: str, notes: list[str]) -> str | None:
+    if text is None:
+        return None
+    if not text or len(text) > MAX_ID_CHARS:
+        raise Invalid(f"{field} must have 1 to {MAX_ID_CHARS} characters.", field=field)
+    return doors.stored_id(text, field, notes)
+
+
+def _time(occurred_at: datetime | None, now: datetime) -> datetime:
+    """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead."""
+    if occurred_at is None:
+        return now
+    if occurred_at.tzinfo is None:
+        occurred_at = occurred_at.replace(tzinfo=UTC)
+    if occurred_at < OLDEST:
+        raise Invalid("occurred_at must not be before the year 2000.", field="occurred_at")
+    if occurred_at > now + MAX_AHEAD:
+        raise Invalid("occurred_at must not be more than 24 hours ahead.", field="occurred_at")
+    return occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC)
+
+
+def _action_source(source: str | None, notes: list[str]) -> str | None:
+    if source is None or source in ACTION_SOURCES:
+        return source
+    if (lower := source.strip().lower()) in ACTION_SOURCES:
+        return lower
+    notes.append("action_source: unknown, taken as other")
+    return "other"
+
+
+def _value(amount: Decimal | None, currency: str | None, site: SiteFacts, notes: list[str]) -> Money | None:
+    if currency is not None:
+        currency = money.currency(currency)
+    if amount is None:
+        return None
+    if amount < 0:
+        raise Invalid("value must not be negative.", field="value")
+    if currency is None:
+        currency = site.currency
+        notes.append(f"currency: absent, taken as {currency}")
+    exact, changed = money.rounded(amount, currency)
+    if changed:
+        notes.append(f"value: rounded to {money.minor_units(currency)} decimals")
+    return Money(exact, currency)
+
+
+def _order(raw: RawEvent, notes: list[str]) -> Order | None:
+    if raw.order_id is None and not raw.order_status and not raw.items:
+        return None
+    order_id = _id(raw.order_id, "order_id", notes)
+    items = tuple(map(_item, raw.items)) if raw.items else ()
+    if items != raw.items:
+        notes.append(f"items: an email address was replaced by {doors.MASK}")
+    return Order(id=order_id, status=raw.order_status, items=items)
+
+
+def _item(item: Item) -> Item:
+    product_id, name = item.product_id and doors.masked(item.product_id), item.name and doors.masked(item.name)
+    if product_id == item.product_id and name == item.name:
+        return item
+    return replace(item, product_id=product_id, name=name)
+
+
+def _page(raw: RawEvent, notes: list[str]) -> Page | None:
+    if not raw.url and not raw.referrer:
+        return None
+    url = doors.page_address(raw.url, "url", notes) if raw.url else None
+    referrer = doors.page_address(raw.referrer, "referrer", notes) if raw.referrer else None
+    return Page(url=url, referrer=referrer)

@@ -1,0 +1,158 @@
+"""The durable queue: events, one delivery for each event and destination, the attempts, and who may send them.
+
+Tables: event, delivery, attempt, usage, lease, worker, ledger_hour. Rows of a flush lie in one bucket, chosen in turn;
+an event's id names it. Statements by id carry the ids' span, so that only their partitions are read.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg.rows import args_row
+
+from postback.db import Queries, Tx, arrays, buckets
+
+_queries = Queries("queue")
+NO_DESTINATION = bytes(16)
+
+
+class NewEvent(Struct, frozen=True):
+    """An event to write; ids as 16 bytes. `body` is JSON of event.Event; `links` are keys by which a visitor can be found, best first."""
+
+    id: bytes
+    workspace_id: bytes
+    site_id: bytes | None
+    name: str
+    event_id: str
+    order_id: str | None
+    body: bytes
+    sealed: bytes | None
+    visitor_key: bytes | None
+    links: tuple[bytes, ...]
+
+
+class NewDelivery(Struct, frozen=True):
+    """`status` is `queued` or `skipped` (then with its reason); ids as 16 bytes."""
+
+    event_id: bytes
+    destination_id: bytes
+    status: str
+    due_at: datetime
+    reason: str | None
+
+
+class DeliveryStatus(Struct, frozen=True):
+    event_id: UUID
+    destination_id: UUID
+    status: str
+    attempt: int
+    due_at: datetime
+    reason: str | None
+    fix: str | None
+    settled_at: datetime | None
+
+
+class EventRow(Struct, frozen=True):
+    """A stored event; `body` is JSON of event.Event."""
+
+    id: UUID
+    workspace_id: UUID
+    site_id: UUID | None
+    name: str
+    event_id: str
+    order_id: str | None
+    body: bytes
+    notes: list[str] | None
+
+
+OPEN = frozenset({"queued", "retrying"})
+
+
+def delivery_id(event_id: UUID, destination_id: UUID) -> str:
+    """The id shown of a delivery: its event's and its destination's."""
+    return f"{event_id.hex}-{destination_id.hex}"
+
+
+async def put(tx: Tx, bucket: int, events: Sequence[NewEvent], deliveries: Sequence[NewDelivery]) -> None:
+    """Write events and deliveries of one flush: two statements."""
+    await tx.execute(
+        _queries.insert_events,
+        {
+            "bucket": bucket,
+            "ids": arrays.uuids(e.id for e in events),
+            "workspace_ids": arrays.uuids(e.workspace_id for e in events),
+            "site_ids": arrays.uuids(e.site_id for e in events),
+            "names": arrays.texts(e.name for e in events),
+            "event_ids": arrays.texts(e.event_id for e in events),
+            "order_ids": arrays.texts(e.order_id for e in events),
+            "bodies": arrays.byteas(e.body for e in events),
+            "sealed": arrays.byteas(e.sealed for e in events),
+            "visitor_buckets": arrays.ints(buckets.of_key(e.visitor_key) if e.visitor_key else None for e in events),
+            "visitor_keys": arrays.uuids(e.visitor_key for e in events),
+            "links": arrays.texts(" ".join(k.hex() for k in e.links) if e.links else None for e in events),
+        },
+    )
+    if deliveries:
+        await tx.execute(
+            _queries.insert_deliveries,
+            {
+                "bucket": bucket,
+                "event_ids": arrays.uuids(d.event_id for d in deliveries),
+                "destination_ids": arrays.uuids(d.destination_id for d in deliveries),
+                "statuses": arrays.texts(d.status for d in deliveries),
+                "due_at": arrays.times(d.due_at for d in deliveries),
+                "reasons": arrays.texts(d.reason for d in deliveries),
+            },
+        )
+
+
+async def count(tx: Tx, writer: UUID, hour: datetime, counts: Counter[tuple[bytes, bytes]]) -> None:
+    """Add to this writer's own rows: (workspace, destination) -> deliveries, destination zero -> events."""
+    keys = sorted(counts)
+    await tx.execute(
+        _queries.count,
+        {
+            "bucket": buckets.of_id(writer),
+            "writer": writer,
+            "hour": hour,
+            "workspace_ids": arrays.uuids(w for w, _ in keys),
+            "destination_ids": arrays.uuids(d for _, d in keys),
+            "counts": arrays.bigints(counts[key] for key in keys),
+        },
+    )
+
+
+async def note(tx: Tx, ids: Sequence[UUID], note: str) -> None:
+    """Add a note to events that are stored; repeating is harmless."""
+    ordered = sorted(set(ids), key=lambda i: (buckets.of_id(i), i))
+    await tx.execute(_queries.note, _by_id(ordered) | {"note": note})
+
+
+async def event_row(tx: Tx, id_: UUID) -> EventRow | None:
+    async with tx.cursor(row_factory=args_row(EventRow), binary=True) as cursor:
+        row = {"bucket": buckets.of_id(id_), "id": id_, "min_id": id_, "max_id": id_}
+        return await (await cursor.execute(_queries.event_row, row)).fetchone()
+
+
+async def deliveries_of(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, list[DeliveryStatus]]:
+    """Deliveries by event; an unknown event has none."""
+    async with tx.cursor(row_factory=args_row(DeliveryStatus), binary=True) as cursor:
+        await cursor.execute(_queries.deliveries_of, _by_id(ids))
+        found: dict[UUID, list[DeliveryStatus]] = {id_: [] for id_ in ids}
+        for row in await cursor.fetchall():
+            found[row.event_id].append(row)
+    return found
+
+
+def _by_id(ids: Sequence[UUID]) -> dict[str, object]:
+    own = [buckets.of_id(id_) for id_ in ids]
+    low, high = buckets.span(ids)
+    return {
+        "buckets": arrays.ints(own),
+        "ids": arrays.uuids(id_.bytes for id_ in ids),
+        "touched": arrays.ints(sorted(set(own))),
+        "min_id": low,
+        "max_id": high,
+    }

@@ -1,0 +1,251 @@
+"""The dialects' paths: authenticate, parse, judge, commit, answer. The hot way: no framework, one pass.
+
+A request that writes nothing (invalid, a dry run, a question) reads the configuration's version once before it
+answers, so that a revoked key learns nothing after its revocation was answered.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import parse_qs, unquote
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from postback import destinations, keys, queue
+from postback.db import Pool, is_unavailable
+from postback.delivery import prepare
+from postback.dialects import Accepted, Dialect, Result, convultra, native, roasproof
+from postback.errors import (
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    PostbackError,
+    Rejected,
+    Unauthenticated,
+    Unavailable,
+)
+from postback.intake import dedup
+from postback.intake.directory import Directory, Snapshot
+from postback.intake.judge import Judge, Pending
+from postback.intake.writer import Writer
+from postback.keys import ApiKey
+from postback.pii.seal import Sealer
+from postback.web import wire
+from postback.web.wire import Limits, Receive, Scope, Send
+
+log = structlog.get_logger()
+ROUTES: dict[str, Dialect] = {
+    "/v1/events": native.DIALECT,
+    "/v1/track": convultra.DIALECT,
+    "/v1/track/batch": convultra.BATCH,
+    "/api/v1/events": roasproof.DIALECT,
+}
+STATUS_PREFIX = "/v1/events/"
+_encode = msgspec.json.Encoder().encode
+
+
+class Ingest:
+    """What the ingest routes of one process share."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        directory: Directory,
+        judge: Judge,
+        writer: Writer,
+        sealer: Sealer,
+        environment: str,
+        limits: Limits,
+    ) -> None:
+        self._pool = pool
+        self._directory = directory
+        self._judge = judge
+        self._writer = writer
+        self._sealer = sealer
+        self._environment = environment
+        self._limits = limits
+
+    async def post(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> int:
+        """Serve one request to a dialect's path; gives the status it was answered with."""
+        try:
+            if scope["method"] != "POST":
+                raise MethodNotAllowed("POST")
+            status, body = await self._take(dialect, scope, receive)
+            extra: tuple[wire.Header, ...] = ()
+        except PostbackError as error:
+            answer = dialect.refuse(error)
+            status, body, extra = answer.status, answer.body, wire.extra_headers(error)
+        await wire.answer(send, status, body, extra)
+        return status
+
+    async def _take(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        headers = wire.headers_of(scope)
+        query = scope["query_string"]
+        now = self._writer.now()
+        snapshot, key = await self._authenticate(headers, query if dialect.key_in_query else b"", now, ("ingest",))
+        try:
+            wire.require_json(headers, dialect.content_types)
+            body = await wire.read_body(receive, headers, dialect.max_bytes, self._limits)
+            parsed = dialect.parse(body, headers)
+        except Rejected:
+            await self._directory.confirm(snapshot, key, now)
+            raise
+        is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
+        results: list[Result] = []
+        pending: list[Pending] = []
+        judge = self._judge
+        for raw in parsed.events:
+            if isinstance(raw, PostbackError):
+                results.append(raw)
+                continue
+            try:
+                event = judge(raw, key, snapshot, now, dialect.allowed_names)
+            except Rejected as refusal:
+                results.append(refusal)
+            else:
+                pending.append(event)
+                results.append(event)  # type: ignore[arg-type]  # replaced by its result below
+        if pending and not is_dry_run:
+            await self._writer.submit(pending)
+        else:
+            snapshot = await self._directory.confirm(snapshot, key, now)
+        if is_dry_run:
+            dry = await self._preview(pending, snapshot, now)
+            final = [dry[id(r)] if isinstance(r, Pending) else r for r in results]
+        else:
+            final = [r.result if isinstance(r, Pending) else r for r in results]
+        settled = [r for r in final if r is not None]
+        if settled and all(isinstance(r, Unauthenticated) for r in settled):
+            raise settled[0]  # type: ignore[misc]  # the key was revoked while the events waited
+        if parsed.single and isinstance(settled[0], Forbidden | Unavailable):
+            raise settled[0]
+        answer = dialect.answer(settled, parsed.single)
+        return answer.status, answer.body
+
+    async def _authenticate(
+        self, headers: dict[str, str], query: bytes, now: datetime, scopes: Sequence[str]
+    ) -> tuple[Snapshot, ApiKey]:
+        text = key_text(headers, query)
+        if problem := keys.diagnose(text, self._environment):
+            raise problem
+        snapshot, key = await self._directory.authenticate(keys.fingerprint(text), now)
+        if not any(scope in key.scopes for scope in scopes):
+            raise Forbidden(f"This API key has not the scope {' or '.join(scopes)}; it has {', '.join(key.scopes)}.")
+        return snapshot, key
+
+    async def _preview(self, pending: Sequence[Pending], snapshot: Snapshot, now: datetime) -> dict[int, Result]:
+        """What would be sent, by `id()` of each event."""
+        found: dict[int, Result] = {}
+        async with self._pool.connection() as tx:
+            for event in pending:
+                answers = await prepare.preview(tx, event, snapshot.destinations, now)
+                unborn = UUID(int=0)
+                found[id(event)] = Accepted(event.event.event_id, unborn, False, answers, event.event.notes)
+        return found
+
+    async def status(self, scope: Scope, send: Send) -> int:
+        """`GET /v1/events/{event_id}`: what became of an event, by the sender's id or the one we answered."""
+        try:
+            if scope["method"] not in ("GET", "HEAD"):
+                raise MethodNotAllowed("GET")
+            now = self._writer.now()
+            snapshot, key = await self._authenticate(wire.headers_of(scope), b"", now, ("ingest", "read", "admin"))
+            snapshot = await self._directory.confirm(snapshot, key, now)
+            raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+            sent = unquote(raw_path.partition(b"?")[0].decode("latin-1")[len(STATUS_PREFIX) :])
+            shown = await self._status(snapshot, sent, _first(scope["query_string"], "event"))
+            status, body, extra = 200, _encode(shown), ()
+        except PostbackError as error:
+            status, body, extra = error.status, wire.plain_error(error), wire.extra_headers(error)
+        await wire.answer(send, status, b"" if scope["method"] == "HEAD" else body, extra)
+        return status
+
+    async def _status(self, snapshot: Snapshot, sent: str, name: str | None) -> "EventStatus":
+        try:
+            async with self._pool.connection() as tx:
+                ids = await dedup.find_by_sender_id(tx, snapshot.workspace.id, sent)
+                if (own := convultra.from_evt_id(sent) or _uuid(sent)) is not None:
+                    ids.append(own)
+                for id_ in ids:
+                    row = await queue.event_row(tx, id_)
+                    if row is None or row.workspace_id != snapshot.workspace.id or (name and row.name != name):
+                        continue
+                    rows = (await queue.deliveries_of(tx, [id_]))[id_]
+                    lanes = await destinations.lanes(tx, sorted({d.bucket for d in snapshot.destinations}))
+                    return _shown(row, rows, snapshot, lanes)
+        except Exception as error:
+            if is_unavailable(error):
+                raise Unavailable("The database is away; try again in a second.") from error
+            raise
+        raise NotFound("There is no event of this id.")
+
+
+class DeliveryShown(Struct, omit_defaults=True):
+    id: str
+    connector: str
+    name: str
+    status: str
+    reason: str | None = None
+    next_attempt_at: datetime | None = None
+
+
+class EventStatus(Struct):
+    event_id: str
+    event: str
+    status: str
+    deliveries: list[DeliveryShown]
+
+
+def _shown(
+    row: queue.EventRow,
+    rows: Sequence[queue.DeliveryStatus],
+    snapshot: Snapshot,
+    lanes: dict[UUID, destinations.Lane],
+) -> EventStatus:
+    known = {d.id: d for d in snapshot.destinations}
+    shown: list[DeliveryShown] = []
+    for delivery in rows:
+        destination = known.get(delivery.destination_id)
+        is_open = delivery.status in queue.OPEN
+        lane = lanes.get(delivery.destination_id)
+        is_held = is_open and lane is not None and lane.state == "held"
+        shown.append(
+            DeliveryShown(
+                id=queue.delivery_id(delivery.event_id, delivery.destination_id),
+                connector=destination.connector.name if destination else "",
+                name=destination.name if destination else "removed",
+                status="held" if is_held else delivery.status,
+                reason=lane.reason if is_held and lane else delivery.reason,
+                next_attempt_at=delivery.due_at if is_open and not is_held else None,
+            )
+        )
+    return EventStatus(row.event_id, row.name, "accepted", shown)
+
+
+def key_text(headers: dict[str, str], query: bytes) -> str:
+    """The key of a request. Raises Unauthenticated where there is none."""
+    kind, _, text = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and text:
+        return text
+    if text := _first(query, "api_key"):
+        return text
+    raise Unauthenticated("Missing API key: send Authorization: Bearer YOUR_KEY.")
+
+
+def _first(query: bytes, name: str) -> str | None:
+    if name.encode() not in query:
+        return None
+    return next(iter(parse_qs(query.decode("latin-1"), keep_blank_values=True).get(name, ())), None)
+
+
+def _flag(query: bytes, name: str) -> bool:
+    return _first(query, name) in ("1", "true", "yes")
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None

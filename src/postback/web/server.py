@@ -1,0 +1,99 @@
+"""One API process: what it holds while it serves, and uvicorn around it.
+
+Waits for the database at the start, as long as it takes; SIGTERM stops accepting, answers what is under way, commits
+what waits, and ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+
+import structlog
+import uvicorn
+
+from postback import installation
+from postback.db import connect, is_unavailable, open_pool
+from postback.installation import Vault
+from postback.intake.directory import Directory
+from postback.intake.judge import Judge
+from postback.intake.writer import Writer
+from postback.secret import Secret
+from postback.settings import Settings
+from postback.web.admin import Admin
+from postback.web.app import App
+from postback.web.ingest import Ingest
+from postback.web.wire import Limits
+
+log = structlog.get_logger()
+DRAIN_SECONDS = 20
+
+
+def run(settings: Settings, dsn: Secret, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(_run(settings, dsn, listening))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+async def _run(settings: Settings, dsn: Secret, listening: socket.socket) -> None:
+    async with application(settings, dsn) as app:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        server = uvicorn.Server(config)
+        log.info("api serving", pid=os.getpid())
+        await server.serve(sockets=[listening])
+
+
+@contextlib.asynccontextmanager
+async def application(settings: Settings, dsn: Secret) -> AsyncIterator[App]:
+    """The application with its pool, directory and writer; what waits is committed when the block ends."""
+    vault = await _open_vault(settings, dsn)
+    pool = await open_pool(dsn)
+    directory = Directory(pool, vault.sealer)
+    writer = Writer(dsn, directory, waiting_max=settings.waiting_events_max, flush_max=settings.flush_events_max)
+    await writer.start()
+    judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
+    limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
+    ingest = Ingest(pool, directory, judge, writer, vault.sealer, settings.environment, limits)
+    app = App(ingest)
+    app.admin = Admin(pool, directory, writer, vault, settings, app.requests).application
+    try:
+        yield app
+    finally:
+        await writer.close()
+        await pool.close()
+
+
+async def _open_vault(settings: Settings, dsn: Secret) -> Vault:
+    """Open the installation's keys, waiting for a database that is not there yet."""
+    pause = 0.1
+    while True:
+        try:
+            conn = await connect(dsn)
+            try:
+                return await installation.open_vault(conn, settings)
+            finally:
+                await conn.close()
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            log.warning("waiting for the database", again_in_seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5)

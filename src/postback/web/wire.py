@@ -1,0 +1,165 @@
+"""Bodies in, answers out. A body is read to its limit and no further; one that comes too slowly is given up.
+
+ASGI 3.0; names of headers are lower-case bytes, as servers give them.
+"""
+
+import asyncio
+import itertools
+import os
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from postback.errors import (
+    Invalid,
+    MethodNotAllowed,
+    PostbackError,
+    TimedOut,
+    TooLarge,
+    TooMany,
+    Unavailable,
+    Unsupported,
+)
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+_process = os.urandom(4).hex()
+_numbers = itertools.count()
+_JSON = (b"content-type", b"application/json")
+_encode = msgspec.json.Encoder().encode
+
+
+class Disconnected(Exception):
+    """The client went away; nobody waits for an answer."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """A body must be complete `seconds` after its head, and come at `bytes_per_second` at least."""
+
+    seconds: float = 30
+    bytes_per_second: int = 1024
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int, limits: Limits) -> bytes:
+    """The body, unpacked. Raises TooLarge before reading on, TimedOut, Invalid, Unsupported, Disconnected."""
+    encoding = headers.get("content-encoding", "identity")
+    if encoding not in ("identity", "gzip"):
+        raise Unsupported(f"A body may be sent plain or gzipped, not as {encoding[:40]}.")
+    if int(headers.get("content-length") or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    message = await _first(receive, limits)
+    body = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _rest(receive, body, max_bytes, limits)
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return _unpack(body, max_bytes) if encoding == "gzip" else body
+
+
+async def _first(receive: Receive, limits: Limits) -> dict[str, Any]:
+    # What is there already needs no timer; most bodies came with their head.
+    task = receive()
+    try:
+        async with asyncio.timeout(limits.seconds):
+            message = await task
+    except TimeoutError:
+        raise _too_slow(limits) from None
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message
+
+
+async def _rest(receive: Receive, body: bytes, max_bytes: int, limits: Limits) -> bytes:
+    began = time.monotonic()
+    parts, size, more = [body], len(body), True
+    try:
+        async with asyncio.timeout(limits.seconds) as timer:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Disconnected
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                more = message.get("more_body", False)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                # The next part must come before the pace so far falls below the limit; at first there is some grace.
+                pace = began + 5 + size / limits.bytes_per_second
+                loop_offset = asyncio.get_running_loop().time() - time.monotonic()
+                timer.reschedule(min(began + limits.seconds, pace) + loop_offset)
+    except TimeoutError:
+        raise _too_slow(limits) from None
+    return b"".join(parts)
+
+
+def _unpack(body: bytes, max_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, max_bytes + 1)
+    except zlib.error:
+        raise Invalid("The body is not valid gzip.", malformed=True) from None
+    if len(plain) > max_bytes:
+        raise _too_large(max_bytes)
+    if not unpacker.eof:
+        raise Invalid("The gzipped body ends too early.", malformed=True)
+    return plain
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {max_bytes:,} bytes; send fewer events at once.")
+
+
+def _too_slow(limits: Limits) -> TimedOut:
+    return TimedOut(
+        f"The body must be complete within {limits.seconds:g} seconds, at {limits.bytes_per_second} bytes a second."
+    )
+
+
+def require_json(headers: Mapping[str, str], allowed: frozenset[str]) -> None:
+    kind = headers.get("content-type")
+    if kind is not None and kind.partition(";")[0].strip().lower() not in allowed:
+        raise Unsupported(f"The body must be {' or '.join(sorted(allowed))}; set Content-Type.")
+
+
+def new_request_id() -> str:
+    return f"{_process}{next(_numbers):08x}"
+
+
+async def answer(send: Send, status: int, body: bytes, extra: tuple[Header, ...] = ()) -> None:
+    headers = [
+        _JSON,
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", new_request_id().encode()),
+        *extra,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def extra_headers(error: PostbackError) -> tuple[Header, ...]:
+    """What an error's answer carries besides its body."""
+    if isinstance(error, TooMany | Unavailable):
+        return ((b"retry-after", str(error.retry_after_seconds).encode()),)
+    if isinstance(error, MethodNotAllowed):
+        return ((b"allow", error.allow.encode()),)
+    if isinstance(error, TooLarge | TimedOut):
+        return ((b"connection", b"close"),)
+    return ()
+
+
+def plain_error(error: PostbackError) -> bytes:
+    """The shape of an error where no dialect has its own: that of the native and the admin API."""
+    shown: dict[str, str] = {"code": error.code, "message": error.message}
+    if field := getattr(error, "field", None):
+        shown["field"] = field
+    return _encode({"error": shown})

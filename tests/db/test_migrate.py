@@ -1,0 +1,40 @@
+"""Migrations and partitions on a real server."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from postback.db import Tx, buckets, migrate, partitions
+from postback.secret import Secret
+
+
+async def test_migrations_run_once_and_say_what_they_ran(empty_database: Secret) -> None:
+    assert migrate.migrate(empty_database) == ["0001"]
+    assert migrate.migrate(empty_database) == []
+    assert migrate.is_current(empty_database)
+
+
+async def test_the_bucket_table_holds_the_list_that_ids_are_made_by(tx: Tx) -> None:
+    rows = await (await tx.execute("SELECT bucket FROM bucket")).fetchall()
+    assert sorted(row[0] for row in rows) == sorted(buckets.BUCKETS)
+    assert len(set(buckets.BUCKETS)) == 64
+
+
+async def test_an_event_lands_in_the_partition_of_its_month(tx: Tx) -> None:
+    now = datetime.now(UTC)
+    [made] = buckets.make_ids(1, int(now.timestamp() * 1000), 7, 2**67)
+    event_id = UUID(bytes=made)
+    await tx.execute(
+        "INSERT INTO event (bucket, id, workspace_id, name, event_id, body) VALUES (%s, %s, %s, 'x', 'e', '')",
+        [buckets.of_id(event_id), event_id, UUID(int=0)],
+    )
+    [row] = await (await tx.execute("SELECT tableoid::regclass::text FROM event")).fetchall()
+    assert row[0] == f"event_{now:%Y_%m}"
+
+
+async def test_old_partitions_are_found_oldest_first_and_dropped_whole(tx: Tx) -> None:
+    await partitions.make_ahead(tx, datetime(2025, 1, 15, tzinfo=UTC), months=1)
+    old = await partitions.older_than(tx, datetime(2025, 2, 1, tzinfo=UTC))
+    assert [name for name, _, _ in old] == ["attempt_2025_01", "delivery_2025_01", "event_2025_01", "usage_2025_01"]
+    for name, _, _ in old:
+        await partitions.drop(tx, name)
+    assert await partitions.older_than(tx, datetime(2025, 2, 1, tzinfo=UTC)) == []

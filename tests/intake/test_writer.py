@@ -1,0 +1,244 @@
+"""The writer on a real database: one flush, many requests."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from msgspec import structs
+
+from postback import installation, keys, workspaces
+from postback.db import Pool, Tx, buckets
+from postback.dialects import Accepted
+from postback.errors import Invalid, Unauthenticated, Unavailable
+from postback.event import RawEvent, RawUser
+from postback.installation import Vault
+from postback.intake.directory import Directory
+from postback.intake.judge import Judge, Pending
+from postback.intake.writer import Writer
+from postback.pii import Sealer
+from postback.secret import Secret
+
+NOW = datetime.now(UTC)
+
+
+class Hub:
+    """One process's worth of intake, with one workspace and one key."""
+
+    def __init__(self, pool: Pool, dsn: Secret, vault: Vault) -> None:
+        self.dsn, self.vault, self.pool = dsn, vault, pool
+        self.directory = Directory(pool, vault.sealer)
+        self.writer = Writer(dsn, self.directory, waiting_max=1000, flush_max=200)
+        self.judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
+        self.key_text = ""
+
+    async def pending(self, **fields: object) -> Pending:
+        snapshot, key = await self.directory.authenticate(keys.fingerprint(self.key_text), datetime.now(UTC))
+        raw = RawEvent(**({"name": "purchase", "dialect": "native"} | fields))  # type: ignore[arg-type]
+        if raw.event_id and raw.dedup is None:
+            raw.dedup = raw.event_id
+        return self.judge(raw, key, snapshot, self.writer.now())
+
+    async def send(self, **fields: object) -> Accepted:
+        pending = await self.pending(**fields)
+        await self.writer.submit([pending])
+        assert isinstance(pending.result, Accepted), pending.result
+        return pending.result
+
+
+@pytest.fixture
+async def hub(pool: Pool, database: Secret) -> AsyncIterator[Hub]:
+    sealer = Sealer([os.urandom(32)], os.urandom)
+    hub = Hub(pool, database, Vault(sealer, os.urandom(32)))
+    async with pool.connection() as tx, tx.transaction():
+        _, _, (hub.key_text, _) = await installation.add_workspace(tx, "w", "live", NOW, admin_scopes=["admin"])
+    await hub.writer.start()
+    yield hub
+    await hub.writer.close()
+
+
+async def scalar(tx: Tx, query: str) -> object:
+    row = await (await tx.execute(query)).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return row[0]
+
+
+async def test_an_event_is_in_the_bucket_that_its_id_names(hub: Hub, tx: Tx) -> None:
+    accepted = await hub.send(event_id="e1")
+    row = await (await tx.execute("SELECT bucket, id, event_id FROM event")).fetchone()
+    assert row == (buckets.of_id(accepted.id), accepted.id, "e1")
+    assert not accepted.duplicate
+
+
+async def test_a_repeat_is_a_duplicate_that_names_the_first(hub: Hub, tx: Tx) -> None:
+    first = await hub.send(event_id="e1")
+    again = await hub.send(event_id="e1")
+    assert (again.duplicate, again.id, again.event_id) == (True, first.id, "e1")
+    assert await scalar(tx, "SELECT count(*) FROM event") == 1
+
+
+async def test_the_same_id_under_another_name_is_another_event(hub: Hub) -> None:
+    await hub.send(event_id="e1")
+    assert not (await hub.send(event_id="e1", name="lead")).duplicate
+
+
+async def test_repeats_inside_one_flush_count_once(hub: Hub, tx: Tx) -> None:
+    pending = [await hub.pending(event_id="e1") for _ in range(50)]
+    await hub.writer.submit(pending)
+    results = [event.result for event in pending if isinstance(event.result, Accepted)]
+    assert [result.duplicate for result in results] == [False] + [True] * 49
+    assert len({result.id for result in results}) == 1
+    assert await scalar(tx, "SELECT count(*) FROM event") == 1
+
+
+@pytest.mark.parametrize(
+    "changed", [{"amount": Decimal(5)}, {"currency": "EUR"}, {"order_id": "o2"}, {"order_status": "refunded"}]
+)
+async def test_a_repeat_that_says_something_else_is_noted_on_the_first(
+    hub: Hub, tx: Tx, changed: dict[str, object]
+) -> None:
+    fields = {"event_id": "e1", "amount": Decimal("9.90"), "currency": "USD", "order_id": "o1"}
+    await hub.send(**fields)
+    await hub.send(**fields)
+    assert await scalar(tx, "SELECT notes FROM event") is None
+    assert (await hub.send(**fields | changed)).duplicate
+    await hub.send(**fields | changed)
+    assert await scalar(tx, "SELECT notes FROM event") == ["collision"]
+
+
+async def test_two_writers_and_one_id_make_one_event(hub: Hub, tx: Tx) -> None:
+    other = Writer(hub.dsn, hub.directory, waiting_max=1000, flush_max=200)
+    await other.start()
+    pending = [await hub.pending(event_id="same") for _ in range(40)]
+    await asyncio.gather(*((hub.writer if n % 2 else other).submit([p]) for n, p in enumerate(pending)))
+    results = [event.result for event in pending if isinstance(event.result, Accepted)]
+    assert sorted(result.duplicate for result in results) == [False] + [True] * 39
+    assert len({result.id for result in results}) == 1
+    assert await scalar(tx, "SELECT count(*) FROM event") == 1
+    await other.close()
+
+
+async def test_no_event_of_a_key_commits_once_its_revocation_has(hub: Hub, tx: Tx) -> None:
+    judged_before = await hub.pending(event_id="late")
+    async with tx.transaction():
+        await keys.revoke(tx, judged_before.key.workspace_id, judged_before.key.id, datetime.now(UTC))
+    await hub.writer.submit([judged_before])
+    assert isinstance(judged_before.result, Unauthenticated)
+    assert await scalar(tx, "SELECT count(*) FROM event") == 0
+
+
+async def test_a_revocation_waits_for_the_flush_under_way(hub: Hub, tx: Tx) -> None:
+    pending = await hub.pending()
+    await tx.execute("BEGIN")
+    await workspaces.versions_for_share(tx, buckets.BUCKETS[3], [pending.key.workspace_id])
+
+    async def revoke() -> None:
+        async with hub.pool.connection() as other, other.transaction():
+            await keys.revoke(other, pending.key.workspace_id, pending.key.id, datetime.now(UTC))
+
+    revocation = asyncio.create_task(revoke())
+    done, _ = await asyncio.wait([revocation], timeout=0.3)
+    assert not done
+    await tx.execute("COMMIT")
+    await revocation
+
+
+async def test_an_event_that_the_database_refuses_harms_no_neighbour(hub: Hub, tx: Tx) -> None:
+    pending = [await hub.pending(event_id=f"e{n}") for n in range(9)]
+    pending[4].event = structs.replace(pending[4].event, event_id="no text for\0PostgreSQL")
+    await hub.writer.submit(pending)
+    results = [event.result for event in pending]
+    assert isinstance(results.pop(4), Invalid)
+    assert all(isinstance(result, Accepted) and not result.duplicate for result in results)
+    assert await scalar(tx, "SELECT count(*) FROM event") == 8
+
+
+async def test_the_waiting_room_is_bounded(hub: Hub) -> None:
+    pending = [await hub.pending() for _ in range(1001)]
+    with pytest.raises(Unavailable):
+        await hub.writer.submit(pending)
+    assert hub.writer.waiting_events == 0
+
+
+async def test_counts_say_what_was_accepted(hub: Hub, tx: Tx) -> None:
+    for n in range(3):
+        await hub.send(event_id=f"e{n % 2}")
+    assert (
+        await scalar(tx, "SELECT sum(n)::int FROM usage WHERE destination_id = '00000000-0000-0000-0000-000000000000'")
+        == 2
+    )
+
+
+async def test_no_plaintext_of_a_person_reaches_the_tables(hub: Hub, tx: Tx) -> None:
+    user = RawUser(
+        email="plain@person.example", phone="+15550102030", first_name="Plainname", client_ip_address="198.51.100.7"
+    )
+    await hub.send(event_id="e1", visitor_id="v1", session_id="s1", user=user)
+    for table in ("event", "visitor", "link", "dedup"):
+        text = str(
+            await (
+                await tx.execute(f"SELECT t::text, encode(convert_to(t::text, 'UTF8'), 'escape') FROM {table} t")
+            ).fetchall()
+        )  # type: ignore[arg-type]
+        body = b"".join(row[0] for row in await (await tx.execute("SELECT body FROM event")).fetchall())
+        for planted in ("plain@person", "5550102030", "plainname", "198.51.100.7"):
+            assert planted not in text.lower()
+            assert planted.encode() not in body.lower()
+
+
+async def test_the_clock_of_ids_is_the_databases(hub: Hub) -> None:
+    accepted = await hub.send()
+    assert abs(buckets.time_of(accepted.id) - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+async def test_a_lost_connection_fails_the_request_and_the_next_flush_recovers(hub: Hub, tx: Tx) -> None:
+    await hub.send(event_id="e1")
+    await tx.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database() AND query LIKE '%COMMIT%'"
+    )
+    pending = await hub.pending(event_id="e2")
+    try:
+        await hub.writer.submit([pending])
+    except Unavailable:
+        await hub.writer.submit([await hub.pending(event_id="e2")])
+    assert await scalar(tx, "SELECT count(*) FROM event") == 2
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_written_again(hub: Hub, tx: Tx) -> None:
+    await hub.send(event_id="e1")
+    pending = await hub.pending(event_id="e2")
+    pending.id = buckets.make_ids(1, int(NOW.timestamp() * 1000), 5, 2**60)[0]
+    conn = await hub.writer._connection()
+    await hub.writer._write(conn, [pending], buckets.BUCKETS[5], is_retry=False)
+    first, pending.result = pending.result, None
+    await hub.writer._write(conn, [pending], buckets.BUCKETS[5], is_retry=True)
+    assert pending.result == first
+    assert isinstance(first, Accepted)
+    assert not first.duplicate
+    assert first.id == UUID(bytes=pending.id)
+    assert await scalar(tx, "SELECT count(*) FROM event") == 2
+
+
+async def test_an_unknown_key_is_refused_and_asked_for_once_each_time(hub: Hub) -> None:
+    with pytest.raises(Unauthenticated):
+        await hub.directory.authenticate(keys.fingerprint("pb_live_nobody"), NOW)
+
+
+async def test_a_key_made_later_is_found_without_a_restart(hub: Hub, tx: Tx) -> None:
+    pending = await hub.pending()
+    async with tx.transaction():
+        _, text = await keys.create(
+            tx, key_id=buckets.new_id(NOW), workspace_id=pending.key.workspace_id, label="new", scopes=["ingest"],
+            environment="live", now=NOW,
+        )  # fmt: skip
+    _, key = await hub.directory.authenticate(keys.fingerprint(text), NOW)
+    assert key.label == "new"
+
+
+async def test_a_negative_value_is_refused_by_name(hub: Hub) -> None:
+    with pytest.raises(Invalid) as refused:
+        await hub.pending(amount=Decimal(-1), currency="USD")
+    assert refused.value.field == "value"
