@@ -83,7 +83,8 @@ def read_config(connector: Connector, config: dict[str, Any]) -> Struct:
     hints = get_type_hints(connector.config)
     for name, value in config.items():
         takes = (hints[name], *get_args(hints[name]))
-        if takes_secret and not (isinstance(value, str) and value) and not (value is None and type(None) in takes):
+        is_absent = value is None and type(None) in takes
+        if Secret in takes and not is_absent and not (isinstance(value, str) and value):
             raise Invalid("A secret is a text that is not empty.", field=f"config.{name}")
     try:
         return msgspec.convert(config, connector.config, dec_hook=secret.decode_hook)

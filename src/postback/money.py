@@ -78,10 +78,11 @@ def amount(raw: msgspec.Raw | bytes | None, field: str, *, allow_negative: bool 
         raise Invalid(f"{field} must be a number.", field=field)
     value = Decimal(token.decode())
     _, digits, exponent = value.as_tuple()
-    if not isinstance(exponent, int) or len(digits) > MAX_DIGITS or not MIN_EXPONENT <= exponent <= MAX_EXPONENT:
+    # A sum made in JavaScript may have 17 digits (59.900000000000006): then its size is bounded, not its decimals.
+    is_small = isinstance(exponent, int) and (exponent >= MIN_EXPONENT or value.adjusted() >= MIN_EXPONENT)
+    if not is_small or len(digits) > MAX_DIGITS or int(exponent) > MAX_EXPONENT:
         raise Invalid(
-            f"{field} must have at most {MAX_DIGITS} digits and {-MIN_EXPONENT} decimals, and no exponent"
-            f" above {MAX_EXPONENT}.",
+            f"{field} must have at most {MAX_DIGITS} digits and no exponent beyond {MIN_EXPONENT} and {MAX_EXPONENT}.",
             field=field,
         )
     if value == 0:

@@ -19,7 +19,7 @@ NO_DESTINATION = bytes(16)
 
 
 class NewEvent(Struct, frozen=True):
-    """An event to write; ids as 16 bytes. `body` is JSON of event.Event; `links` are keys by which a visitor can be found, best first."""
+    """An event to write; ids are 16 bytes. `body`: JSON of event.Event; `links`: keys to find a visitor by, best first."""
 
     id: bytes
     workspace_id: bytes

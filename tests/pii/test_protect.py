@@ -302,7 +302,12 @@ def test_no_click_id_ever_fails_the_event(click_ids: dict[str, str]) -> None:
 
 
 keys = st.text("kq_ é", max_size=8)
-leaves = st.none() | st.booleans() | st.integers(-(10**37), 10**37) | st.text(st.characters(exclude_characters="@%"))
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**37), 10**37)
+    | st.text(st.characters(codec="utf-8", exclude_characters="@%"))
+)
 nested = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4))
 
 

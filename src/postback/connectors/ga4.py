@@ -157,11 +157,9 @@ def build(event: JoinedEvent, config: Config, now: datetime) -> Item | Skipped:
         return Skipped("refund needs order_id")
     client = _client(event, client_id)
     timestamp = (sent_time(event, now) - EPOCH) // MICROSECOND
-    body = {
-        **client,
-        "events": [{"name": name, "timestamp_micros": timestamp, "params": _params(event, name, config)}],
-    }
-    return Item(body, group=encode(client), size=len(encode(body)))
+    told = {"name": name, "timestamp_micros": timestamp, "params": _params(event, name, config)}
+    group = encode(client)
+    return Item({**client, "events": [told]}, group=group, size=len(group) + len(encode(told)) + len(',"events":[]'))
 
 
 def pack(items: Sequence[Item], config: Config, now: datetime) -> Request:

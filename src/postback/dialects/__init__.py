@@ -3,7 +3,7 @@
 
 A module `postback.dialects.<name>` exports `DIALECT`, and one more of that kind for each further path with a form of
 its own. It reads no clock and does no I/O; who may send is decided before. What all share stands here: the shapes, and
-reading (`decode`, `moment`), which refuses by name what no later part of the hub could hold.
+reading (`decode`, `moment`), which refuses NUL and half surrogate pairs, and naming (`as_sent`).
 """
 
 import re
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 # What reading JSON can raise. ValidationError (a wrong type) is a DecodeError.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# How deep the search for a NUL goes; `pii` takes free objects to half of it.
 MAX_DEPTH = 64
-MAX_INTEGER = 10**38
 
 
 class Parsed(Struct, frozen=True):
@@ -94,8 +94,22 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     field: str | None = None
 
 
-def problem(error: PostbackError) -> Problem:
-    return Problem(error.code, error.message, error.field if isinstance(error, Rejected) else None)
+def problem(error: PostbackError, names: Mapping[str, str] | None = None) -> Problem:
+    message, field = as_sent(error, names or {})
+    return Problem(error.code, message, field)
+
+
+def as_sent(error: PostbackError, names: Mapping[str, str]) -> tuple[str, str | None]:
+    """An error's message and field. `names`: canonical field to what the dialect's senders call it.
+
+    What is judged after `parse` is named as the canonical event names it.
+    """
+    field = error.field if isinstance(error, Rejected) else None
+    if field is None:
+        return error.message, None
+    first, dot, rest = field.partition(".")
+    sent = names.get(first, first) + dot + rest
+    return error.message.replace(field, sent, 1), sent
 
 
 class ClickIds(Struct, kw_only=True):
@@ -176,28 +190,14 @@ def moment(text: str, field: str) -> datetime:
     raise Invalid(f"{field} must be an ISO 8601 time such as 2026-07-03T09:41:00Z.", field=field)
 
 
-def refuse_unstorable(properties: Mapping[str, Any], field: str) -> None:
-    """Refuse what JSON may say and nothing behind us holds: integers over 38 digits, nesting deeper than 64."""
-    for value in properties.values():
-        kind = type(value)
-        if kind in _PLAIN or (kind is int and -MAX_INTEGER < value < MAX_INTEGER):
-            continue
-        if flaw := _flaw(properties):
-            flaw.refuse(field)
-        return
-
-
 def refuse_nul(body: bytes | Raw, decoded: Any, *, under: str = "") -> None:
     """Refuse NUL characters, naming the field. Costs one scan of the body where there is none."""
     if b"\\u0000" in (bytes(body) if isinstance(body, Raw) else body) and (flaw := _flaw(decoded)):
         flaw.refuse(under)
 
 
-_PLAIN = frozenset({str, float, bool, type(None)})
-
-
 class _Flaw(Struct):
-    """What nothing behind us holds, and the path to it."""
+    """What is wrong inside a value, and the path to it."""
 
     what: str
     path: str = ""
@@ -214,8 +214,6 @@ class _Flaw(Struct):
 def _flaw(value: Any, depth: int = MAX_DEPTH) -> _Flaw | None:
     if isinstance(value, str):
         return _Flaw("may not hold the character NUL or half a surrogate pair") if "\x00" in value else None
-    if isinstance(value, int):
-        return None if -MAX_INTEGER < value < MAX_INTEGER else _Flaw("has more than 38 digits")
     if isinstance(value, dict):
         if any("\x00" in name for name in value):
             return _Flaw("has a name that holds the character NUL or half a surrogate pair")
@@ -304,11 +302,11 @@ __all__ = [
     "Problem",
     "Rejected",
     "Result",
+    "as_sent",
     "decode",
     "decode_or_invalid",
     "moment",
     "problem",
     "refuse_nul",
-    "refuse_unstorable",
     "unreadable",
 ]

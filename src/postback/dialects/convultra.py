@@ -25,12 +25,12 @@ from postback.dialects import (
     Dialect,
     Parsed,
     Result,
+    as_sent,
     decode,
     decode_or_invalid,
     moment,
-    refuse_unstorable,
 )
-from postback.errors import Invalid, PostbackError, Rejected, Unavailable
+from postback.errors import Invalid, PostbackError, Unavailable
 from postback.event import Item, RawEvent, RawUser
 from postback.money import amount
 
@@ -39,6 +39,13 @@ T = TypeVar("T")
 MAX_EVENTS = 100
 MAX_ID = 256
 OWN_PLACE = ("order_id", "value", "currency", "items")
+NAMES = {
+    "event": "event_type",
+    "occurred_at": "timestamp",
+    "value": "properties.value",
+    "currency": "properties.currency",
+    "order_id": "properties.order_id",
+}
 _NOTHING = Raw()
 
 
@@ -167,7 +174,6 @@ def _take_properties(event: RawEvent, sent: Raw) -> None:
     event.amount = amount(properties.value, "properties.value")
     event.currency = properties.currency
     free = decode(_FREE, sent, under="properties")
-    refuse_unstorable(free, "properties")
     if properties.items:
         items = [_item(raw, index, event.notes) for index, raw in enumerate(properties.items)]
         event.items = tuple([item for item in items if item])
@@ -182,18 +188,18 @@ def _item(raw: Raw, index: int, notes: list[str]) -> Item | None:
     try:
         sent = _ITEM.decode(raw)
     except ValidationError:
-        notes.append(f"{path} is not an object: left out")
+        notes.append(f"{path}: not an object, left out")
         return None
     product_id = _part(_TEXT, sent.product_id or sent.item_id or sent.id or sent.sku, f"{path}.product_id", notes)
     name = _part(_TEXT, sent.name, f"{path}.name", notes)
     quantity = _part(_WHOLE, sent.quantity, f"{path}.quantity", notes)
     if quantity is not None and not 0 <= quantity <= 1_000_000_000:
-        notes.append(f"{path}.quantity is out of range: left out")
+        notes.append(f"{path}.quantity: out of range, left out")
         quantity = None
     try:
         price = amount(sent.price, f"{path}.price")
-    except Invalid as invalid:
-        notes.append(f"{invalid.message.rstrip('.')}: left out")
+    except Invalid:
+        notes.append(f"{path}.price: no amount, left out")
         price = None
     return Item(
         product_id=None if product_id is None else str(product_id),
@@ -209,7 +215,7 @@ def _part(decoder: Decoder[T], raw: Raw, path: str, notes: list[str]) -> T | Non
     try:
         return decoder.decode(raw)
     except ValidationError:
-        notes.append(f"{path} is of the wrong type: left out")
+        notes.append(f"{path}: of the wrong type, left out")
         return None
 
 
@@ -245,9 +251,8 @@ def answer(results: Sequence[Result], single: bool) -> Answer:
 def _result(result: Result) -> _Tracked | _Refused:
     if isinstance(result, Accepted):
         return _Tracked(True, evt_id(result.id))
-    field = result.field if isinstance(result, Rejected) else None
-    named = field is None or field in result.message
-    return _Refused(False, result.message if named else f"{field}: {result.message}")
+    message, field = as_sent(result, NAMES)
+    return _Refused(False, message if field is None or field in message else f"{field}: {message}")
 
 
 def refuse(error: PostbackError) -> Answer:

@@ -26,7 +26,6 @@ from postback.dialects import (
     decode_or_invalid,
     moment,
     problem,
-    refuse_unstorable,
 )
 from postback.errors import Invalid, PostbackError, Unavailable
 from postback.event import Consent, Item, RawEvent, RawUser
@@ -140,8 +139,6 @@ def _raw_event(name: str, sent: _Fields) -> RawEvent:
         user.user_id = sent.user_id
     if status is not None and status not in ORDER_STATUSES:
         raise Invalid(f"order_status must be one of {', '.join(ORDER_STATUSES)}.", field="order_status")
-    if sent.properties:
-        refuse_unstorable(sent.properties, "properties")
     # CPython packs more than 15 keywords of one call in a dict, which costs a microsecond: the rarer fields follow.
     event = RawEvent(
         name=name,

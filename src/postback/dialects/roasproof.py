@@ -27,7 +27,6 @@ from postback.dialects import (
     decode,
     moment,
     problem,
-    refuse_unstorable,
 )
 from postback.errors import Invalid, PostbackError
 from postback.event import RawEvent, RawUser
@@ -36,6 +35,7 @@ from postback.money import amount
 STANDARD_EVENTS = frozenset(
     ["page_view", "view_content", "add_to_cart", "initiate_checkout", "lead", "signup", "purchase", "subscribe"]
 )
+NAMES = {"visitor_id": "user_data.visitor_id", "order_id": "custom_data.order_number", "properties": "custom_data"}
 _NOTHING = Raw()
 
 
@@ -85,7 +85,6 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Parsed:
             event.visitor_id = keys.visitor_id
             event.click_ids = keys.sent()
     if sent.custom_data:
-        refuse_unstorable(sent.custom_data, "custom_data")
         event.order_id = _order_id(sent.custom_data, "order_number") or _order_id(sent.custom_data, "order_id")
     return Parsed([event])
 
@@ -123,7 +122,7 @@ def answer(results: Sequence[Result], single: bool) -> Answer:
 
 
 def refuse(error: PostbackError) -> Answer:
-    return Answer(error.status, _ENCODE(_Refusal(problem(error))))
+    return Answer(error.status, _ENCODE(_Refusal(problem(error, NAMES))))
 
 
 DIALECT = Dialect(name="roasproof", parse=parse, answer=answer, refuse=refuse, allowed_names=STANDARD_EVENTS)

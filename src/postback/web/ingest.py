@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from postback import destinations, keys, queue
+from postback import destinations, keys, pii, queue
 from postback.db import Pool, is_unavailable
 from postback.delivery import prepare
 from postback.dialects import Accepted, Dialect, Result, convultra, native, roasproof
@@ -165,7 +165,7 @@ class Ingest:
     async def _status(self, snapshot: Snapshot, sent: str, name: str | None) -> "EventStatus":
         try:
             async with self._pool.connection() as tx:
-                ids = await dedup.find_by_sender_id(tx, snapshot.workspace.id, sent)
+                ids = await dedup.find_by_sender_id(tx, snapshot.workspace.id, pii.stored_id(sent))
                 if (own := convultra.from_evt_id(sent) or _uuid(sent)) is not None:
                     ids.append(own)
                 for id_ in ids:

@@ -3,7 +3,7 @@ INSERT INTO destination (id, workspace_id, connector, variant, name, config, del
 VALUES (%(id)s, %(workspace_id)s, %(connector)s, %(variant)s, %(name)s, %(config)s, 'server_side', %(now)s);
 
 -- insert_lane: the changing state of a new destination, in its home bucket. -> nothing
-INSERT INTO lane (bucket, destination_id, workspace_id, changed_at)
+INSERT INTO lane AS l (bucket, destination_id, workspace_id, changed_at)
 SELECT k.bucket, %(id)s, %(workspace_id)s, %(now)s FROM bucket k WHERE k.bucket = %(bucket)s;
 
 -- of_workspaces: installed ones, oldest first. -> Stored rows

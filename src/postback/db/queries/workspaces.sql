@@ -10,7 +10,7 @@ SELECT environment, seal_check, link_key FROM installation WHERE id = 1;
 INSERT INTO workspace (id, name, organization_id, created_at) VALUES (%(id)s, %(name)s, %(organization_id)s, %(now)s);
 
 -- insert_versions: the version rows of a new workspace, one in each bucket. -> nothing
-INSERT INTO config_version (bucket, workspace_id, version)
+INSERT INTO config_version AS v (bucket, workspace_id, version)
 SELECT k.bucket, %(workspace_id)s::uuid, 1 FROM bucket k WHERE k.bucket = ANY (%(buckets)s::int[]);
 
 -- bump: say that a workspace's keys, sites or destinations changed; waits for the flushes under way. -> nothing

@@ -1,0 +1,71 @@
+"""`python -m bench [part ...]`: all parts, or some of idle, intake, drain, stored (then no page is written).
+
+QUICK=1 in the environment: fewer and shorter turns, fewer events stored. Progress goes to stderr, the table to stdout.
+Exit code 1 where it could not be measured; a target that is missed is marked in the table and does not fail it.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from bench import database, drain, idle, intake, machine, page, stored
+from bench.plan import FULL, QUICK, Plan
+from bench.process import FOLDER, BenchError, progress
+from bench.report import Report, rate
+from postback.errors import PostbackError
+
+PARTS = ("idle", "intake", "drain", "stored")
+
+
+async def run(parts: Sequence[str], plan: Plan, report: Report) -> str:
+    """Measure the parts; gives the machine in words."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    report.add("fdatasync, one after the other", "the disk", f"{rate(machine.fdatasync_per_second(FOLDER))} times/s")
+    if "idle" in parts:
+        await idle.measure(report, plan)
+    single_posts: float | None = None
+    async with database.server() as server:
+        words = machine.in_words(await database.version(server))
+        if "intake" in parts:
+            single_posts = await intake.measure(report, plan, server)
+        if "drain" in parts:
+            await drain.measure(report, plan, server, single_posts)
+        if "stored" in parts:
+            await stored.measure(report, plan, server)
+    return words
+
+
+def main() -> int:
+    parts = sys.argv[1:] or PARTS
+    if unknown := set(parts) - set(PARTS):
+        print(f"There is no part {min(unknown)}; there are {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    plan = QUICK if os.environ.get("QUICK") not in (None, "", "0") else FULL
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    report, begin = Report(), time.monotonic()
+    words = ""
+    try:
+        words = asyncio.run(run(parts, plan, report))
+    except (BenchError, PostbackError, KeyboardInterrupt, asyncio.CancelledError) as error:
+        progress(f"bench: {error or 'stopped'}")
+    shutil.rmtree(FOLDER / "server", ignore_errors=True)
+    minutes = (time.monotonic() - begin) / 60
+    print(report.table())
+    if not words:
+        return 1
+    print(f"{page.summary(plan, words)} It took {minutes:.1f} minutes. Targets missed: {report.missed()}.")
+    if set(parts) == set(PARTS):
+        page.write(report, plan, words)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""The bundled PostgreSQL with the settings that `serve` gives it, and databases on it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from bench.process import FOLDER
+from postback.db import embedded, migrate, partitions, pool
+from postback.db.embedded import Embedded
+from postback.secret import Secret
+
+# What intake and delivery fill. The rest (keys, destinations, leases, versions) is never emptied.
+GROWING = (
+    "dedup", "event", "delivery", "attempt", "usage", "visitor", "link", "touch", "conversion", "orders",
+    "order_ledger", "credit", "rollup", "dirty_hour", "key_usage", "rate_window",
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[Embedded]:
+    """A server in our own folder, stopped at the end."""
+    async with await embedded.start(FOLDER / "server") as started:
+        yield started
+
+
+def dsn(server: Embedded, name: str) -> str:
+    return server.dsn.replace("/postback?", f"/{name}?")
+
+
+async def make(server: Embedded, name: str, template: str | None = None) -> None:
+    """Make a database: empty, or a copy of another that nobody is connected to."""
+    copied = sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template)) if template else sql.SQL("")
+    async with await connect(server, "postgres") as connection:
+        await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + copied)
+
+
+async def drop(server: Embedded, name: str) -> None:
+    """Drop a database, cutting its sessions."""
+    async with await connect(server, "postgres") as connection:
+        await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+async def make_tables(server: Embedded, name: str) -> None:
+    """Postback's tables and this month's and the last one's partitions, as its own start makes them."""
+    await asyncio.to_thread(migrate.migrate, Secret(dsn(server, name)))
+    await make_partitions(server, name)
+
+
+async def make_partitions(server: Embedded, name: str) -> None:
+    connection = await pool.connect(Secret(dsn(server, name)))
+    try:
+        await partitions.make_ahead(connection, datetime.now(UTC) - timedelta(days=31), months=2)
+    finally:
+        await connection.close()
+
+
+async def empty(server: Embedded, name: str) -> None:
+    """Remove every event and all that came of it."""
+    async with await connect(server, name) as connection:
+        cursor = await connection.execute(
+            "SELECT n FROM unnest(%s::text[]) n WHERE to_regclass(n) IS NOT NULL", [list(GROWING)]
+        )
+        names = [row[0] for row in await cursor.fetchall()]
+        await connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(map(sql.Identifier, names))))
+
+
+async def number(server: Embedded, name: str, question: str) -> float:
+    """The one number that a question comes to, 0 where it is null."""
+    async with await connect(server, name) as connection:
+        row = await (await connection.execute(question)).fetchone()
+        return float(row[0] or 0) if row else 0.0
+
+
+async def execute(server: Embedded, name: str, *statements: str) -> None:
+    """Run statements one by one, each its own transaction."""
+    async with await connect(server, name) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def version(server: Embedded) -> str:
+    async with await connect(server, "postgres") as connection:
+        row = await (await connection.execute("SHOW server_version")).fetchone()
+        return row[0] if row else ""
+
+
+async def connect(server: Embedded, name: str) -> psycopg.AsyncConnection:
+    return await psycopg.AsyncConnection.connect(dsn(server, name), autocommit=True)

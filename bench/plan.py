@@ -1,0 +1,54 @@
+"""How long, how often and how much. Seconds unless the name says otherwise."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`rounds`: how often each side takes its turn. Durations are of one turn."""
+
+    name: str
+    rounds: int
+    warm_up: int
+    run: int
+    settle: int
+    idle: int
+    batched_deliveries: int
+    single_deliveries: int
+    longest_drain: int
+    bare_client: int
+    stored: tuple[int, ...]
+    stored_rounds: int
+    stored_warm_up: int
+
+
+FULL = Plan(
+    name="full",
+    rounds=3,
+    warm_up=1,
+    run=5,
+    settle=8,
+    idle=10,
+    batched_deliveries=200_000,
+    single_deliveries=30_000,
+    longest_drain=15,
+    bare_client=5,
+    stored=(1_000_000, 5_000_000),
+    stored_rounds=3,
+    stored_warm_up=10,
+)
+QUICK = Plan(
+    name="quick",
+    rounds=1,
+    warm_up=1,
+    run=3,
+    settle=3,
+    idle=5,
+    batched_deliveries=50_000,
+    single_deliveries=10_000,
+    longest_drain=8,
+    bare_client=3,
+    stored=(200_000,),
+    stored_rounds=1,
+    stored_warm_up=3,
+)

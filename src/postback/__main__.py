@@ -1,0 +1,5 @@
+"""`python -m postback` is `postback`."""
+
+from postback.cli import main
+
+main()

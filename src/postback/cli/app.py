@@ -1,0 +1,44 @@
+"""All commands. Each is imported when it is called, so that none pays for another's libraries."""
+
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
+
+from postback import __version__
+
+app = App(
+    name="postback",
+    help="A hub for server-side conversions, on PostgreSQL alone.",
+    version=__version__,
+    print_error=False,
+    exit_on_error=False,
+    result_action="return_value",
+    default_parameter=Parameter(negative=(), show_default=False),
+    usage="postback COMMAND [OPTIONS]",
+)
+_HERE = "postback.cli"
+for _name in ("serve", "init", "demo", "sandbox", "send", "tail", "ledger", "doctor"):
+    app.command(f"{_HERE}.{_name}:{_name}", name=_name)
+app.command(f"{_HERE}.single:api", name="api")
+app.command(f"{_HERE}.single:worker", name="worker")
+
+keys = App(name="keys", help="API keys: make, list, replace, revoke.")
+destinations = App(name="destinations", help="Destinations: install, list, pause, resume, probe.")
+db = App(name="db", help="The database: migrate, back up, restore.")
+for _group, _commands in (
+    (keys, {"create": "create", "list": "list_all", "rotate": "rotate", "revoke": "revoke"}),
+    (
+        destinations,
+        {"install": "install", "list": "list_all", "pause": "pause", "resume": "resume", "probe": "probe"},
+    ),
+    (db, {"migrate": "migrate", "backup": "backup", "restore": "restore"}),
+):
+    app.command(_group)
+    for _name, _function in _commands.items():
+        _group.command(f"{_HERE}.{_group.name[0]}:{_function}", name=_name)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and give its exit code. Raises CycloptsError where the arguments are wrong."""
+    code = app(list(arguments))
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,78 @@
+"""Who calls: a key with the scope `admin`, for reading also `read`, of the whole workspace.
+
+Runs before a body is read or anything is looked up. The key is confirmed against the workspace's version on every
+call, so that nothing begun after a revocation was answered gets past it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from msgspec import Struct
+
+from postback import keys
+from postback.errors import Forbidden, Invalid, Unauthenticated
+from postback.intake.directory import Snapshot
+from postback.keys import ApiKey
+from postback.web import wire
+from postback.web.admin.hub import Hub
+
+SCOPES = "scopes"
+CALLER = "postback.caller"
+
+
+class Caller(Struct, frozen=True):
+    """The key of a request, its workspace as of this request, and the time it began."""
+
+    snapshot: Snapshot
+    key: ApiKey
+    now: datetime
+
+    @property
+    def workspace_id(self) -> UUID:
+        return self.snapshot.workspace.id
+
+
+def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
+    """Any one of these opens a handler: what its `opt` says, else `admin`, and `read` where it only reads."""
+    by_method = ("admin", "read") if "GET" in getattr(handler, "http_methods", ()) else ("admin",)
+    return handler.opt.get(SCOPES, by_method)
+
+
+async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
+    """The guard of every path that needs a key. Raises Unauthenticated, Forbidden, Invalid, Unavailable."""
+    hub: Hub = connection.app.state.hub
+    text = _key_text(wire.headers_of(connection.scope))
+    if problem := keys.diagnose(text, hub.settings.environment):
+        raise problem
+    now = hub.writer.now()
+    snapshot, key = await hub.directory.authenticate(keys.fingerprint(text), now)
+    snapshot = await hub.directory.confirm(snapshot, key, now)
+    scopes = scopes_of(handler)
+    if not any(scope in key.scopes for scope in scopes):
+        raise Forbidden(f"This API key has not the scope {' or '.join(scopes)}; it has {', '.join(key.scopes)}.")
+    if key.site_id is not None:
+        raise Forbidden("This API key is bound to one site; the admin API takes keys of the whole workspace.")
+    _refuse_nul(connection.scope["query_string"])
+    connection.scope["state"][CALLER] = Caller(snapshot, key, now)
+
+
+def caller_of(scope: wire.Scope) -> Caller:
+    return scope["state"][CALLER]
+
+
+def _key_text(headers: dict[str, str]) -> str:
+    kind, _, text = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and text:
+        return text
+    raise Unauthenticated("Missing API key: send Authorization: Bearer YOUR_ADMIN_KEY.")
+
+
+def _refuse_nul(query: bytes) -> None:
+    if b"%00" in query:
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            if "\x00" in value:
+                raise Invalid(f"{name} may not hold the character NUL.", field=name)

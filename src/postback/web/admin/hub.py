@@ -1,0 +1,22 @@
+"""What the handlers of one process share."""
+
+from collections import Counter
+
+from msgspec import Struct
+
+from postback.db import Pool
+from postback.installation import Vault
+from postback.intake.directory import Directory
+from postback.intake.writer import Writer
+from postback.settings import Settings
+
+
+class Hub(Struct, frozen=True):
+    """`requests` counts answers by path and status, for /metrics."""
+
+    pool: Pool
+    directory: Directory
+    writer: Writer
+    vault: Vault
+    settings: Settings
+    requests: Counter[tuple[str, int]]
