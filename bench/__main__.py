@@ -42,21 +42,27 @@ async def run(parts: Sequence[str], plan: Plan, report: Report) -> str:
     return words
 
 
+def clear() -> None:
+    """Make our folder, or remove what an earlier run left in it."""
+    FOLDER.mkdir(exist_ok=True)
+    for left in ("server", "serve", "logs"):
+        shutil.rmtree(FOLDER / left, ignore_errors=True)
+
+
 def main() -> int:
     parts = sys.argv[1:] or PARTS
     if unknown := set(parts) - set(PARTS):
         print(f"There is no part {min(unknown)}; there are {', '.join(PARTS)}.", file=sys.stderr)
         return 2
     plan = QUICK if os.environ.get("QUICK") not in (None, "", "0") else FULL
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    clear()
     report, begin = Report(), time.monotonic()
     words = ""
     try:
         words = asyncio.run(run(parts, plan, report))
     except (BenchError, PostbackError, KeyboardInterrupt, asyncio.CancelledError) as error:
         progress(f"bench: {error or 'stopped'}")
-    shutil.rmtree(FOLDER / "server", ignore_errors=True)
+    shutil.rmtree(FOLDER / "server", ignore_errors=True)  # large; the logs stay
     minutes = (time.monotonic() - begin) / 60
     print(report.table())
     if not words:

@@ -33,6 +33,7 @@ class Drained:
 
     per_second: float
     seen: dict[str, Any]
+    largest: dict[str, Any]
     is_empty: bool
 
     @property
@@ -53,7 +54,7 @@ async def _batching(report: Report, plan: Plan, server: Embedded, port: int, sin
     bare: list[float] = []
     for _ in range(plan.rounds):
         turns.append(await _drain(queue, port, "meta", plan))
-        bare.append(await _bare(port, turns[-1].seen, plan) * turns[-1].events_a_request)
+        bare.append(await _bare(port, turns[-1], plan))
     row = _row(report, f"delivery in batches, {plan.batched_deliveries:,} queued", "Postback to Meta", turns)
     if single_posts:
         row.at_least(_rate(turns) / single_posts, 1, "single-post intake")
@@ -70,7 +71,7 @@ async def _one_by_one(report: Report, plan: Plan, server: Embedded, port: int) -
     bare: list[float] = []
     for _ in range(plan.rounds):
         turns.append(await _drain(alone, port, "webhook", plan))
-        bare.append(await _bare(port, turns[-1].seen, plan))
+        bare.append(await _bare(port, turns[-1], plan))
         turns_beside.append(await _drain(beside, port, "webhook", plan))
     row = _row(report, f"delivery one by one, {plan.single_deliveries:,} queued", "Postback to a webhook", turns)
     row.at_least(_rate(turns) / median(bare), 0.6, "the bare client", percent=True)
@@ -126,7 +127,8 @@ async def _drain(queue: serve.Deployment, port: int, place: str, plan: Plan) -> 
         last_at = await database.number(server, COPY, f"SELECT extract(epoch FROM max(settled_at)) {settled}")
         if not number:
             raise BenchError(f"The worker settled nothing of {place}:\n{program.said()}")
-        drained = Drained(number / max(last_at - seen["first_at"], 0.001), seen, number >= expected)
+        largest = await _ask(port, f"/_sink/largest/{place}")
+        drained = Drained(number / max(last_at - seen["first_at"], 0.001), seen, largest, number >= expected)
         progress(f"drained {number:,.0f} of {expected:,.0f} to {place} at {drained.per_second:,.0f} events/s")
         return drained
     finally:
@@ -146,17 +148,17 @@ async def _until_sent(port: int, place: str, expected: int, seconds: int, check:
             return
 
 
-async def _bare(port: int, seen: dict[str, Any], plan: Plan) -> float:
-    """Requests a second of a bare client that sends what the platform saw, over as many connections."""
+async def _bare(port: int, turn: Drained, plan: Plan) -> float:
+    """Events a second of a bare client that sends the largest request that came, over as many connections."""
     dropped = ("host", "content-length", "connection", "transfer-encoding")
-    headers = {name: value for name, value in seen["headers"].items() if name not in dropped}
+    headers = {name: value for name, value in turn.largest["headers"].items() if name not in dropped}
     file = FOLDER / "sample.json"
-    file.write_text(json.dumps({"headers": headers, "body": seen["body"]}))
-    url = f"http://127.0.0.1:{port}{seen['path']}"
-    arguments = [url, str(file), str(seen["connections"]), str(plan.bare_client)]
+    file.write_text(json.dumps({"headers": headers, "body": turn.largest["body"]}))
+    url = f"http://127.0.0.1:{port}{turn.largest['path']}"
+    arguments = [url, str(file), str(turn.seen["connections"]), str(plan.bare_client)]
     said = json.loads(await output_of("bare client", module("bench.client", *arguments), seconds=plan.bare_client + 30))
-    per_second = said["requests"] / said["seconds"]
-    progress(f"bare client: {per_second:,.0f} requests/s")
+    per_second = said["requests"] / said["seconds"] * turn.largest["events"]
+    progress(f"bare client: {per_second:,.0f} events/s")
     return per_second
 
 

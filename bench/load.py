@@ -4,7 +4,6 @@ Closed loop: each connection sends its next request when the last one was answer
 installed: it cannot make the body of each request its own, and equal events would be duplicates.
 """
 
-import json
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from bench import event
-from bench.process import FOLDER, BenchError, output_of, surroundings
+from bench import autocannon, event
+from bench.process import FOLDER, BenchError, output_of
 
-HERE = Path(__file__).parent
-AUTOCANNON = "autocannon@8"
+SCRIPT = Path(__file__).with_suffix(".lua")
 BATCH = 100
 
 
@@ -48,23 +46,7 @@ def generator() -> str:
     if wrk := shutil.which("wrk"):
         said = subprocess.run([wrk, "-v"], capture_output=True, text=True, check=False).stdout  # it exits with 1
         return " ".join(said.split("Copyright")[0].split()).rstrip(",")
-    package = json.loads((_autocannon() / "package.json").read_text())
-    return f"autocannon {package['version']}"
-
-
-@cache
-def _autocannon() -> Path:
-    """The folder of autocannon, installed below ours at need."""
-    folder = FOLDER.with_name(".bench-npm") / "node_modules" / "autocannon"
-    if not folder.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise BenchError("There is no load generator: install wrk, or npm for autocannon.")
-        home = folder.parent.parent
-        home.mkdir(exist_ok=True)
-        argv = [npm, "install", "--no-audit", "--no-fund", "--no-save", "--prefix", str(home), AUTOCANNON]
-        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return autocannon.name()
 
 
 async def run(target: Target, *, connections: int, seconds: float, batch: int = 0) -> Figures:
@@ -76,12 +58,11 @@ async def run(target: Target, *, connections: int, seconds: float, batch: int = 
     arguments = [run_id, str(batch), str(template), target.api_key]
     if wrk := shutil.which("wrk"):
         # One thread makes and sends more than one core can take, and leaves the other core alone.
-        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "load.lua")]
+        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]
         argv = [wrk, *options, url, "--", *arguments]
     else:
-        node = shutil.which("node") or "node"
-        argv = [node, str(HERE / "autocannon.cjs"), str(_autocannon()), url, str(connections), str(seconds), *arguments]
-    said = await output_of("load generator", argv, surroundings(), seconds=seconds + 60)
+        argv = [*autocannon.command(url, connections, seconds), *arguments]
+    said = await output_of("load generator", argv, seconds=seconds + 60)
     return _figures(said, max(batch, 1))
 
 

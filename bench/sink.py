@@ -20,22 +20,31 @@ import uvloop
 
 @dataclass
 class Tally:
-    """What came to one place. Times in seconds since 1970; `connections` the most at once; one request as it came."""
+    """What came to one place. `first_at` in seconds since 1970; `connections`: the most at once."""
 
     requests: int = 0
     events: int = 0
     body_bytes: int = 0
     first_at: float = 0.0
     connections: int = 0
+
+
+@dataclass
+class Largest:
+    """The largest request that came to one place."""
+
     path: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
+    events: int = 0
 
     def shown(self) -> dict[str, object]:
-        return vars(self) | {"body": base64.b64encode(self.body).decode()}
+        headers = {name.decode().lower(): value.decode() for name, value in self.headers}
+        return vars(self) | {"headers": headers, "body": base64.b64encode(self.body).decode()}
 
 
 tallies: dict[str, Tally] = {}
+largest: dict[str, Largest] = {}
 open_connections: dict[str, set["Connection"]] = {}
 
 
@@ -82,9 +91,9 @@ class Connection(asyncio.Protocol):
         events = body.count(b'"event_name"') if place == "meta" else 1
         tally = tallies.get(place)
         if tally is None:
-            headers = {name.decode().lower(): value.decode() for name, value in self.headers}
-            tally = Tally(first_at=time.time(), path=self.url.decode(), headers=headers, body=body)
-            tallies[place] = tally
+            tally = tallies[place] = Tally(first_at=time.time())
+        if place not in largest or len(body) > len(largest[place].body):
+            largest[place] = Largest(self.url.decode(), self.headers.copy(), body, events)
         tally.requests += 1
         tally.events += events
         tally.body_bytes += len(body)
@@ -104,8 +113,11 @@ class Connection(asyncio.Protocol):
 def own_answer(url: bytes) -> bytes:
     if url == b"/_sink/reset":
         tallies.clear()
+        largest.clear()
         return b"{}"
-    return json.dumps({place: tally.shown() for place, tally in tallies.items()}).encode()
+    if url.startswith(b"/_sink/largest/"):
+        return json.dumps(largest[url.rpartition(b"/")[2].decode()].shown()).encode()
+    return json.dumps({place: vars(tally) for place, tally in tallies.items()}).encode()
 
 
 async def main(port: int) -> None:

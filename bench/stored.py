@@ -7,6 +7,7 @@ checkpoint each page is logged whole at its first change; a longer warm-up keeps
 """
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from bench import database, load, serve
 from bench.intake import BATCH_CONNECTIONS, Side, postback, sink, take_turns
 from bench.load import BATCH
 from bench.plan import Plan
-from bench.process import progress
+from bench.process import FOLDER, progress
 from bench.report import Report
 from postback.db.buckets import BUCKETS
 from postback.db.embedded import Embedded
@@ -24,6 +25,7 @@ LEAST = 0.7
 FILLED, EMPTY = "filled", "empty"
 SPAN_MS = 21 * 86_400_000
 CHUNK = 100_000
+BYTES_AN_EVENT, WAL_BYTES = 2_500, 6_000_000_000
 FILLERS = 2
 
 # {low}, {high}: numbers of events; {first_ms}, {step}: the time of number n is first_ms + n * step, whole milliseconds.
@@ -67,6 +69,10 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
         numbering = Numbering(now_ms - SPAN_MS, SPAN_MS / plan.stored[-1])
         stored = 0
         for number in plan.stored:
+            if (free := shutil.disk_usage(FOLDER).free) < number * BYTES_AN_EVENT + WAL_BYTES:
+                row = report.add("posts beside stored events", f"Postback, {number:,} stored", "not measured")
+                row.check(False, f"{free / 1e9:.0f} GB of disk are free, which is too little")
+                return
             await _fill(server, numbering, stored, number)
             stored = number
             progress(f"warming up with {number:,} events stored")

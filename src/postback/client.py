@@ -106,7 +106,7 @@ class Client:
         return Receipt(answer["event_id"], answer["status"], _deliveries(answer.get("destinations")))
 
     def status(self, event_id: str) -> EventStatus:
-        """What became of an event, by your own id or the one we answered. Raises NotTaken (404: unknown), NotReached."""
+        """What became of an event, by your own id or the one we answered. Raises NotTaken (404), NotReached."""
         answer = self._call("GET", f"/v1/events/{quote(event_id, safe='')}", None, event_id)
         return EventStatus(
             answer["event_id"], answer["event"], answer["status"], _deliveries(answer.get("deliveries"))
@@ -126,7 +126,7 @@ class Client:
                     return _read(status, text)
                 problem = f"{self._host} answered {status}"
             longest = min(LONGEST_PAUSE_SECONDS, 0.1 * 2**tries)
-            pause = max(wait_seconds, random.uniform(0, longest))  # noqa: S311 (spreads clients, hides nothing)
+            pause = max(wait_seconds, random.uniform(0, longest))
             tries += 1
             if time.monotonic() + pause > deadline:
                 raise NotReached(f"{problem}; tried {tries} times, try again later.", event_id)

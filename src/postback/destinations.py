@@ -55,6 +55,15 @@ class Lane(Struct, frozen=True):
     changed_at: datetime
 
 
+class Label(Struct, frozen=True):
+    """What a destination is called; for one that was removed too."""
+
+    id: UUID
+    connector: str
+    name: str
+    removed_at: datetime | None
+
+
 class _Stored(Struct, frozen=True):
     id: UUID
     workspace_id: UUID
@@ -168,6 +177,13 @@ async def read(tx: Tx, sealer: Sealer, workspace_id: UUID, id: UUID) -> Destinat
         if row := await cursor.fetchone():
             return _opened(sealer, row)
     raise NotFound("There is no such destination.")
+
+
+async def labels(tx: Tx, workspace_id: UUID) -> dict[UUID, Label]:
+    """Every destination that a workspace ever had."""
+    async with tx.cursor(row_factory=args_row(Label), binary=True) as cursor:
+        await cursor.execute(_queries.labels, {"workspace_id": workspace_id})
+        return {label.id: label for label in await cursor.fetchall()}
 
 
 async def lanes(tx: Tx, home_buckets: Sequence[int]) -> dict[UUID, Lane]:

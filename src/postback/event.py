@@ -4,6 +4,7 @@
 which holds hashes and is what the database stores. `JoinedEvent` is what a connector sees: the stored event with its
 id and the identifiers that the visitor's row added.
 
+These structs hold trees alone, never a cycle, so the garbage collector need not walk them (`gc=False`).
 Times are aware UTC datetimes. Money is Decimal with its currency. Names of identifiers are those of `IDENTIFIERS`.
 """
 
@@ -68,7 +69,7 @@ CLICK_IDS = frozenset(
 IDENTIFIERS = HASHED | READABLE | CLICK_IDS
 
 
-class RawUser(Struct, kw_only=True, omit_defaults=True):
+class RawUser(Struct, kw_only=True, omit_defaults=True, gc=False):
     """Who, in plaintext or as 64-hex hashes, as the sender wrote it."""
 
     email: str | None = None
@@ -88,7 +89,7 @@ class RawUser(Struct, kw_only=True, omit_defaults=True):
     client_user_agent: str | None = None
 
 
-class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of an order; `price` a piece and `total` in major units of the event's currency."""
 
     product_id: str | None = None
@@ -98,18 +99,18 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     total: Decimal | None = None
 
 
-class Order(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Order(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     id: str | None = None
     status: str | None = None
     items: tuple[Item, ...] = ()
 
 
-class Page(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Page(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     url: str | None = None
     referrer: str | None = None
 
 
-class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """True: granted, False: denied, None: not asked, which withholds nothing."""
 
     analytics: bool | None = None
@@ -120,7 +121,7 @@ class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return any(getattr(self, purpose, None) is False for purpose in purposes)
 
 
-class RawEvent(Struct, kw_only=True):
+class RawEvent(Struct, kw_only=True, gc=False):
     """A sender's event, read but not yet judged; may hold plaintext.
 
     `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared
@@ -155,7 +156,7 @@ class RawEvent(Struct, kw_only=True):
     notes: list[str] = []
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was sent, safe to store: hashes only. Its JSON is the database's `event.body`.
 
     `action_source` None: the sender named none. `user` holds hashes by identifier name (`HASHED`), `click_ids` what the
@@ -184,7 +185,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     notes: tuple[str, ...] = ()
 
 
-class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A stored event as a connector sees it. Never stored: `readable` is plaintext.
 
     `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.

@@ -1,7 +1,7 @@
 """The command line: one file a command or group of commands, put together in `app.py`.
 
-Exit codes: 0 done, 1 it failed or does not hold, 2 wrong usage. What people asked for is on stdout; errors (one sentence
-and what to do) and logs are on stderr. `--json` prints one JSON value, or one a line where it goes on.
+Exit codes: 0 done, 1 it failed or does not hold, 2 wrong usage. What people asked for is on stdout; errors (one
+sentence and what to do) and logs are on stderr. `--json` prints one JSON value, or one a line where it goes on.
 """
 
 import sys

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from postback.secret import Secret
-from postback.settings import CONFIG, PREFIX, Settings, load
+from postback.settings import PREFIX, Settings, load
 
 # Of the client's commands; not settings of a deployment.
 KEY = "POSTBACK_KEY"
@@ -23,14 +23,11 @@ def for_child(settings: Settings) -> dict[str, str]:
     """Our environment with exactly these settings."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     tests = {name: value for name, value in os.environ.items() if name.startswith(f"{PREFIX}TEST_")}
-    given = {name: getattr(settings, name) for name in settings.__struct_fields__}
-    return ours | tests | {f"{PREFIX}{name.upper()}": _text(value) for name, value in given.items() if value is not None}
+    given = {f"{PREFIX}{name.upper()}": getattr(settings, name) for name in settings.__struct_fields__}
+    return ours | tests | {name: _text(value) for name, value in given.items() if value is not None}
 
 
 def _text(value: object) -> str:
     if isinstance(value, Secret):
         return value.reveal()
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-__all__ = ["CONFIG", "KEY", "URL", "for_child", "settings"]

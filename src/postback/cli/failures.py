@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -20,7 +20,7 @@ class WrongUsage(PostbackError):
 
 
 @contextmanager
-def telling() -> Iterator[None]:
+def telling() -> Generator[None]:
     """End the program with a sentence and the right code where the block fails."""
     try:
         yield

@@ -4,51 +4,41 @@
 """
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 
-from msgspec import Struct
+import msgspec
 
 from postback import installation, workspaces
 from postback.cli import show
-from postback.cli.options import Founding, Json, database
-from postback.db import Tx, connect, migrate, partitions
+from postback.cli.installed import Installed
+from postback.cli.options import FOUNDING, Founding, Json
+from postback.cli.session import database
+from postback.db import Tx, connect, migrate, partitions, server
 from postback.installation import Made, WrongSetup
 from postback.secret import Secret
 from postback.settings import Settings
 
 
-class Already(Struct, frozen=True):
-    """An installation that was made before: what may be shown of it again."""
-
-    already: bool
-    workspace: str
-    organization_id: str
-    site: str
-    site_key: str
-
-
-async def init(place: Founding = Founding(), *, as_json: Json = False) -> None:
+async def init(place: Founding = FOUNDING, *, as_json: Json = False) -> None:
     """Create the tables and, once, workspace, site, owner and keys; safe to repeat."""
     settings = place.settings()
     async with database(settings, may_make=True) as dsn:
         result = await prepare(settings, dsn)
     if as_json:
         show.as_json(result)
-    elif isinstance(result, Made):
-        say_made(result)
     else:
-        show.say("Postback is set up already; its keys and password were shown at the first start.")
-        show.say(f"Site key: {result.site_key}. Make another key by `postback keys create`.")
+        msgspec.convert(result, Installed, from_attributes=True).say()
 
 
-async def prepare(settings: Settings, dsn: Secret) -> Made | Already:
-    """Bring a database up to date, and make the installation where there is none. Raises WrongSetup."""
-    await asyncio.to_thread(migrate.migrate, dsn)
+async def prepare(settings: Settings, dsn: Secret) -> Made | dict[str, str | bool]:
+    """Bring a database up to date, and make the installation where there is none; else what may be shown of it again.
+
+    Raises WrongSetup.
+    """
+    await bring_up_to_date(dsn)
     tx = await connect(dsn)
     try:
-        now = datetime.now(UTC)
-        await partitions.make_ahead(tx, now)
+        now = await server.clock(tx)
         async with tx.transaction():
             made = await installation.init(tx, settings, now)
         return made or await _already(tx, settings)
@@ -56,12 +46,29 @@ async def prepare(settings: Settings, dsn: Secret) -> Made | Already:
         await tx.close()
 
 
-async def _already(tx: Tx, settings: Settings) -> Already:
+async def bring_up_to_date(dsn: Secret) -> list[str]:
+    """Run what migrations are missing, and make partitions ahead; gives the migrations that were run."""
+    done = await asyncio.to_thread(migrate.migrate, dsn)
+    tx = await connect(dsn)
+    try:
+        await partitions.make_ahead(tx, await server.clock(tx))
+    finally:
+        await tx.close()
+    return done
+
+
+async def _already(tx: Tx, settings: Settings) -> dict[str, str | bool]:
     check_seal_key(settings)
     await installation.open_vault(tx, settings)
     first = (await workspaces.all_(tx))[0]
     site = (await workspaces.sites(tx, [first.id]))[0]
-    return Already(True, str(first.id), first.organization_id, str(site.id), site.site_key)
+    return {
+        "already": True,
+        "workspace": str(first.id),
+        "organization_id": first.organization_id,
+        "site": str(site.id),
+        "site_key": site.site_key,
+    }
 
 
 def check_seal_key(settings: Settings) -> None:
@@ -71,17 +78,3 @@ def check_seal_key(settings: Settings) -> None:
         raise WrongSetup(
             f"The seal key {file} is missing: put back the one this database was made with, or set POSTBACK_SEAL_KEYS."
         )
-
-
-def say_made(made: Made) -> None:
-    show.say("Postback is set up. These are shown this once:")
-    show.say()
-    for name, value in (
-        ("owner", f"{made.owner_email}  {made.owner_password}"),
-        ("ingest key", made.api_key),
-        ("admin key", made.admin_key),
-        ("site key", made.site_key),
-        ("workspace", made.workspace),
-    ):
-        show.say(f"  {name:<11} {value}")
-    show.say()

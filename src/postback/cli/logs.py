@@ -52,7 +52,7 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if _is_ours(record):
             event = record.getMessage()
-            fields = {name: value for name, value in record.__dict__.items() if name not in _USUAL}
+            fields: dict[str, Any] = {name: value for name, value in record.__dict__.items() if name not in _USUAL}
         else:
             event = str(record.msg).partition("\n")[0]
             fields = {"logger": record.name}

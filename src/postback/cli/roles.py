@@ -16,11 +16,14 @@ from postback.settings import Settings
 
 def run_api(fd: int) -> None:
     """Serve on an inherited socket until SIGTERM or SIGINT."""
+    serve_api(environment.settings(), inherited(fd))
+
+
+def inherited(fd: int) -> socket.socket:
     try:
-        listening = socket.socket(fileno=fd)
+        return socket.socket(fileno=fd)
     except OSError as error:
         raise WrongUsage(f"There is no socket at {fd} ({error.strerror}); --fd names one that is inherited.") from None
-    serve_api(environment.settings(), listening)
 
 
 def serve_api(settings: Settings, listening: socket.socket) -> None:

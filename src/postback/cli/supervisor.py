@@ -33,11 +33,12 @@ WRONG_USAGE = 2  # an exit code that no restart heals
 
 
 class Child(NamedTuple):
-    """A program to keep alive. `environment`, None: ours."""
+    """A program to keep alive. `environment`, None: ours. `inherited`: files that it gets under the same numbers."""
 
     name: str
     argv: Sequence[str]
     environment: Mapping[str, str] | None = None
+    inherited: Sequence[int] = ()
 
 
 async def supervise(
@@ -126,7 +127,7 @@ class _Supervisor:
 
     async def run_once(self, child: Child) -> int:
         try:
-            process = spawn(child.argv, environment=child.environment)
+            process = spawn(child.argv, environment=child.environment, inherited=child.inherited)
         except OSError:  # no memory or no process to be had now
             log.exception("supervisor.child_not_started", extra={"child": child.name})
             return 1

@@ -65,19 +65,9 @@ ADDRESS_HASHES = {
 }
 ADDRESS_TEXTS = {"city": "city", "state": "region", "postal_code": "postal_code", "country": "country"}
 # The external id does not leave: a client id is derived from it where the browser's is not known.
-IDENTIFIERS = frozenset(
-    {
-        "email_google_sha256",
-        "phone_sha256",
-        "external_id_sha256",
-        "user_id",
-        "client_ip_address",
-        "ga_client_id",
-        "ga_session_id",
-        *ADDRESS_HASHES,
-        *ADDRESS_TEXTS,
-    }
-)
+IDENTIFIERS = _words(
+    "email_google_sha256 phone_sha256 external_id_sha256 user_id client_ip_address ga_client_id ga_session_id"
+) | {*ADDRESS_HASHES, *ADDRESS_TEXTS}
 
 MAX_NAME_CHARS = 40
 MAX_PARAMS = 25
@@ -100,6 +90,7 @@ OURS = _words("value currency transaction_id items session_id engagement_time_ms
 NUMBERS = frozenset({"tax", "shipping"})
 SEARCHES = ("search_term", "search_string", "query")
 
+_NUMERIC, _NOT_NUMERIC = (int, float), (str, bool)  # tuples: a union is made anew each time that it is read
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9_]")
 _NOT_IN_PLACES = re.compile(r"[\W\d_]+")
 _NOT_IN_POSTAL_CODES = re.compile(r"[.~]")
@@ -314,7 +305,7 @@ def _put(params: dict[str, Any], name: str, value: Any) -> None:
         # A hash may be a person's, and Google wants none in a parameter.
         if value and not (len(value) >= 64 and _HASH(value)):
             params[name] = value[: LONGER.get(name, MAX_CHARS)]
-    elif isinstance(value, int | float) and (number := exact(value)) is not None:
+    elif isinstance(value, _NUMERIC) and (number := exact(value)) is not None:
         params[name] = number
 
 
@@ -328,9 +319,8 @@ def _own_properties(event: JoinedEvent, name: str) -> Iterator[tuple[str, Any]]:
         yield "page_title", properties["title"]
     for key, value in properties.items():
         param = _name(key, OURS)
-        if key in OURS or not param or (param in NUMBERS and (isinstance(value, str | bool))):
-            continue
-        yield param, value
+        if param and key not in OURS and not (param in NUMBERS and isinstance(value, _NOT_NUMERIC)):
+            yield param, value
 
 
 def _transaction_id(event: Event, name: str) -> str | None:

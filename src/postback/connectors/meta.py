@@ -90,6 +90,7 @@ _CHOICES = {
     "content_type": frozenset({"product", "product_group"}),
     "delivery_category": frozenset({"in_store", "curbside", "home_delivery"}),
 }
+_SCALAR, _NOT_NUMERIC = (str, int, float), (str, bool)  # tuples: a union is made anew each time that it is read
 _SEARCHES = ("search_string", "search_term", "query")
 
 THROTTLES = frozenset({4, 17, 32, 341, 613, 80003, 80004})
@@ -272,12 +273,12 @@ def _custom_data(event: JoinedEvent) -> dict[str, Any]:
 
 
 def _is_usable(key: str, value: Any) -> bool:
-    if key in _OURS or not isinstance(value, str | int | float):
+    if key in _OURS or not isinstance(value, _SCALAR):
         return False
     if key in _TEXTS:
         return isinstance(value, str)
     if key in _NUMBERS:
-        return not isinstance(value, str | bool)
+        return not isinstance(value, _NOT_NUMERIC)
     return key not in _CHOICES or value in _CHOICES[key]
 
 

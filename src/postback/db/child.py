@@ -51,10 +51,11 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     output: int | IO[bytes] | None = None,
+    inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program that gets `last_signal` when we are gone; as `account`, which only root may ask for.
 
-    Its stdout and stderr go to `output`, None: to ours. It has its own process group: a Ctrl-C in the terminal reaches
+    Its stdout and stderr go to `output`, None: to ours. `inherited` files keep their numbers. It has its own process group: a Ctrl-C in the terminal reaches
     us alone, and we stop our children in order. None for `environment`: ours. Raises OSError where there is no such
     program, or no room for a process.
     """
@@ -71,6 +72,7 @@ def spawn(
         cwd=folder,
         env=environment,
         process_group=0,
+        pass_fds=inherited,
     )
 
 

@@ -6,6 +6,7 @@ comes from the first part, so that a look-up by the sender's id alone is one ran
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -19,10 +20,16 @@ _queries = Queries("intake")
 
 
 def key(workspace_id: bytes, space: str, id_: str, name: str) -> bytes:
-    return (
-        blake2b(f"{space}\0{id_}".encode(), digest_size=10, key=workspace_id).digest()
-        + blake2b(name.encode(), digest_size=6).digest()
-    )
+    return _head(workspace_id, space, id_) + _tail(name)
+
+
+def _head(workspace_id: bytes, space: str, id_: str) -> bytes:
+    return blake2b(f"{space}\0{id_}".encode(), digest_size=10, key=workspace_id).digest()
+
+
+@lru_cache(4096)
+def _tail(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=6).digest()
 
 
 def body_hash(event: Event) -> int:
@@ -30,7 +37,8 @@ def body_hash(event: Event) -> int:
     value, order = event.value, event.order
     if value is None and order is None:
         return 0
-    text = f"{value.amount.normalize()}|{value.currency}" if value else ""
+    # Equal amounts have equal texts: money has exactly its currency's decimals.
+    text = f"{value.amount}|{value.currency}" if value else ""
     if order:
         text += f"|{order.id}|{order.status}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
@@ -65,7 +73,7 @@ async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, tuple[UUID, int]]:
 
 async def find_by_sender_id(tx: Tx, workspace_id: UUID, id_: str) -> list[UUID]:
     """Events that a sender gave this id, newest first."""
-    head = blake2b(f"event\0{id_}".encode(), digest_size=10, key=workspace_id.bytes).digest()
+    head = _head(workspace_id.bytes, "event", id_)
     row = {
         "bucket": buckets.of_key(head),
         "low": UUID(bytes=head + bytes(6)),

@@ -37,3 +37,6 @@ RETURNING l.destination_id;
 -- teach: what a platform's 429 taught. -> nothing
 UPDATE lane l SET rate = %(rate)s, not_before = GREATEST(l.not_before, %(not_before)s), changed_at = %(now)s
  WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s;
+
+-- labels: what a workspace ever installed, removed ones too. -> Label rows
+SELECT id, connector, name, removed_at FROM destination WHERE workspace_id = %(workspace_id)s ORDER BY id;

@@ -145,7 +145,9 @@ CREATE TABLE delivery (
     event_id        uuid NOT NULL,
     destination_id  uuid NOT NULL,
     status          text NOT NULL,
-    attempt         int NOT NULL DEFAULT 0,
+    attempt         int NOT NULL DEFAULT 0,     -- tries ever: the number of the last one
+    tries           int NOT NULL DEFAULT 0,     -- since it was last queued: a replay waits and gives up anew
+    tried_at        timestamptz,                -- the first of these
     due_at          timestamptz NOT NULL,
     reason          text,
     fix             text,
@@ -154,19 +156,19 @@ CREATE TABLE delivery (
 ) PARTITION BY RANGE (event_id);
 CREATE INDEX delivery_open ON delivery (bucket, destination_id, due_at) WHERE status IN ('queued', 'retrying');
 
--- Every try, written before it is sent. outcome null: not known (yet).
+-- Every try: its key is written before it is sent, the rest when it ended. outcome null: under way, or the worker died.
 CREATE TABLE attempt (
     bucket          int NOT NULL,
     event_id        uuid NOT NULL,
     destination_id  uuid NOT NULL,
     n               int NOT NULL,
     at              timestamptz NOT NULL,
-    outcome         text,                       -- delivered, retry, failed, refused, skipped
+    outcome         text,                       -- delivered, retry, failed, refused; unknown: may have arrived
     reason          text,
     status          int,                        -- HTTP
     latency_ms      int,
-    head            text NOT NULL,              -- method, url and headers, masked
-    request         bytea NOT NULL,             -- this event's part of the body, masked
+    head            text,                       -- method, url and headers, masked
+    request         bytea,                      -- this event's part of the body, masked
     response        text,                       -- the answer's body, capped, masked
     PRIMARY KEY (bucket, event_id, destination_id, n)
 ) PARTITION BY RANGE (event_id);

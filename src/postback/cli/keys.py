@@ -1,0 +1,139 @@
+"""`postback keys`: API keys, by their records in the database; what the admin API's `keys` does."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from cyclopts import Parameter
+
+from postback import keys, workspaces
+from postback.cli import show
+from postback.cli.options import HERE, Json, Place
+from postback.cli.session import session, workspace
+from postback.db import Tx, buckets
+from postback.errors import NotFound
+from postback.keys import ApiKey
+
+InWorkspace = Annotated[str | None, Parameter(name="--workspace", help="Its id or name. [the first one]")]
+
+
+async def create(
+    label: Annotated[str, Parameter(help="What the key is for.")],
+    place: Place = HERE,
+    *,
+    scope: Annotated[
+        list[str] | None, Parameter(help="ingest, read, admin, erase or installation; may be repeated. [ingest]")
+    ] = None,
+    site: Annotated[str | None, Parameter(help="Id, name or site key of the only site it may write to.")] = None,
+    prefix: Annotated[str, Parameter(help="What its text begins with. [pb]")] = "pb",
+    expires_at: Annotated[datetime | None, Parameter(help="When it ends, ISO 8601; UTC without a zone.")] = None,
+    in_workspace: InWorkspace = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, this once."""
+    async with session(place.settings()) as s:
+        owner = await workspace(s.tx, in_workspace)
+        site_id = await _site(s.tx, owner.id, site) if site else None
+        async with s.tx.transaction():
+            key, text = await keys.create(
+                s.tx,
+                key_id=buckets.new_id(s.now),
+                workspace_id=owner.id,
+                label=label,
+                scopes=scope or ["ingest"],
+                environment=s.settings.environment,
+                now=s.now,
+                prefix=prefix,
+                site_id=site_id,
+                expires_at=_aware(expires_at),
+            )
+    _show_new(key, text, s.now, as_json)
+
+
+async def list_all(place: Place = HERE, *, in_workspace: InWorkspace = None, as_json: Json = False) -> None:
+    """Keys, newest first, revoked ones too."""
+    async with session(place.settings()) as s:
+        found = await keys.list_all(s.tx, (await workspace(s.tx, in_workspace)).id)
+    if as_json:
+        show.as_json({"items": [_out(key, s.now) for key in found]})
+        return
+    rows = [
+        (key.id, key.label, f"{key.prefix}_...{key.last_four}", " ".join(key.scopes), _state(key, s.now))
+        for key in found
+    ]
+    show.table(["id", "label", "key", "scopes", "state"], rows, empty="No keys; `postback keys create` makes one.")
+
+
+async def rotate(
+    key: Annotated[UUID, Parameter(help="Its id, as `keys list` shows it.")],
+    place: Place = HERE,
+    *,
+    grace_seconds: Annotated[int, Parameter(help="How long the old one goes on. [0]")] = 0,
+    in_workspace: InWorkspace = None,
+    as_json: Json = False,
+) -> None:
+    """Replace a key by a new one with its label and scopes, and print that, this once."""
+    async with session(place.settings()) as s:
+        owner = await workspace(s.tx, in_workspace)
+        async with s.tx.transaction():
+            made, text = await keys.rotate(
+                s.tx,
+                owner.id,
+                key,
+                new_id=buckets.new_id(s.now),
+                now=s.now,
+                grace=timedelta(seconds=grace_seconds),
+                environment=s.settings.environment,
+            )
+    _show_new(made, text, s.now, as_json)
+
+
+async def revoke(
+    key: Annotated[UUID, Parameter(help="Its id, as `keys list` shows it.")],
+    place: Place = HERE,
+    *,
+    in_workspace: InWorkspace = None,
+    as_json: Json = False,
+) -> None:
+    """End a key: when this returns no event of it is accepted any more. Repeating is harmless."""
+    async with session(place.settings()) as s:
+        owner = await workspace(s.tx, in_workspace)
+        async with s.tx.transaction():
+            await keys.revoke(s.tx, owner.id, key, s.now)
+    if as_json:
+        show.as_json({"id": key, "revoked_at": s.now})
+    else:
+        show.say(f"Revoked {key}.")
+
+
+def _show_new(key: ApiKey, text: str, now: datetime, as_json: bool) -> None:
+    if as_json:
+        show.as_json({**_out(key, now), "key": text})
+    else:
+        show.say(f"{text}\n\nThis is shown this once. Id {key.id}, scopes {' '.join(key.scopes)}.")
+
+
+def _out(key: ApiKey, now: datetime) -> dict[str, Any]:
+    hidden = {"secret_sha256", "workspace_id", "site_id"}
+    shown = {name: getattr(key, name) for name in key.__struct_fields__ if name not in hidden}
+    return {**shown, "site": key.site_id, "state": _state(key, now)}
+
+
+def _state(key: ApiKey, now: datetime) -> str:
+    if key.revoked_at is not None:
+        return "revoked" if key.revoked_at <= now else f"ends {key.revoked_at:%Y-%m-%d %H:%M:%SZ}"
+    if key.expires_at is not None:
+        return "expired" if key.expires_at <= now else f"ends {key.expires_at:%Y-%m-%d %H:%M:%SZ}"
+    return "active"
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+
+
+async def _site(tx: Tx, workspace_id: UUID, named: str) -> UUID:
+    known = await workspaces.sites(tx, [workspace_id])
+    for site in known:
+        if named in (str(site.id), site.name, site.site_key):
+            return site.id
+    raise NotFound(f"There is no site {named}; there are {', '.join(site.name for site in known)}.")

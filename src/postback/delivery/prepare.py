@@ -1,0 +1,209 @@
+"""From stored events to what a connector sends: join the visitor, judge again, build, pack.
+
+An event is joined by the visitor id it was sent with, else by its session, else by its other links; at most two look-ups
+for all events of a claim. The visitor only fills gaps: what was sent wins. Consent and age are judged again, because a
+delivery may have waited. Readable identifiers are opened only where the connector takes one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from postback import pii, visitors
+from postback.connectors import Connector, Failed, Item, Retry, Skipped
+from postback.db import Tx
+from postback.delivery.verdict import EXPIRED_FIX, Limits
+from postback.destinations import Destination
+from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
+from postback.pii import Sealer, SealError
+from postback.queue.sending import StoredEvent
+from postback.visitors import Visitor
+
+log = structlog.get_logger()
+_decoder = msgspec.json.Decoder(Event)
+_SEALED_RETRY_SECONDS = 300.0
+_SEALED = Retry("its sealed data does not open: add its key to POSTBACK_SEAL_KEYS", _SEALED_RETRY_SECONDS)
+
+Built = Item | Skipped | Failed | Retry
+
+
+class Keys(Struct, frozen=True):
+    """What opens sealed data, and the key that link keys are made under."""
+
+    sealer: Sealer
+    link_key: bytes
+
+
+class Known(Struct, frozen=True):
+    """A stored event, and the visitor it belongs to; `origin`: how that one was found."""
+
+    stored: StoredEvent
+    event: Event
+    visitor: Visitor | None
+    origin: str
+
+
+async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[UUID, Known]:
+    """Events by id, with their visitors: at most two look-ups. Reads only."""
+    events = [_decoder.decode(row.body) for row in rows]
+    link_keys: dict[UUID, list[tuple[bytes, str]]] = {}
+    wanted: set[bytes] = set()
+    for row, event in zip(rows, events, strict=True):
+        if row.visitor_key is not None:
+            wanted.add(row.visitor_key.bytes)
+        elif row.links:
+            link_keys[row.id] = _links(row, event, keys.link_key)
+    linked: Mapping[bytes, bytes] = {}
+    if link_keys:
+        linked = await visitors.find_links(tx, sorted({key for links in link_keys.values() for key, _ in links}))
+        wanted.update(linked.values())
+    found = await visitors.find(tx, sorted(wanted)) if wanted else {}
+    known: dict[UUID, Known] = {}
+    for row, event in zip(rows, events, strict=True):
+        known[row.id] = Known(row, event, *_visitor(row, link_keys.get(row.id, ()), linked, found))
+    return known
+
+
+def _links(row: StoredEvent, event: Event, link_key: bytes) -> list[tuple[bytes, str]]:
+    """The event's links, the session's first: a session is one browser's, an email may be typed into several."""
+    links = [(link.bytes, "link") for link in row.links or ()]
+    if event.session_id:
+        session = pii.link_key(link_key, row.workspace_id.bytes, "session", event.session_id)
+        if (session, "link") in links:
+            links.remove((session, "link"))
+            links.insert(0, (session, "session"))
+    return links
+
+
+def _visitor(
+    row: StoredEvent, links: Sequence[tuple[bytes, str]], linked: Mapping[bytes, bytes], found: Mapping[bytes, Visitor]
+) -> tuple[Visitor | None, str]:
+    if row.visitor_key is not None:
+        visitor, origin = found.get(row.visitor_key.bytes), "visitor"
+    else:
+        first = next(((linked[key], origin) for key, origin in links if key in linked), None)
+        visitor, origin = (found.get(first[0]), first[1]) if first else (None, "")
+    if visitor is None or visitor.workspace_id != row.workspace_id:
+        return None, ""
+    return visitor, origin
+
+
+def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> tuple[JoinedEvent | None, Built]:
+    """One event for one destination: an item, or why there is none. The event is None where it was not looked at."""
+    connector, event = destination.connector, known.event
+    limit = connector.max_age(event)
+    if limit is not None and now - event.occurred_at > limit:
+        return None, Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
+    if event.consent is not None and event.consent.denies(connector.consent):
+        return None, Skipped("consent: denied by the visitor")
+    try:
+        joined = join_one(known, connector, keys, now)
+    except SealError as error:
+        log.error("sealed data does not open", event_id=str(known.stored.id), error=error.message)
+        return None, _SEALED
+    try:
+        return joined, connector.build(joined, destination.config, now)
+    except Exception as error:  # one event that our own code cannot build must not stop the others
+        log.exception("build failed", connector=connector.name, event_id=str(known.stored.id))
+        return joined, Failed(f"our bug: {type(error).__name__} in {connector.name}", "Report it, with the event.")
+
+
+def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> JoinedEvent:
+    """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped."""
+    event, visitor, stored = known.event, known.visitor, known.stored
+    user, click_ids = event.user, event.click_ids
+    provenance: dict[str, str] = {}
+    captured_at: dict[str, datetime] = {}
+    if visitor is not None:
+        user, click_ids = dict(user), dict(click_ids)
+        for name, (value, ms) in visitor.identifiers.items():
+            kind = click_ids if name in CLICK_IDS else user if name in HASHED else None
+            if kind is None:
+                continue
+            if name not in kind:
+                kind[name] = value
+                provenance[name] = known.origin
+            if kind is click_ids and kind[name] == value:
+                captured_at[name] = datetime.fromtimestamp(ms / 1000, UTC)
+    if connector.click_id_ages and click_ids:
+        if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
+            click_ids = {name: value for name, value in click_ids.items() if name not in stale}
+    readable: dict[str, str] = {}
+    if taken := connector.identifiers & READABLE:
+        readable = pii.reveal(stored.sealed, keys.sealer) if stored.sealed else {}
+        if visitor is not None and visitor.sealed and visitor.sealed != stored.sealed and not taken <= readable.keys():
+            for name, value in pii.reveal(visitor.sealed, keys.sealer).items():
+                if name not in readable:
+                    readable[name] = value
+                    provenance[name] = known.origin
+    return JoinedEvent(
+        id=stored.id,
+        received_at=datetime.fromtimestamp((stored.id.int >> 80) / 1000, UTC),
+        readable=readable,
+        provenance=provenance,
+        captured_at=captured_at,
+        event_id=event.event_id,
+        name=event.name,
+        source_name=event.source_name,
+        occurred_at=event.occurred_at,
+        dialect=event.dialect,
+        action_source=event.action_source,
+        site_id=event.site_id,
+        goal_id=event.goal_id,
+        visitor_id=event.visitor_id,
+        session_id=event.session_id,
+        value=event.value,
+        order=event.order,
+        page=event.page,
+        user=user,
+        click_ids=click_ids,
+        consent=event.consent,
+        experiments=event.experiments,
+        properties=event.properties,
+        is_test=event.is_test,
+        notes=event.notes,
+    )
+
+
+def _stale(
+    click_ids: Mapping[str, str],
+    captured_at: Mapping[str, datetime],
+    ages: Mapping[str, timedelta],
+    occurred_at: datetime,
+    now: datetime,
+) -> set[str]:
+    return {name for name, age in ages.items() if name in click_ids and captured_at.get(name, occurred_at) < now - age}
+
+
+def limits(known: Known, connector: Connector, first_tried_at: datetime) -> Limits:
+    """Until when this event may be tried."""
+    age = connector.max_age(known.event)
+    expires_at = known.event.occurred_at + age if age is not None else None
+    return Limits(expires_at, first_tried_at + connector.give_up_after)
+
+
+def groups(items: Sequence[Item], connector: Connector, max_items: int) -> Iterator[list[int]]:
+    """Which items share a request, by index: those of one group, up to the connector's counts and bytes."""
+    if max_items == 1:
+        for index in range(len(items)):
+            yield [index]
+        return
+    open_: dict[object, tuple[list[int], int]] = {}
+    for index, item in enumerate(items):
+        members, size = open_.get(item.group, ([], 0))
+        if members and (len(members) >= max_items or size + item.size > connector.max_bytes):
+            yield members
+            members, size = [], 0
+        members.append(index)
+        open_[item.group] = (members, size + item.size)
+    for members, _ in open_.values():
+        yield members
+
+
+def _span(limit: timedelta) -> str:
+    hours = int(limit.total_seconds() // 3600)
+    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"

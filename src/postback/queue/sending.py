@@ -1,0 +1,247 @@
+"""What a bucket's owner does with its deliveries: find them, claim them, begin attempts, settle them.
+
+Every write carries the lease's epoch, so that a worker which lost a bucket changes nothing in it. Statements take many
+buckets at once; who calls gives rows of one statement in the order of their keys.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from psycopg import AsyncCursor
+from psycopg.rows import args_row
+
+from postback.db import Queries, Tx, arrays, buckets, partitions
+
+_queries = Queries("queue")
+END_OPEN_ROWS = 1000
+# Ids are made by writers' clocks, which may go ahead of ours.
+_CLOCKS_APART = timedelta(hours=1)
+
+
+class Window(Struct, frozen=True):
+    """The span of event ids in which open deliveries can lie; spares the partitions outside."""
+
+    oldest: UUID
+    newest: UUID
+
+
+class Claimed(Struct, frozen=True):
+    """`attempt`: the last one's number; `tries`, `tried_at`: how many since it was queued, and the first one's time.
+
+    `unfinished_at`: when the next attempt was begun already, by somebody who did not live to say how it ended.
+    """
+
+    event_id: UUID
+    attempt: int
+    tries: int
+    tried_at: datetime | None
+    due_at: datetime
+    unfinished_at: datetime | None
+
+
+class StoredEvent(Struct, frozen=True):
+    """`body` is JSON of event.Event; `links` are keys by which a visitor can be found, best first."""
+
+    id: UUID
+    workspace_id: UUID
+    body: bytes
+    sealed: bytes | None
+    visitor_key: UUID | None
+    links: list[UUID] | None
+
+
+class Ticket(Struct, frozen=True):
+    """The right to write one delivery: its key, the epoch of the bucket's lease, and its last attempt's number."""
+
+    bucket: int
+    epoch: int
+    event_id: UUID
+    destination_id: UUID
+    attempt: int
+
+
+class Ended(Struct, frozen=True):
+    """How an attempt ended, for the log; `outcome`: delivered, retry, failed, refused, unknown. Texts are masked."""
+
+    outcome: str
+    reason: str | None = None
+    status: int | None = None
+    latency_ms: int | None = None
+    head: str | None = None
+    request: bytes | None = None
+    response: str | None = None
+
+
+class Settled(Struct, frozen=True):
+    """What becomes of one delivery. `ended` None: no attempt was made; `at`: when the attempt began."""
+
+    ticket: Ticket
+    status: str
+    due_at: datetime
+    reason: str | None = None
+    fix: str | None = None
+    ended: Ended | None = None
+    at: datetime | None = None
+
+
+async def due(
+    tx: Tx, own: Sequence[int], destination_ids: Sequence[UUID], until: datetime, window: Window
+) -> list[tuple[int, UUID, datetime]]:
+    """(bucket, destination, since when) of those that have something due."""
+    row = {
+        "buckets": list(own),
+        "destination_ids": arrays.uuids(id_.bytes for id_ in destination_ids),
+        "until": until,
+        "oldest": window.oldest,
+        "newest": window.newest,
+    }
+    return await (await tx.execute(_queries.due, row, binary=True)).fetchall()
+
+
+async def window(tx: Tx, own: Sequence[int], now: datetime, oldest: datetime) -> Window:
+    """The span of ids that holds every open delivery of some buckets, by months from `oldest` on."""
+    newest = buckets.floor(now + _CLOCKS_APART)
+    start = partitions.month(oldest)
+    while start < partitions.month(now):
+        end = partitions.next_month(start)
+        row = {"buckets": list(own), "low": buckets.floor(start), "high": buckets.floor(end)}
+        if await (await tx.execute(_queries.has_open, row)).fetchone():
+            break
+        start = end
+    return Window(buckets.floor(start), newest)
+
+
+async def claim(
+    tx: Tx, destination_id: UUID, wanted: Sequence[tuple[int, datetime, int]], now: datetime, span: Window
+) -> dict[int, list[Claimed]]:
+    """Open deliveries by bucket; `wanted`: bucket, no earlier than, how many. One round trip."""
+    cursors: list[AsyncCursor[Claimed]] = []
+    async with tx.pipeline():
+        for bucket, since, limit in wanted:
+            row = {"bucket": bucket, "destination_id": destination_id, "now": now, "since": since, "limit": limit}
+            cursor = tx.cursor(row_factory=args_row(Claimed), binary=True)
+            await cursor.execute(_queries.claim, row | {"oldest": span.oldest, "newest": span.newest})
+            cursors.append(cursor)
+    return {bucket: await cursor.fetchall() for (bucket, *_), cursor in zip(wanted, cursors, strict=True)}
+
+
+async def events(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, StoredEvent]:
+    async with tx.cursor(row_factory=args_row(StoredEvent), binary=True) as cursor:
+        own = [buckets.of_id(id_) for id_ in ids]
+        low, high = buckets.span(ids)
+        await cursor.execute(
+            _queries.events,
+            {
+                "buckets": arrays.ints(own),
+                "ids": arrays.uuids(id_.bytes for id_ in ids),
+                "touched": list(set(own)),
+                "min_id": low,
+                "max_id": high,
+            },
+        )
+        return {row.id: row for row in await cursor.fetchall()}
+
+
+async def begin(tx: Tx, owner: UUID, destination_id: UUID, tickets: Sequence[Ticket], at: datetime) -> int:
+    """Write that attempts begin; how many were written, fewer where a lease was lost."""
+    row = {
+        "destination_id": destination_id,
+        "at": at,
+        "owner": owner,
+        "buckets": arrays.ints(t.bucket for t in tickets),
+        "event_ids": arrays.uuids(t.event_id.bytes for t in tickets),
+        "ns": arrays.ints(t.attempt + 1 for t in tickets),
+        "epochs": arrays.bigints(t.epoch for t in tickets),
+        "touched": list({t.bucket for t in tickets}),
+    }
+    return (await tx.execute(_queries.begin, row)).rowcount
+
+
+async def withdraw(tx: Tx, owner: UUID, tickets: Sequence[Ticket]) -> None:
+    """Forget attempts that were begun and not sent; repeating is harmless."""
+    await tx.execute(_queries.withdraw, _keys(owner, tickets) | {"ns": arrays.ints(t.attempt + 1 for t in tickets)})
+
+
+async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) -> int:
+    """Write outcomes; how many deliveries took theirs. Repeating is harmless: each is written once."""
+    if ended := [(row, row.ended) for row in rows if row.ended is not None]:
+        await tx.execute(
+            _queries.end_attempts,
+            _keys(owner, [row.ticket for row, _ in ended])
+            | {
+                "ns": arrays.ints(row.ticket.attempt + 1 for row, _ in ended),
+                "outcomes": arrays.texts(e.outcome for _, e in ended),
+                "reasons": arrays.texts(e.reason for _, e in ended),
+                "statuses": arrays.ints(e.status for _, e in ended),
+                "latencies": arrays.ints(e.latency_ms for _, e in ended),
+                "heads": arrays.texts(e.head for _, e in ended),
+                "requests": arrays.byteas(e.request for _, e in ended),
+                "responses": arrays.texts(e.response for _, e in ended),
+            },
+        )
+    cursor = await tx.execute(
+        _queries.settle,
+        _keys(owner, [row.ticket for row in rows])
+        | {
+            "befores": arrays.ints(row.ticket.attempt for row in rows),
+            "ns": arrays.ints(row.ticket.attempt + (row.ended is not None) for row in rows),
+            "statuses": arrays.texts(row.status for row in rows),
+            "due_at": arrays.times(row.due_at for row in rows),
+            "reasons": arrays.texts(row.reason for row in rows),
+            "fixes": arrays.texts(row.fix for row in rows),
+            "settled_at": arrays.times(None if row.status == "retrying" else now for row in rows),
+            "tried_at": arrays.times(row.at for row in rows),
+        },
+    )
+    return cursor.rowcount
+
+
+async def hasten(tx: Tx, destination_id: UUID, own: Sequence[int], now: datetime, span: Window) -> None:
+    """Make what waits for a retry due."""
+    row = {"destination_id": destination_id, "buckets": list(own), "now": now}
+    await tx.execute(_queries.hasten, row | {"oldest": span.oldest, "newest": span.newest})
+
+
+async def end_open(
+    tx: Tx, destination_id: UUID, bucket: int, status: str, reason: str, fix: str | None, now: datetime, oldest: UUID
+) -> int:
+    """End up to END_OPEN_ROWS open deliveries of a destination in one bucket; how many it were."""
+    row = {"destination_id": destination_id, "bucket": bucket, "status": status, "reason": reason, "fix": fix}
+    cursor = await tx.execute(_queries.end_open, row | {"now": now, "oldest": oldest, "limit": END_OPEN_ROWS})
+    return cursor.rowcount
+
+
+async def oldest_pending(tx: Tx, destination_ids: Sequence[UUID], oldest: UUID) -> dict[UUID, datetime]:
+    """When the event came whose delivery has waited the longest, by destination; in constant time.
+
+    It is one of the first in line of each bucket: a younger one may have come earlier by minutes, never by more than
+    retries wait.
+    """
+    row = {
+        "buckets": list(buckets.BUCKETS),
+        "destination_ids": arrays.uuids(id_.bytes for id_ in destination_ids),
+        "oldest": oldest,
+    }
+    found: dict[UUID, datetime] = {}
+    for destination_id, event_id in await (await tx.execute(_queries.oldest_pending, row, binary=True)).fetchall():
+        at = buckets.time_of(event_id)
+        found[destination_id] = min(at, found.get(destination_id, at))
+    return found
+
+
+def _keys(owner: UUID, tickets: Sequence[Ticket]) -> dict[str, Any]:
+    ids = [t.event_id for t in tickets]
+    low, high = buckets.span(ids)
+    return {
+        "owner": owner,
+        "buckets": arrays.ints(t.bucket for t in tickets),
+        "event_ids": arrays.uuids(id_.bytes for id_ in ids),
+        "destination_ids": arrays.uuids(t.destination_id.bytes for t in tickets),
+        "epochs": arrays.bigints(t.epoch for t in tickets),
+        "touched": list({t.bucket for t in tickets}),
+        "min_id": low,
+        "max_id": high,
+    }

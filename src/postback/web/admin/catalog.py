@@ -1,0 +1,171 @@
+"""`/v1/admin/integration-catalog`: what can be installed, and installing it. Forms and checks derive from each
+connector's Config struct.
+"""
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from types import UnionType
+
+import msgspec
+from litestar import get, post
+from litestar.params import Parameter
+from msgspec import Meta, Struct
+
+from postback import destinations
+from postback.connectors import Connector, catalog
+from postback.db import buckets
+from postback.errors import Invalid
+from postback.secret import Secret
+from postback.web.admin.access import Caller
+from postback.web.admin.addresses import refuse_private
+from postback.web.admin.hub import Hub
+from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
+from postback.web.admin.shapes import DestinationOut, destination_out
+
+MADE_SECRET_BYTES = 32
+_KINDS = {str: "string", Secret: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
+
+
+class FieldOut(Struct, frozen=True):
+    """`advanced`: shown in a form only on request."""
+
+    name: str
+    title: str
+    type: str
+    required: bool
+    secret: bool
+    description: str
+    advanced: bool
+
+
+class Entry(Struct, frozen=True):
+    """`blueprint`: the default mapping of events."""
+
+    connector: str
+    name: str
+    category: str
+    variants: list[str]
+    fields: list[FieldOut]
+    blueprint: dict[str, Any]
+    docs: str
+
+
+class InstallIn(Struct, frozen=True):
+    """`name` absent: the connector's own."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    variant: str = "default"
+    config: dict[str, Any] = {}
+    delivery_mode: Annotated[str, Meta(extra_json_schema={"enum": ["server_side"]})] = "server_side"
+
+
+@get("/integration-catalog", summary="List connectors")
+async def list_all(
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    category: Annotated[str | None, Parameter(description="Only connectors of this category.")] = None,
+    q: Annotated[str | None, Parameter(description="Only connectors whose name, title or category holds this.")] = None,
+) -> Page[Entry]:
+    found = [
+        connector
+        for connector in catalog().values()
+        if (category is None or connector.category == category) and (not q or _matches(connector, q))
+    ]
+    return page_of(found, entry, lambda connector: connector.name.encode(), limit, cursor)
+
+
+@get("/integration-catalog/{connector:str}", summary="One connector, with its form")
+async def read(connector: str) -> Entry:
+    return entry(destinations.connector_named(connector))
+
+
+@post("/integration-catalog/{connector:str}/install", summary="Install a connector as a destination")
+async def install(hub: Hub, caller: Caller, connector: str, data: InstallIn) -> DestinationOut:
+    """A secret that was made stands in `config` of this answer, and never again; all others are masked."""
+    kind = destinations.connector_named(connector)
+    if data.delivery_mode != "server_side":
+        raise Invalid("delivery_mode must be server_side; there is no other.", field="delivery_mode")
+    if data.variant not in (variants := variants_of(kind)):
+        raise Invalid(f"{kind.title} has no variant {data.variant}; it has {', '.join(variants)}.", field="variant")
+    made = _made_secrets(kind, data.config)
+    config = destinations.read_config(kind, {**data.config, **made})
+    refuse_private(config, hub.settings)
+    async with hub.pool.connection() as tx, tx.transaction():
+        installed = await destinations.install(
+            tx,
+            hub.vault.sealer,
+            id=buckets.new_id(caller.now),
+            workspace_id=caller.workspace_id,
+            connector=kind,
+            variant=data.variant,
+            name=data.name or kind.title,
+            config=config,
+            now=caller.now,
+        )
+    shown = destination_out(installed, None)
+    return msgspec.structs.replace(shown, config={**shown.config, **made})
+
+
+def variants_of(connector: Connector) -> tuple[str, ...]:
+    return getattr(connector, "variants", ("default",))
+
+
+def entry(connector: Connector) -> Entry:
+    hints = get_type_hints(connector.config, include_extras=True)
+    return Entry(
+        connector=connector.name,
+        name=connector.title,
+        category=connector.category,
+        variants=list(variants_of(connector)),
+        fields=[_field(field, hints[field.name]) for field in msgspec.structs.fields(connector.config)],
+        blueprint={},
+        docs=connector.docs,
+    )
+
+
+def _field(field: msgspec.structs.FieldInfo, hint: Any) -> FieldOut:
+    kind, meta = _kind_of(hint), _meta_of(hint)
+    return FieldOut(
+        name=field.name,
+        title=meta.title or field.name.replace("_", " ").capitalize(),
+        type=_KINDS.get(kind, "string"),
+        required=field.required,
+        secret=kind is Secret,
+        description=meta.description or "",
+        advanced=bool((meta.extra or {}).get("advanced")),
+    )
+
+
+def _kind_of(hint: Any) -> type:
+    """The plain type under Annotated and Optional."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _kind_of(get_args(hint)[0])
+    if origin in (Union, UnionType):
+        return _kind_of(next(part for part in get_args(hint) if part is not type(None)))
+    return origin or hint
+
+
+def _meta_of(hint: Any) -> Meta:
+    """The outermost Meta, which holds title and description."""
+    metas = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Meta)]
+    return metas[-1] if metas else Meta()
+
+
+def _made_secrets(connector: Connector, sent: Mapping[str, Any]) -> dict[str, str]:
+    """Secrets that we make where they are absent, by field."""
+    made: dict[str, str] = {}
+    for name, hint in get_type_hints(connector.config, include_extras=True).items():
+        prefix = (_meta_of(hint).extra or {}).get("made")
+        if prefix is not None and sent.get(name) is None:
+            made[name] = prefix + b64encode(os.urandom(MADE_SECRET_BYTES)).decode()
+    return made
+
+
+def _matches(connector: Connector, q: str) -> bool:
+    return q.strip().lower() in f"{connector.name} {connector.title} {connector.category}".lower()
+
+
+HANDLERS = [list_all, read, install]

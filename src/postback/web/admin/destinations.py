@@ -1,0 +1,123 @@
+"""`/v1/admin/destinations`: what is installed; change, pause, resume, remove, and try the credential."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import delete, get, patch, post
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from postback import destinations, secret
+from postback.db import Tx
+from postback.destinations import Destination, Lane
+from postback.errors import Conflict, NotFound
+from postback.secret import Secret
+from postback.web.admin.access import Caller
+from postback.web.admin.addresses import refuse_private
+from postback.web.admin.hub import Hub
+from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
+from postback.web.admin.shapes import DestinationOut, destination_out
+
+
+class DestinationPatch(Struct, frozen=True):
+    """What is absent stays. `config` is merged; secrets that are not sent stay; null removes an optional field."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
+    config: dict[str, Any] | UnsetType = UNSET
+    status: Literal["active", "paused"] | UnsetType = UNSET
+
+
+@get("/destinations", summary="List destinations, oldest first")
+async def list_all(
+    hub: Hub, caller: Caller, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[DestinationOut]:
+    installed = caller.snapshot.destinations
+    async with hub.pool.connection() as tx:
+        lanes = await destinations.lanes(tx, sorted({destination.bucket for destination in installed}))
+    return page_of(
+        installed,
+        lambda destination: destination_out(destination, lanes.get(destination.id)),
+        lambda destination: destination.id.bytes,
+        limit,
+        cursor,
+    )
+
+
+@get("/destinations/{destination_id:uuid}", summary="One destination")
+async def read(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
+    async with hub.pool.connection() as tx:
+        return await _as_it_is(tx, _find(caller, destination_id))
+
+
+@patch("/destinations/{destination_id:uuid}", summary="Change name, config or status; a held one sends again")
+async def change(hub: Hub, caller: Caller, destination_id: UUID, data: DestinationPatch) -> DestinationOut:
+    destination = _find(caller, destination_id)
+    name = destination.name if data.name is UNSET else data.name
+    config = destination.config if data.config is UNSET else _merged(destination, data.config)
+    if data.config is not UNSET:
+        refuse_private(config, hub.settings)
+    async with hub.pool.connection() as tx, tx.transaction():
+        if data.name is not UNSET or data.config is not UNSET:
+            await destinations.change(tx, hub.vault.sealer, destination, name=name, config=config, now=caller.now)
+        if data.status is not UNSET:
+            await _move(tx, caller, destination_id, data.status)
+        return await _as_it_is(tx, msgspec.structs.replace(destination, name=name, config=config))
+
+
+@delete("/destinations/{destination_id:uuid}", summary="Remove a destination; what waits for it ends as skipped")
+async def remove(hub: Hub, caller: Caller, destination_id: UUID) -> None:
+    async with hub.pool.connection() as tx, tx.transaction():
+        await destinations.remove(tx, caller.workspace_id, destination_id, caller.now)
+
+
+@post("/destinations/{destination_id:uuid}/pause", status_code=200, summary="Stop sending, go on queueing")
+async def pause(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
+    """Repeating is harmless. A held destination sends nothing already: 409."""
+    return await _moved(hub, caller, destination_id, "paused")
+
+
+@post("/destinations/{destination_id:uuid}/resume", status_code=200, summary="Send what waited")
+async def resume(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
+    """From paused or held; repeating is harmless."""
+    return await _moved(hub, caller, destination_id, "active")
+
+
+async def _moved(hub: Hub, caller: Caller, destination_id: UUID, state: str) -> DestinationOut:
+    destination = _find(caller, destination_id)
+    async with hub.pool.connection() as tx, tx.transaction():
+        await _move(tx, caller, destination_id, state)
+        return await _as_it_is(tx, destination)
+
+
+async def _move(tx: Tx, caller: Caller, destination_id: UUID, state: str) -> None:
+    from_states = {"active"} if state == "paused" else {"paused", "held"}
+    if await destinations.set_state(tx, destination_id, state, from_states, caller.now):
+        return
+    lane = await _lane(tx, _find(caller, destination_id))
+    if lane is not None and lane.state == "held":
+        raise Conflict("This destination is held and sends nothing: correct its config, or resume it.")
+
+
+async def _as_it_is(tx: Tx, destination: Destination) -> DestinationOut:
+    return destination_out(destination, await _lane(tx, destination))
+
+
+async def _lane(tx: Tx, destination: Destination) -> Lane | None:
+    return (await destinations.lanes(tx, [destination.bucket])).get(destination.id)
+
+
+def _find(caller: Caller, destination_id: UUID) -> Destination:
+    for destination in caller.snapshot.destinations:
+        if destination.id == destination_id:
+            return destination
+    raise NotFound("There is no such destination.")
+
+
+def _merged(destination: Destination, sent: dict[str, Any]) -> Struct:
+    """The config with what was sent. A mask that comes back is a secret that was not sent."""
+    held = destinations.config_text(destination.config, Secret.reveal)
+    fresh = {name: value for name, value in sent.items() if value != secret.MASK}
+    return destinations.read_config(destination.connector, held | fresh)
+
+
+HANDLERS = [list_all, read, change, remove, pause, resume]

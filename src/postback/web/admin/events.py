@@ -1,0 +1,189 @@
+"""`/v1/admin/events`: what was accepted, newest first, and one event with what became of it.
+
+Times of the list are those of arrival. Hashes and readable personal data are not shown: `identifiers` says which there
+are and where each came from.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import get
+from litestar.params import Parameter
+from msgspec import Struct
+
+from postback import destinations, queue
+from postback.db import Tx, buckets
+from postback.dialects import convultra
+from postback.errors import NotFound
+from postback.event import Event
+from postback.intake import dedup
+from postback.queue import EventRow, lists
+from postback.web.admin.access import Caller
+from postback.web.admin.hub import Hub
+from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
+from postback.web.admin.shapes import DeliveryOut, delivery_out
+from postback.web.admin.spans import From, Status, To, ids_between, stored_as
+
+_decode = msgspec.json.Decoder(Event).decode
+
+
+class EventOut(Struct, frozen=True):
+    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id."""
+
+    id: UUID
+    event_id: str
+    name: str
+    source_name: str
+    site: UUID | None
+    occurred_at: datetime
+    received_at: datetime
+    value: Decimal | None
+    currency: str | None
+    order_id: str | None
+    order_status: str | None
+    dialect: str
+    notes: list[str]
+
+
+class EventDetails(EventOut, frozen=True, kw_only=True):
+    """`identifiers`: what can match it to a person, and where each came from; values are not shown."""
+
+    action_source: str | None
+    url: str | None
+    referrer: str | None
+    visitor_id: str | None
+    session_id: str | None
+    consent: dict[str, bool]
+    identifiers: dict[str, str]
+    experiments: dict[str, str]
+    items: list[dict[str, Any]]
+    properties: dict[str, Any]
+    deliveries: list[DeliveryOut]
+
+
+@get("/events", summary="List events, newest first")
+async def list_all(
+    hub: Hub,
+    caller: Caller,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    since: From = None,
+    until: To = None,
+    name: Annotated[str | None, Parameter(description="The event's standard name.")] = None,
+    site: Annotated[UUID | None, Parameter(description="A site's id.")] = None,
+    status: Annotated[Status | None, Parameter(description="With a delivery in this state.")] = None,
+    event_id: Annotated[str | None, Parameter(description="The sender's id, or ours.")] = None,
+    order_id: Annotated[str | None, Parameter(description="The order's id.")] = None,
+    note: Annotated[Literal["collision"] | None, Parameter(description="With this note.")] = None,
+) -> Page[EventOut]:
+    """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
+    min_id, max_id = ids_between(since, until, caller.now)
+    if (after := read_ids(cursor, 1)) is not None:
+        max_id = min(max_id, UUID(int=max(0, after[0].int - 1)))
+    async with hub.pool.connection() as tx:
+        statuses, ids = None, list[UUID]()
+        if status is not None:
+            ids = list(await destinations.labels(tx, caller.workspace_id))
+            lanes = await destinations.lanes(tx, sorted({buckets.of_id(id_) for id_ in ids}))
+            statuses, ids = stored_as(status, ids, lanes)
+        wanted = lists.EventFilter(
+            workspace_id=caller.workspace_id,
+            site_id=site,
+            name=name,
+            event_id=event_id,
+            order_id=order_id,
+            note=note,
+            statuses=statuses,
+            destination_ids=ids,
+        )
+        if event_id is not None and (known := await _known(tx, caller.workspace_id, event_id)):
+            found, floor = await _among(tx, wanted, [id_ for id_ in known if min_id <= id_ <= max_id]), None
+        else:
+            found, floor = await lists.events(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
+    return Page([EventOut(**_fields(event)) for event in found[:limit]], _next(found, floor, limit))
+
+
+@get("/events/{event:uuid}", summary="One event with its deliveries")
+async def read(hub: Hub, caller: Caller, event: UUID) -> EventDetails:
+    async with hub.pool.connection() as tx:
+        row = await queue.event_row(tx, event)
+        if row is None or row.workspace_id != caller.workspace_id:
+            raise NotFound("There is no such event.")
+        stored = (await queue.deliveries_of(tx, [event]))[event]
+        labels = await destinations.labels(tx, caller.workspace_id)
+        lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
+    shown = [
+        delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored
+    ]
+    return EventDetails(**_fields(row), **_more(_decode(row.body)), deliveries=shown)
+
+
+async def _known(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
+    """Our ids of the events behind an id of the sender's, or of one that we answered; newest first."""
+    found = await dedup.find_by_sender_id(tx, workspace_id, event_id)
+    if (own := convultra.from_evt_id(event_id) or _uuid(event_id)) is not None:
+        found.append(own)
+    return found
+
+
+async def _among(tx: Tx, wanted: lists.EventFilter, ids: list[UUID]) -> list[EventRow]:
+    """Those of a few events that are wanted, whatever sender's id they bear."""
+    found: list[EventRow] = []
+    for id_ in dict.fromkeys(ids):
+        any_id = msgspec.structs.replace(wanted, event_id=None)
+        found += (await lists.events(tx, any_id, min_id=id_, max_id=id_, limit=1))[0]
+    return found
+
+
+def _next(found: list[EventRow], floor: UUID | None, limit: int) -> str | None:
+    if len(found) > limit:
+        return cursor_text(found[limit - 1].id.bytes)
+    return cursor_text(floor.bytes) if floor else None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None
+
+
+def _fields(row: EventRow) -> dict[str, Any]:
+    event = _decode(row.body)
+    return {
+        "id": row.id,
+        "event_id": row.event_id,
+        "name": row.name,
+        "source_name": event.source_name,
+        "site": row.site_id,
+        "occurred_at": event.occurred_at,
+        "received_at": buckets.time_of(row.id),
+        "value": event.value.amount if event.value else None,
+        "currency": event.value.currency if event.value else None,
+        "order_id": row.order_id,
+        "order_status": event.order.status if event.order else None,
+        "dialect": event.dialect,
+        "notes": [*event.notes, *(row.notes or ())],
+    }
+
+
+def _more(event: Event) -> dict[str, Any]:
+    consent = msgspec.to_builtins(event.consent) if event.consent else {}
+    return {
+        "action_source": event.action_source,
+        "url": event.page.url if event.page else None,
+        "referrer": event.page.referrer if event.page else None,
+        "visitor_id": event.visitor_id,
+        "session_id": event.session_id,
+        "consent": consent,
+        "identifiers": dict.fromkeys(sorted([*event.user, *event.click_ids]), "sent"),
+        "experiments": event.experiments,
+        "items": [msgspec.structs.asdict(item) for item in event.order.items] if event.order else [],
+        "properties": event.properties,
+    }
+
+
+HANDLERS = [list_all, read]

@@ -1,0 +1,20 @@
+"""kill -9 under load."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import kill
+from hub import installation
+
+
+async def test_kills_under_load_lose_nothing_and_count_nothing_twice() -> None:
+    async with installation(api_processes=2) as hub:
+        for connector in ("meta", "ga4", "webhook"):
+            await hub.install(connector)
+        figures, acknowledged = await kill.run(hub, rounds=12, pause_seconds=9, seed=20261121)
+        assert sum(figures.kills.values()) >= 10
+        assert len(figures.kills) == 3
+        ended = await kill.check(hub, acknowledged)
+        assert ended["delivered"] > figures.acknowledged
