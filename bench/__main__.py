@@ -5,12 +5,14 @@ Exit code 1 where it could not be measured; a target that is missed is marked in
 """
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from bench import database, drain, idle, intake, machine, page, stored
 from bench.plan import FULL, QUICK, Plan
@@ -42,11 +44,21 @@ async def run(parts: Sequence[str], plan: Plan, report: Report) -> str:
     return words
 
 
-def clear() -> None:
-    """Make our folder, or remove what an earlier run left in it."""
+@contextmanager
+def folder() -> Generator[None]:
+    """Our folder, without what an earlier run left in it, for us alone; raises BenchError. Only logs stay."""
     FOLDER.mkdir(exist_ok=True)
-    for left in ("server", "serve", "logs"):
-        shutil.rmtree(FOLDER / left, ignore_errors=True)
+    with (FOLDER / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchError("another benchmark is running; two at once would measure each other") from None
+        for left in ("server", "serve", "logs"):
+            shutil.rmtree(FOLDER / left, ignore_errors=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(FOLDER / "server", ignore_errors=True)
 
 
 def main() -> int:
@@ -55,14 +67,15 @@ def main() -> int:
         print(f"There is no part {min(unknown)}; there are {', '.join(PARTS)}.", file=sys.stderr)
         return 2
     plan = QUICK if os.environ.get("QUICK") not in (None, "", "0") else FULL
-    clear()
     report, begin = Report(), time.monotonic()
     words = ""
     try:
-        words = asyncio.run(run(parts, plan, report))
-    except (BenchError, PostbackError, KeyboardInterrupt, asyncio.CancelledError) as error:
-        progress(f"bench: {error or 'stopped'}")
-    shutil.rmtree(FOLDER / "server", ignore_errors=True)  # large; the logs stay
+        with folder():
+            words = asyncio.run(run(parts, plan, report))
+    except (BenchError, PostbackError) as error:
+        progress(f"bench: {error}")
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        progress("bench: stopped")
     minutes = (time.monotonic() - begin) / 60
     print(report.table())
     if not words:

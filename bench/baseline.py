@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -170,7 +170,7 @@ def authenticate(authorization: Annotated[str, Header()] = "") -> None:
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     size = int(os.environ.get("BASELINE_CONNECTIONS", "16"))
     async with asyncpg.create_pool(os.environ["BASELINE_DSN"], min_size=size, max_size=size) as pool:
         app.state.pool = pool

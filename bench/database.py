@@ -1,7 +1,7 @@
 """The bundled PostgreSQL with the settings that `serve` gives it, and databases on it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -21,7 +21,7 @@ GROWING = (
 
 
 @asynccontextmanager
-async def server() -> AsyncIterator[Embedded]:
+async def server() -> AsyncGenerator[Embedded]:
     """A server in our own folder, stopped at the end."""
     async with await embedded.start(FOLDER / "server") as started:
         yield started
@@ -71,7 +71,7 @@ async def empty(server: Embedded, name: str) -> None:
 async def number(server: Embedded, name: str, question: str) -> float:
     """The one number that a question comes to, 0 where it is null."""
     async with await connect(server, name) as connection:
-        row = await (await connection.execute(question)).fetchone()
+        row = await (await connection.execute(question.encode())).fetchone()
         return float(row[0] or 0) if row else 0.0
 
 
@@ -79,7 +79,7 @@ async def execute(server: Embedded, name: str, *statements: str) -> None:
     """Run statements one by one, each its own transaction."""
     async with await connect(server, name) as connection:
         for statement in statements:
-            await connection.execute(statement)
+            await connection.execute(statement.encode())
 
 
 async def version(server: Embedded) -> str:

@@ -24,6 +24,7 @@ from postback.db.embedded import Embedded
 
 COPY = "drain_turn"
 STARTING_SECONDS = 30
+SETTLING_SECONDS = 3
 OPEN = "status IN ('queued', 'retrying')"
 
 
@@ -117,8 +118,7 @@ async def _drain(queue: serve.Deployment, port: int, place: str, plan: Plan) -> 
         )
         async with serve.worker(queue.copied_to(COPY), stop_seconds=0.5) as program:
             await _until_sent(port, place, int(expected), plan.longest_drain, program.check)
-            # What was sent last is being settled.
-            await asyncio.sleep(0.5)
+            await _until_settled(server, f"destination_id = {destination} AND {OPEN}")
         seen = (await _ask(port, "/_sink/stats")).get(place)
         if not seen:
             raise BenchError(f"The worker sent nothing to {place} within {STARTING_SECONDS} s:\n{program.said()}")
@@ -146,6 +146,17 @@ async def _until_sent(port: int, place: str, expected: int, seconds: int, check:
             first = time.monotonic()
         if seen and seen["events"] >= expected:
             return
+
+
+async def _until_settled(server: Embedded, waiting: str) -> None:
+    """Wait a little for what was sent last."""
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while time.monotonic() < deadline:
+        if not await database.number(
+            server, COPY, f"SELECT count(*) FROM (SELECT FROM delivery WHERE {waiting} LIMIT 1)"
+        ):
+            return
+        await asyncio.sleep(0.2)
 
 
 async def _bare(port: int, turn: Drained, plan: Plan) -> float:

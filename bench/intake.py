@@ -4,7 +4,7 @@ Before each turn both databases are emptied, so that the faster side does not pa
 turn the rows are counted: an answer without a row stops the benchmark.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -47,14 +47,14 @@ class Side:
 
 
 @asynccontextmanager
-async def postback(deployment: serve.Deployment) -> AsyncIterator[Side]:
+async def postback(deployment: serve.Deployment) -> AsyncGenerator[Side]:
     async with serve.api(deployment) as (program, port):
         target = deployment.target(port)
         yield Side(POSTBACK, program, target, target, deployment, deployment.database, deployment.server)
 
 
 @asynccontextmanager
-async def baseline(server: Embedded) -> AsyncIterator[Side]:
+async def baseline(server: Embedded) -> AsyncGenerator[Side]:
     await database.make(server, BASELINE_DATABASE)
     await database.make_tables(server, BASELINE_DATABASE)
     port = free_port()
@@ -66,7 +66,7 @@ async def baseline(server: Embedded) -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def bare() -> AsyncIterator[Side]:
+async def bare() -> AsyncGenerator[Side]:
     port = free_port()
     async with running("bare", uvicorn("bench.bare:app", port)) as program:
         await program.until_listening(port)
@@ -75,7 +75,7 @@ async def bare() -> AsyncIterator[Side]:
 
 
 @asynccontextmanager
-async def sink() -> AsyncIterator[int]:
+async def sink() -> AsyncGenerator[int]:
     """The platform that takes everything; gives its port."""
     port = free_port()
     async with running("sink", module("bench.sink", str(port)), stop_seconds=5) as program:

@@ -49,7 +49,7 @@ def generator() -> str:
     return autocannon.name()
 
 
-async def run(target: Target, *, connections: int, seconds: float, batch: int = 0) -> Figures:
+async def run(target: Target, *, connections: int, seconds: int, batch: int = 0) -> Figures:
     """Load for some seconds; `batch` events a request, 0: one, not in a list. Raises BenchError."""
     template = FOLDER / "event.json"
     template.write_text(event.TEMPLATE)

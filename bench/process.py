@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -98,7 +98,7 @@ def start(name: str, argv: Sequence[str], environment: Mapping[str, str] | None 
 @asynccontextmanager
 async def running(
     name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None, *, stop_seconds: float = 30
-) -> AsyncIterator[Program]:
+) -> AsyncGenerator[Program]:
     program = start(name, argv, environment)
     try:
         yield program

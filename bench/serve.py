@@ -6,7 +6,7 @@ run against it. Destinations send to the sink.
 
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from os import urandom
@@ -120,7 +120,7 @@ def _keys(said: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def api(deployment: Deployment) -> AsyncIterator[tuple[Program, int]]:
+async def api(deployment: Deployment) -> AsyncGenerator[tuple[Program, int]]:
     """One API process of a deployment, and its port."""
     port = free_port()
     argv = [POSTBACK, "api", "--host", "127.0.0.1", "--port", str(port), "--api-processes", "1"]
@@ -130,7 +130,7 @@ async def api(deployment: Deployment) -> AsyncIterator[tuple[Program, int]]:
 
 
 @asynccontextmanager
-async def worker(deployment: Deployment, *, stop_seconds: float = 30) -> AsyncIterator[Program]:
+async def worker(deployment: Deployment, *, stop_seconds: float = 30) -> AsyncGenerator[Program]:
     """One worker of a deployment; it may still be starting."""
     argv = [POSTBACK, "worker"]
     async with running("postback worker", argv, deployment.environment(), stop_seconds=stop_seconds) as program:
@@ -138,7 +138,7 @@ async def worker(deployment: Deployment, *, stop_seconds: float = 30) -> AsyncIt
 
 
 @asynccontextmanager
-async def serve(data_dir: Path) -> AsyncIterator[Program]:
+async def serve(data_dir: Path) -> AsyncGenerator[Program]:
     """`postback serve` with a data folder of its own, once it is ready: database, API, worker, dashboard."""
     port = free_port()
     argv = [POSTBACK, "serve", "--host", "127.0.0.1", "--port", str(port), "--data-dir", str(data_dir)]

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import httptools
 import uvloop
@@ -38,7 +39,7 @@ class Largest:
     body: bytes = b""
     events: int = 0
 
-    def shown(self) -> dict[str, object]:
+    def shown(self) -> dict[str, Any]:
         headers = {name.decode().lower(): value.decode() for name, value in self.headers}
         return vars(self) | {"headers": headers, "body": base64.b64encode(self.body).decode()}
 
@@ -52,13 +53,13 @@ class Connection(asyncio.Protocol):
     """One client. Requests are answered in order; what the path says is known before the body."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.parser = httptools.HttpRequestParser(self)
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: list[bytes] = []
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         for connections in open_connections.values():
             connections.discard(self)
 

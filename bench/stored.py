@@ -8,7 +8,7 @@ checkpoint each page is logged whole at its first change; a longer warm-up keeps
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -82,7 +82,7 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
 
 
 @asynccontextmanager
-async def _sides(server: Embedded, sink_port: int) -> AsyncIterator[tuple[Side, Side]]:
+async def _sides(server: Embedded, sink_port: int) -> AsyncGenerator[tuple[Side, Side]]:
     """Two installations of Postback: one that is filled and never emptied, one that is emptied before each turn."""
     three = [serve.meta(sink_port), serve.ga4(sink_port), serve.webhook(sink_port)]
     filled = await serve.install(server, FILLED, three)
@@ -95,7 +95,7 @@ async def _sides(server: Embedded, sink_port: int) -> AsyncIterator[tuple[Side, 
 async def _fill(server: Embedded, numbering: Numbering, low: int, high: int) -> None:
     async with await database.connect(server, FILLED) as connection:
         row = await (await connection.execute(TABLES)).fetchone()
-        await connection.execute(row[0])
+        await connection.execute(row[0].encode() if row else b"")
     chunks = [(begin + 1, min(begin + CHUNK, high)) for begin in range(low, high, CHUNK)]
     waiting = iter(chunks)
     done = 0

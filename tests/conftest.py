@@ -5,14 +5,21 @@ import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import psycopg
 import pytest
+import uvicorn
 
+from postback import installation
 from postback.db import Pool, Tx, connect, embedded, migrate, open_pool, partitions
 from postback.secret import Secret
+from postback.settings import Settings
+from postback.web.server import application
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -80,6 +87,47 @@ async def tx(database: Secret) -> AsyncIterator[Tx]:
     conn = await connect(database)
     yield conn
     await conn.close()
+
+
+class Served:
+    """The application on a real socket, in this process, with one workspace. `keys` are what `init` made."""
+
+    def __init__(self, url: str, keys: installation.Made, http: aiohttp.ClientSession, dsn: Secret) -> None:
+        self.url = url
+        self.keys = keys
+        self.http = http
+        self.dsn = dsn
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, key: str | None = None, **more: Any
+    ) -> tuple[int, Any]:
+        """Status and JSON of one request, by default with the admin key (its scopes are all)."""
+        headers = {"Authorization": f"Bearer {self.keys.admin_key if key is None else key}"} | more.pop("headers", {})
+        sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        async with self.http.request(method, self.url + path, headers=headers, **sent, **more) as answer:
+            with suppress(ValueError):
+                return answer.status, await answer.json(content_type=None)
+            return answer.status, await answer.text()
+
+
+@pytest.fixture
+async def served(database: Secret, tmp_path: Path) -> AsyncIterator[Served]:
+    settings = Settings(data_dir=str(tmp_path), dangerous_allow_private_destinations=True)
+    conn = await connect(database)
+    async with conn.transaction():
+        made = await installation.init(conn, settings, datetime.now(UTC))
+    await conn.close()
+    assert made is not None
+    async with application(settings, database) as app, aiohttp.ClientSession() as http:
+        config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Served(f"http://127.0.0.1:{port}", made, http, database)
+        server.should_exit = True
+        await task
 
 
 @pytest.fixture

@@ -82,9 +82,7 @@ class EventStatus:
 class Client:
     """One Postback and one ingest key. `timeout_seconds` is for each try, `patience_seconds` for all of a call."""
 
-    def __init__(
-        self, base_url: str, key: str, *, timeout_seconds: float = 10, patience_seconds: float = 60
-    ) -> None:
+    def __init__(self, base_url: str, key: str, *, timeout_seconds: float = 10, patience_seconds: float = 60) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{base_url} is not an address; give one like https://postback.example.com.")
@@ -108,9 +106,7 @@ class Client:
     def status(self, event_id: str) -> EventStatus:
         """What became of an event, by your own id or the one we answered. Raises NotTaken (404), NotReached."""
         answer = self._call("GET", f"/v1/events/{quote(event_id, safe='')}", None, event_id)
-        return EventStatus(
-            answer["event_id"], answer["event"], answer["status"], _deliveries(answer.get("deliveries"))
-        )
+        return EventStatus(answer["event_id"], answer["event"], answer["status"], _deliveries(answer.get("deliveries")))
 
     def _call(self, method: str, path: str, body: bytes | None, event_id: str) -> dict[str, Any]:
         deadline = time.monotonic() + self._patience_seconds

@@ -186,6 +186,12 @@ async def labels(tx: Tx, workspace_id: UUID) -> dict[UUID, Label]:
         return {label.id: label for label in await cursor.fetchall()}
 
 
+async def installed(tx: Tx) -> list[Label]:
+    """What is installed now, in every workspace; configs stay sealed."""
+    async with tx.cursor(row_factory=args_row(Label), binary=True) as cursor:
+        return await (await cursor.execute(_queries.installed)).fetchall()
+
+
 async def lanes(tx: Tx, home_buckets: Sequence[int]) -> dict[UUID, Lane]:
     async with tx.cursor(row_factory=args_row(Lane), binary=True) as cursor:
         await cursor.execute(_queries.lanes, {"buckets": list(home_buckets)})

@@ -15,6 +15,7 @@ from msgspec import Struct
 from psycopg.rows import args_row
 
 from postback.db import Queries, Tx, arrays, buckets
+from postback.db.trip import Trip
 
 _queries = Queries("visitors")
 
@@ -45,7 +46,7 @@ def key_of(workspace_id: UUID, visitor_id: str) -> bytes:
     return hashlib.blake2b(visitor_id.encode(), digest_size=16, key=workspace_id.bytes).digest()
 
 
-async def record(tx: Tx, seen: Sequence[Seen]) -> None:
+def record(trip: Trip, seen: Sequence[Seen]) -> None:
     """Upsert visitors and links: two statements, rows in key order, each row once. Must be in order of time."""
     folded: dict[bytes, Seen] = {}
     links: dict[bytes, Seen] = {}
@@ -55,7 +56,7 @@ async def record(tx: Tx, seen: Sequence[Seen]) -> None:
         links |= dict.fromkeys(one.links, one)
     rows = [folded[key] for key in sorted(folded)]
     own = [buckets.of_key(row.key) for row in rows]
-    await tx.execute(
+    trip.add(
         _queries.upsert,
         {
             "buckets": arrays.ints(own),
@@ -70,7 +71,7 @@ async def record(tx: Tx, seen: Sequence[Seen]) -> None:
     if links:
         keys = sorted(links)
         own = [buckets.of_key(key) for key in keys]
-        await tx.execute(
+        trip.add(
             _queries.upsert_links,
             {
                 "buckets": arrays.ints(own),

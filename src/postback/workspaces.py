@@ -11,11 +11,11 @@ from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
-from psycopg import AsyncCursor
 from psycopg.rows import args_row
 
-from postback.db import Queries, Tx
+from postback.db import Queries, Tx, arrays
 from postback.db.buckets import BUCKETS
+from postback.db.trip import Rows, Trip
 
 _queries = Queries("workspaces")
 
@@ -102,12 +102,9 @@ async def bump(tx: Tx, workspace_id: UUID) -> None:
     await tx.execute(_queries.bump, {"workspace_id": workspace_id, "buckets": list(BUCKETS)})
 
 
-async def versions_for_share(
-    tx: Tx, bucket: int, workspace_ids: Sequence[UUID]
-) -> AsyncCursor[tuple[UUID, int, datetime]]:
+def versions_for_share(trip: Trip, bucket: int, workspace_ids: Sequence[bytes]) -> Rows:
     """Read versions and hold them to the end of the transaction. Rows: workspace id, version, the database's time."""
-    row = {"bucket": bucket, "workspace_ids": list(workspace_ids)}
-    return await tx.execute(_queries.versions_for_share, row, binary=True)
+    return trip.add(_queries.versions_for_share, {"bucket": bucket, "workspace_ids": arrays.uuids(workspace_ids)})
 
 
 async def versions(tx: Tx, workspace_ids: Sequence[UUID]) -> dict[UUID, int]:

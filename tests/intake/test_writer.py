@@ -12,6 +12,7 @@ from msgspec import structs
 
 from postback import installation, keys, workspaces
 from postback.db import Pool, Tx, buckets
+from postback.db.trip import Trip
 from postback.dialects import Accepted
 from postback.errors import Invalid, Unauthenticated, Unavailable
 from postback.event import RawEvent, RawUser
@@ -133,7 +134,9 @@ async def test_no_event_of_a_key_commits_once_its_revocation_has(hub: Hub, tx: T
 async def test_a_revocation_waits_for_the_flush_under_way(hub: Hub, tx: Tx) -> None:
     pending = await hub.pending()
     await tx.execute("BEGIN")
-    await workspaces.versions_for_share(tx, buckets.BUCKETS[3], [pending.key.workspace_id])
+    trip = Trip(tx, set())
+    workspaces.versions_for_share(trip, buckets.BUCKETS[3], [pending.key.workspace_id.bytes])
+    await trip.run()
 
     async def revoke() -> None:
         async with hub.pool.connection() as other, other.transaction():

@@ -17,10 +17,19 @@ app = App(
     usage="postback COMMAND [OPTIONS]",
 )
 _HERE = "postback.cli"
-for _name in ("serve", "init", "demo", "sandbox", "send", "tail", "ledger", "doctor"):
-    app.command(f"{_HERE}.{_name}:{_name}", name=_name)
-app.command(f"{_HERE}.single:api", name="api")
-app.command(f"{_HERE}.single:worker", name="worker")
+for _name, _help in {
+    "serve": "Everything in one: PostgreSQL unless one is given, the API, the worker.",
+    "init": "Create the tables and, once, workspace, site, owner and keys.",
+    "demo": "Everything on a scratch folder, with stand-ins for the platforms and made-up traffic.",
+    "sandbox": "The platforms' stand-ins.",
+    "send": "Send an event and follow its deliveries.",
+    "tail": "Show events and outcomes as they come.",
+    "ledger": "Show that all that was accepted is accounted for.",
+    "doctor": "Check the installation, and say what to fix.",
+}.items():
+    app.command(f"{_HERE}.{_name}:{_name}", name=_name, help=_help)
+for _name, _help in {"api": "Answer HTTP", "worker": "Deliver"}.items():
+    app.command(f"{_HERE}.single:{_name}", name=_name, help=f"{_help} against a database of your own.")
 
 keys = App(name="keys", help="API keys: make, list, replace, revoke.")
 destinations = App(name="destinations", help="Destinations: install, list, pause, resume, probe.")

@@ -12,13 +12,13 @@ from cyclopts import Parameter
 
 from postback import destinations, installation
 from postback.cli import show
-from postback.cli.failures import WrongUsage
+from postback.cli.failures import FAILED, WrongUsage
 from postback.cli.keys import InWorkspace
 from postback.cli.options import HERE, Json, Place
 from postback.cli.session import Session, session, workspace
 from postback.db import buckets
 from postback.destinations import Destination
-from postback.errors import Conflict, NotFound
+from postback.errors import Conflict
 from postback.pii.seal import Sealer
 
 Id = Annotated[UUID, Parameter(help="Its id, as `destinations list` shows it.")]
@@ -33,7 +33,10 @@ async def install(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        Parameter(name="--set", help="field=value of the config; may be repeated. Other users can see it: use --values for secrets."),
+        Parameter(
+            name="--set",
+            help="field=value; may be repeated. Other users of the machine can see it: --values is for secrets.",
+        ),
     ] = None,
     name: Annotated[str | None, Parameter(help="[the connector's own]")] = None,
     variant: Annotated[str, Parameter(help="[default]")] = "default",
@@ -43,7 +46,8 @@ async def install(
     """Install a connector: every event from now on is delivered there too."""
     # The checks of the admin API, which needs its web framework.
     from postback.web.admin.addresses import refuse_private
-    from postback.web.admin.catalog import made_secrets, variants_of
+    from postback.web.admin.catalog import _made_secrets as made_secrets
+    from postback.web.admin.catalog import variants_of
 
     kind = destinations.connector_named(connector)
     if variant not in (variants := variants_of(kind)):
@@ -91,7 +95,9 @@ async def list_all(place: Place = HERE, *, in_workspace: InWorkspace = None, as_
     show.table(columns, rows, empty="No destinations; `postback destinations install` adds one.")
 
 
-async def pause(destination: Id, place: Place = HERE, *, in_workspace: InWorkspace = None, as_json: Json = False) -> None:
+async def pause(
+    destination: Id, place: Place = HERE, *, in_workspace: InWorkspace = None, as_json: Json = False
+) -> None:
     """Stop sending; what comes in waits. Repeating is harmless."""
     await _move(place, destination, "paused", in_workspace, as_json)
 
@@ -101,6 +107,23 @@ async def resume(
 ) -> None:
     """Send what waited, whether it was paused or held. Repeating is harmless."""
     await _move(place, destination, "active", in_workspace, as_json)
+
+
+async def probe(
+    destination: Id, place: Place = HERE, *, in_workspace: InWorkspace = None, as_json: Json = False
+) -> int:
+    """Try a destination's credential by a request that harms nothing; exit 1 where the platform refuses it."""
+    from postback.web.admin.probe import prove
+
+    async with session(place.settings()) as s:
+        installed = await _read(s, destination, in_workspace)
+    proof = await prove(installed, s.settings, s.now)
+    if as_json:
+        show.as_json(proof)
+    else:
+        verdict = "takes the credential" if proof.ok else f"does not: {proof.reason}. {proof.fix or ''}"
+        show.say(f"{installed.name} {verdict.rstrip()}")
+    return 0 if proof.ok else FAILED
 
 
 async def _move(

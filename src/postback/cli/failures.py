@@ -48,8 +48,9 @@ def explained(error: Exception) -> tuple[str, int]:
         return str(error), WRONG_USAGE
     if isinstance(error, PostbackError):
         from postback.installation import WrongSetup
+        from postback.pii.seal import SealError
 
-        is_usage = isinstance(error, WrongUsage | Invalid | WrongSetup)
+        is_usage = isinstance(error, WrongUsage | Invalid | WrongSetup | SealError)
         return error.message, WRONG_USAGE if is_usage else FAILED
     if type(error).__module__.startswith("cyclopts"):
         return f"{' '.join(str(error).split())} See --help.", WRONG_USAGE

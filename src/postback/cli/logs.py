@@ -55,6 +55,8 @@ class _Lines(logging.Formatter):
             fields: dict[str, Any] = {name: value for name, value in record.__dict__.items() if name not in _USUAL}
         else:
             event = str(record.msg).partition("\n")[0]
+            if record.name == "py.warnings":  # path: line: category: what was warned of
+                event = ":".join(event.split(":")[:3])
             fields = {"logger": record.name}
         if record.exc_info:
             fields["exc_info"] = record.exc_info

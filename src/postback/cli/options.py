@@ -14,7 +14,7 @@ Json = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Which installation; options win over POSTBACK_* variables, and these over the file."""
 
@@ -29,7 +29,7 @@ class Place:
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Founding(Place):
     """What the first start fixes."""
 
@@ -39,7 +39,7 @@ class Founding(Place):
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Serving(Founding):
     """Where HTTP is answered."""
 

@@ -4,14 +4,20 @@
 connection is refused: the kernel keeps it until the new one accepts.
 """
 
+import logging
 import signal
 import socket
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import FrameType
 
 from postback.cli import environment, logs
-from postback.cli.failures import WrongUsage
+from postback.cli.failures import WrongUsage, explained
 from postback.secret import Secret
 from postback.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def run_api(fd: int) -> None:
@@ -27,10 +33,10 @@ def inherited(fd: int) -> socket.socket:
 
 
 def serve_api(settings: Settings, listening: socket.socket) -> None:
-    dsn = _begin(settings)
-    from postback.web import server
+    with _role("api", settings) as dsn:
+        from postback.web import server
 
-    server.run(settings, dsn, listening)
+        server.run(settings, dsn, listening)
 
 
 def run_worker() -> None:
@@ -39,20 +45,27 @@ def run_worker() -> None:
 
 
 def work(settings: Settings) -> None:
-    dsn = _begin(settings)
-    from postback import worker
+    with _role("worker", settings) as dsn:
+        from postback import worker
 
-    worker.run(settings, dsn)
+        worker.run(settings, dsn)
 
 
-def _begin(settings: Settings) -> Secret:
+@contextmanager
+def _role(name: str, settings: Settings) -> Generator[Secret]:
+    """Logs as JSON, an orderly end by signal, and a failure told in the log: who reads it is no person at a prompt."""
     logs.configure(settings.log_level)
     logs.configure_structlog(settings.log_level)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     if settings.database_url is None:
         raise WrongUsage("A single role needs a database: give --database-url, or run `postback serve`.")
-    return settings.database_url
+    try:
+        yield settings.database_url
+    except Exception as error:
+        sentence, code = explained(error)
+        log.error("role.failed", extra={"role": name, "said": sentence}, exc_info=error)
+        sys.exit(code)
 
 
 def _leave(_: int, __: FrameType | None) -> None:

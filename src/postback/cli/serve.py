@@ -86,7 +86,7 @@ async def run(
         children.append(Child("worker", [*PROGRAM, "worker"], surroundings))
 
         async def on_ready() -> None:
-            await _until_it_answers(listening)
+            await until_it_answers(reachable_host(listening), port)
             await ready(made)
 
         return await supervise([*more, *children], database, on_ready=on_ready)
@@ -116,12 +116,14 @@ def listen(settings: Settings) -> socket.socket:
     return listening
 
 
+def reachable_host(listening: socket.socket) -> str:
+    """By which host a program of this machine reaches it."""
+    host: str = listening.getsockname()[0]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host) or host  # noqa: S104
+
+
 def address(listening: socket.socket) -> str:
-    """Where a program of this machine reaches it."""
-    host: str
-    port: int
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host) or host  # noqa: S104
+    host, port = reachable_host(listening), listening.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -146,9 +148,8 @@ async def _init(settings: Settings) -> Installed:
     return msgspec.json.decode(text, type=Installed)
 
 
-async def _until_it_answers(listening: socket.socket) -> None:
-    host = address(listening).removeprefix("http://").rpartition(":")[0].strip("[]")
-    port: int = listening.getsockname()[1]
+async def until_it_answers(host: str, port: int) -> None:
+    """Return when a server there has answered a request."""
     while True:
         with suppress(OSError, EOFError):
             reader, writer = await asyncio.open_connection(host, port)
@@ -158,4 +159,4 @@ async def _until_it_answers(listening: socket.socket) -> None:
                     return
             finally:
                 writer.close()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)

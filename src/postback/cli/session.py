@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from postback import workspaces
 from postback.db import Tx, connect, embedded, server
 from postback.errors import NotFound
@@ -41,10 +43,15 @@ async def database(settings: Settings, *, may_make: bool = False) -> AsyncGenera
 
 @asynccontextmanager
 async def session(settings: Settings) -> AsyncGenerator[Session]:
+    """A connection, and the settings with the environment of the installation. Raises NotInstalled."""
     async with database(settings) as dsn:
         tx = await connect(dsn)
         try:
-            yield Session(tx, settings, await server.clock(tx))
+            installed = await workspaces.installation(tx)
+            if installed is None:
+                raise _none()
+            fitting = msgspec.structs.replace(settings, environment=installed.environment)
+            yield Session(tx, fitting, await server.clock(tx))
         finally:
             await tx.close()
 
@@ -53,10 +60,14 @@ async def workspace(tx: Tx, named: str | None) -> Workspace:
     """The workspace of this id or name; the first one where none is named. Raises NotFound."""
     known = await workspaces.all_(tx)
     if not known:
-        raise NotInstalled("This database has no installation yet; run `postback init`.")
+        raise _none()
     if named is None:
         return known[0]
     for one in known:
         if named in (str(one.id), one.name, one.organization_id):
             return one
     raise NotFound(f"There is no workspace {named}; there are {', '.join(one.name for one in known)}.")
+
+
+def _none() -> NotInstalled:
+    return NotInstalled("This database has no installation yet; run `postback init`.")

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+WIDTH_IN_FILES = 200
+
 
 def say(text: str = "") -> None:
     """One line, as it stands: never wrapped, never coloured."""
@@ -30,10 +32,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) 
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        shown.add_column(name, overflow="fold")
+        shown.add_column(name, overflow="fold", no_wrap=name == "id")
     for row in rows:
         shown.add_row(*(Text("" if value is None else str(value)) for value in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(shown)
+    Console(width=None if sys.stdout.isatty() else WIDTH_IN_FILES).print(shown)
 
 
 def quoted(text: str) -> str:

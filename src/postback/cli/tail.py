@@ -6,7 +6,6 @@ open, the newest thousand of them. Both are reads by primary key. No personal da
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from postback import destinations, installation, queue
@@ -14,11 +13,11 @@ from postback.cli import show
 from postback.cli.options import HERE, Json, Place
 from postback.cli.session import session
 from postback.db import Queries, Tx, buckets, server
-from postback.queue import DeliveryStatus
 
 POLL_SECONDS = 0.5
 LOOK_BACK = timedelta(seconds=5)  # a flush is seen when it commits, its ids are made when it begins
 FOLLOWED_MAX = 1000
+GREATEST = UUID(int=(1 << 128) - 1)
 _queries = Queries("tail")
 
 
@@ -26,22 +25,51 @@ async def tail(place: Place = HERE, *, as_json: Json = False) -> None:
     """Show events and outcomes as they come, until Ctrl-C."""
     async with session(place.settings()) as s:
         sealer = (await installation.open_vault(s.tx, s.settings)).sealer
-        names = {d.id: d.name for d in await destinations.all_sendable(s.tx, sealer)}
-        seen = await _newest(s.tx, s.now)
-        followed: dict[UUID, dict[UUID, str]] = {}
+        names: dict[UUID, str] = {}
+        shown = set(await _newest(s.tx, s.now))
+        followed: dict[UUID, dict[UUID, str]] = {}  # by event: the last status shown, by destination
         while True:
-            now = await server.clock(s.tx)
-            found = await _newest(s.tx, now)
+            found = await _newest(s.tx, await server.clock(s.tx))
             for id_, (name, event_id) in found.items():
-                if id_ not in seen:
-                    _show(as_json, buckets.time_of(id_), "event", event=name, event_id=event_id)
+                if id_ not in shown:
                     followed[id_] = {}
-            seen = found
-            if any(d.destination_id not in names for d in await _outcomes(s.tx, followed, names, as_json)):
-                names = {d.id: d.name for d in await destinations.all_sendable(s.tx, sealer)}
+                    _show(as_json, buckets.time_of(id_), event=name, event_id=event_id)
+            shown = set(found)
+            for id_ in list(followed)[:-FOLLOWED_MAX]:
+                del followed[id_]
+            for row in await _moved(s.tx, followed):
+                if row.destination_id not in names:
+                    names = {d.id: d.name for d in await destinations.all_sendable(s.tx, sealer)}
+                destination = names.get(row.destination_id, str(row.destination_id))
+                at = row.settled_at or await server.clock(s.tx)
+                _show(as_json, at, destination=destination, status=row.status, reason=row.reason, event=row.event_id)
             await asyncio.sleep(POLL_SECONDS)
 
 
 async def _newest(tx: Tx, now: datetime) -> dict[UUID, tuple[str, str]]:
-    span = {"min_id": buckets.floor(now - LOOK_BACK), "max_id": UUID(int=(1 << 128) - 1), "limit": 1000}
-    return {id_: (name, event_id) for id_, name, event_id in await (await tx.execute(_queries.newest, span)).fetchall()}
+    span = {"min_id": buckets.floor(now - LOOK_BACK), "max_id": GREATEST, "limit": FOLLOWED_MAX}
+    rows = await (await tx.execute(_queries.newest, span)).fetchall()
+    return {id_: (name, event_id) for id_, name, event_id in rows}
+
+
+async def _moved(tx: Tx, followed: dict[UUID, dict[UUID, str]]) -> list[queue.DeliveryStatus]:
+    """Deliveries whose status is another than what was shown; events that are settled are followed no more."""
+    if not followed:
+        return []
+    moved: list[queue.DeliveryStatus] = []
+    for id_, deliveries in (await queue.deliveries_of(tx, list(followed))).items():
+        for row in deliveries:
+            if followed[id_].get(row.destination_id) != row.status:
+                followed[id_][row.destination_id] = row.status
+                moved.append(row)
+        if not any(row.status in queue.OPEN for row in deliveries):
+            del followed[id_]
+    return moved
+
+
+def _show(as_json: bool, at: datetime, **fields: object) -> None:
+    if as_json:
+        show.as_json({"at": at, **fields})
+    else:
+        told = "  ".join(str(value) for value in fields.values() if value is not None)
+        show.say(f"{at:%H:%M:%S}  {told}")

@@ -23,7 +23,7 @@ _UUID_LENGTH = _LENGTH.pack(16)
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class _Array:
+class Array:
     __slots__ = ("data",)
     element_oid = 0
     array_oid = 0
@@ -35,70 +35,70 @@ class _Array:
             self.data = _EMPTY.pack(0, 0, self.element_oid)
 
 
-class _UuidArray(_Array):
+class _UuidArray(Array):
     element_oid, array_oid = 2950, 2951
 
 
-class _TextArray(_Array):
+class _TextArray(Array):
     element_oid, array_oid = 25, 1009
 
 
-class _ByteaArray(_Array):
+class _ByteaArray(Array):
     element_oid, array_oid = 17, 1001
 
 
-class _Int4Array(_Array):
+class _Int4Array(Array):
     element_oid, array_oid = 23, 1007
 
 
-class _Int8Array(_Array):
+class _Int8Array(Array):
     element_oid, array_oid = 20, 1016
 
 
-class _TimestamptzArray(_Array):
+class _TimestamptzArray(Array):
     element_oid, array_oid = 1184, 1185
 
 
-def uuids(items: Iterable[bytes | None]) -> _Array:
+def uuids(items: Iterable[bytes | None]) -> Array:
     """16-byte values: `UUID.bytes` or a key."""
     return _UuidArray([_NULL if item is None else _UUID_LENGTH + item for item in items])
 
 
-def texts(items: Iterable[str | None]) -> _Array:
+def texts(items: Iterable[str | None]) -> Array:
     return _TextArray([_NULL if item is None else _sized(item.encode()) for item in items])
 
 
-def byteas(items: Iterable[bytes | None]) -> _Array:
+def byteas(items: Iterable[bytes | None]) -> Array:
     return _ByteaArray([_NULL if item is None else _sized(item) for item in items])
 
 
-def ints(items: Iterable[int | None]) -> _Array:
+def ints(items: Iterable[int | None]) -> Array:
     return _Int4Array([_NULL if item is None else _INT4.pack(4, item) for item in items])
 
 
-def bigints(items: Iterable[int | None]) -> _Array:
+def bigints(items: Iterable[int | None]) -> Array:
     return _Int8Array([_NULL if item is None else _INT8.pack(8, item) for item in items])
 
 
-def times(items: Iterable[datetime | None]) -> _Array:
-    return _TimestamptzArray([_NULL if item is None else _INT8.pack(8, _microseconds(item)) for item in items])
+def times(items: Iterable[datetime | None]) -> Array:
+    return _TimestamptzArray([_NULL if item is None else _INT8.pack(8, microseconds(item)) for item in items])
 
 
 def _sized(data: bytes) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def _microseconds(at: datetime) -> int:
+def microseconds(at: datetime) -> int:
     delta = at - _POSTGRES_EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def _register(kind: type[_Array]) -> None:
+def _register(kind: type[Array]) -> None:
     class ArrayDumper(Dumper):
         format = Format.BINARY
         oid = kind.array_oid
 
-        def dump(self, obj: _Array) -> Buffer:
+        def dump(self, obj: Array) -> Buffer:
             return obj.data
 
     adapters.register_dumper(kind, ArrayDumper)

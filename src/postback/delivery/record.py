@@ -1,62 +1,70 @@
 """What the log keeps of a request and its answer, with everything masked that must not be shown.
 
-Secrets are masked wherever they occur, as stand-ins and by value; readable personal data by the keys that the connector
-calls private, and by value where a platform's answer repeats it.
+Secrets are masked wherever they occur: as stand-ins, as they are, percent-encoded and as JSON escapes them. Readable
+personal data is masked by the keys that the connector calls private, and by value where an answer repeats it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
-from postback import secret
+import msgspec
+
 from postback.connectors import Request, Response, encode
-from postback.secret import Secret
+from postback.secret import MASK, Secret
 
 PRIVATE = "[private]"
 RESPONSE_CHARS = 4096
-SHARED_RESPONSE_CHARS = 1024
-_STAND_IN = b"pbsecret"
+SHARED_RESPONSE_CHARS = 1024  # of an answer to many events, kept with each of them
+_LEAST_CHARS = 4  # shorter readable values occur by chance
 
 
-def head(request: Request, secrets: Sequence[Secret]) -> str:
-    """Method, URL and headers, one a line."""
-    lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in request.headers.items())]
-    return clean(secret.mask("\n".join(lines), secrets) if secrets else "\n".join(lines))
+class Record:
+    """Writes one destination's log."""
+
+    def __init__(self, secrets: Sequence[Secret], private: Collection[str]) -> None:
+        self._private = private
+        self._keys = [f'"{key}"'.encode() for key in private]
+        self._stand_ins = [secret.stand_in.encode() for secret in secrets]
+        values = [secret.reveal() for secret in secrets if secret.reveal()]
+        forms = {secret.stand_in for secret in secrets}
+        for value in values:
+            forms |= {value, quote(value, safe=""), quote_plus(value), msgspec.json.encode(value)[1:-1].decode()}
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def head(self, request: Request) -> str:
+        """Method, URL and headers, one a line."""
+        lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in request.headers.items())]
+        return self.text("\n".join(lines))
+
+    def body(self, value: Any) -> bytes:
+        """An item's body, or a whole one, as JSON."""
+        text = encode(value)
+        if any(key in text for key in self._keys):
+            text = encode(_masked(value, self._private))
+        for stand_in in self._stand_ins:
+            if stand_in in text:
+                text = text.replace(stand_in, MASK.encode())
+        return text
+
+    def answer(self, response: Response, readable: Iterable[str], max_chars: int) -> str:
+        """The beginning of the answer's body. Cut after the masking, so that no secret is cut in two."""
+        if not response.body:
+            return ""
+        return self.text(response.body[: max_chars * 4].decode("utf-8", "replace"), readable)[:max_chars]
+
+    def text(self, text: str, readable: Iterable[str] = ()) -> str:
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        for value in readable:
+            if len(value) >= _LEAST_CHARS and value in text:
+                text = text.replace(value, PRIVATE)
+        return _storable(text)
 
 
-def body(value: Any, private: Collection[str], secrets: Sequence[Secret]) -> bytes:
-    """One item's body, or a whole one, as JSON."""
-    text = encode(value)
-    if any(f'"{key}"'.encode() in text for key in private):
-        text = encode(_masked(value, private))
-    if _STAND_IN in text:
-        text = secret.mask(text.decode(), secrets).encode()
-    return text
-
-
-def answer(response: Response, secrets: Sequence[Secret], readable: Iterable[str], max_chars: int) -> str:
-    """The beginning of the answer's body, as text."""
-    if not response.body:
-        return ""
-    # Cut behind the masking, so that no secret is cut in two; a secret is far shorter than the rest.
-    text = response.body[: max_chars * 4].decode("utf-8", "replace")
-    text = secret.mask(text, secrets)
-    for value in readable:
-        if len(value) > 3 and value in text:
-            text = text.replace(value, PRIVATE)
-    return clean(text[:max_chars])
-
-
-def reason(text: str, secrets: Sequence[Secret], readable: Iterable[str] = ()) -> str:
-    """A reason or a fix, which may quote the platform."""
-    text = secret.mask(text, secrets)
-    for value in readable:
-        if len(value) > 3 and value in text:
-            text = text.replace(value, PRIVATE)
-    return clean(text)
-
-
-def clean(text: str) -> str:
-    """Text that PostgreSQL can store: without NUL and lone surrogates."""
+def _storable(text: str) -> str:
+    """Text that PostgreSQL takes: without NUL and lone surrogates."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

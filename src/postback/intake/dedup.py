@@ -10,10 +10,10 @@ from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
-from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 
 from postback.db import Queries, Tx, arrays, buckets
+from postback.db.trip import Rows, Trip
 from postback.event import Event
 
 _queries = Queries("intake")
@@ -44,12 +44,10 @@ def body_hash(event: Event) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
 
 
-async def insert(
-    tx: Tx, keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]
-) -> AsyncCursor[tuple[UUID]]:
-    """File events under their keys, which must be sorted and differ. Rows: the keys that were new."""
+def insert(trip: Trip, keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> Rows:
+    """File events under their keys, which must be sorted and differ. Rows: the keys that were new, 16 bytes."""
     own = [buckets.of_key(k) for k in keys]
-    return await tx.execute(
+    return trip.add(
         _queries.insert_dedup,
         {
             "buckets": arrays.ints(own),
@@ -58,7 +56,6 @@ async def insert(
             "body_hashes": arrays.bigints(body_hashes),
             "touched": arrays.ints(sorted(set(own))),
         },
-        binary=True,
     )
 
 

@@ -1,9 +1,10 @@
 """The writer: one in each process. What waits is committed in one transaction of a fixed number of statements, as soon
 as the last one ended; no timer. Each request waits for its own events.
 
-    read versions FOR SHARE, insert dedup keys     one round trip; a version that moved: roll back, judge again
+    read versions FOR SHARE, insert dedup keys,    one round trip; a version that moved: roll back, judge again
+    events and deliveries
     (the first events of the repeats)              only where there are repeats
-    visitors, events, deliveries, usage, COMMIT    one round trip
+    (take repeats back), visitors, usage, COMMIT   one round trip
 
 An answer that was lost on the way of the COMMIT is settled by the dedup rows: a flush is atomic, so one row that holds
 its own event's id means that all of it is there. A flush that the database refuses is halved until the culprit stands
@@ -25,6 +26,7 @@ from msgspec import Struct
 
 from postback import queue, visitors, workspaces
 from postback.db import Tx, buckets, connect, is_refusal, is_unavailable
+from postback.db.trip import Rows, Trip, int8, moment
 from postback.dialects import Accepted, DestinationResult
 from postback.errors import Invalid, PostbackError, Unavailable
 from postback.intake import dedup
@@ -77,6 +79,8 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._committing = False
+        self._hopeful = True
+        self._prepared: set[bytes] = set()
         self._clock_offset = 0.0
         self._turn = int.from_bytes(os.urandom(1))
         self.waiting_events = 0
@@ -205,52 +209,65 @@ class Writer:
                 judge_again(event, snapshot, now)
 
     async def _write(self, conn: Tx, events: Sequence[Pending], bucket: int, *, is_retry: bool) -> None:
-        """One transaction. Sets results only when it has committed."""
+        """One transaction. Sets results only when it has committed.
+
+        Nearly every event is new, so events and deliveries go out with the dedup keys, and the few that turn out to be
+        repeats are taken back before the commit. Where many were, or a try went before, the keys go first.
+        """
         self._committing = False
-        snapshots = {event.snapshot.workspace.id: event.snapshot for event in events}
+        snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
         first = _fold(events)
         keys = sorted(first)
-        async with conn.pipeline():
-            await conn.execute(b"BEGIN")
-            versions = await workspaces.versions_for_share(conn, bucket, list(snapshots))
-            won = await dedup.insert(conn, keys, [first[k].id for k in keys], [first[k].body_hash for k in keys])
-        self._check_versions(await versions.fetchall(), snapshots)
-        winners = {row[0].bytes for row in await won.fetchall()}
+        fresh = [first[k] for k in keys]
+        is_hopeful = self._hopeful and not is_retry
+        now = self.now()
+        trip = Trip(conn, self._prepared)
+        trip.add(b"BEGIN")
+        versions = workspaces.versions_for_share(trip, bucket, list(snapshots))
+        won = dedup.insert(trip, keys, [event.id for event in fresh], [event.body_hash for event in fresh])
+        if is_hopeful:
+            _put(trip, bucket, fresh, now)
+        await trip.run()
+        self._check_versions(versions, snapshots)
+        winners = {row[0] for row in won.all if row[0] is not None}
         found: dict[bytes, tuple[UUID, int]] = {}
         stored: dict[UUID, list[queue.DeliveryStatus]] = {}
         if len(winners) < len(keys):
             found = await dedup.find(conn, [k for k in keys if k not in winners])
-            if is_retry and any(id_.bytes == first[k].id for k, (id_, _) in found.items()):
+            own = {k for k, (id_, _) in found.items() if id_.bytes == first[k].id}
+            if others := [id_ for k, (id_, _) in found.items() if k not in own]:
+                stored = await queue.deliveries_of(conn, others)
+            if is_retry and own:
                 # The earlier try had committed: whoever holds its own id was new then, the rest were repeats then.
-                await conn.execute(b"ROLLBACK")
-                winners |= {k for k, (id_, _) in found.items() if id_.bytes == first[k].id}
-                self._answer(events, first, winners, found, stored)
+                await self._roll_back()
+                self._answer(events, first, winners | own, found, stored)
                 return
-            stored = await queue.deliveries_of(conn, [id_ for id_, _ in found.values()])
-        new = [first[k] for k in keys if k in winners]
+        self._hopeful = len(found) * 10 <= len(keys)
+        new = [event for event in fresh if event.dedup_key in winners]
         collided = _collisions(events, first, found)
-        now = self.now()
-        async with conn.pipeline():
-            if seen := [event.seen for event in new if event.seen]:
-                await visitors.record(conn, seen)
-            if new:
-                new.sort(key=lambda event: event.id)
-                await queue.put(conn, bucket, [_row(event) for event in new], _deliveries(new, now))
-                counts, hour = _counts(new), _hour(new[0].id)
-                await queue.count(conn, self.id, hour, counts)
-            if collided:
-                await queue.note(conn, collided, COLLISION)
-            self._committing = True
-            await conn.execute(b"COMMIT")
+        trip = Trip(conn, self._prepared)
+        if is_hopeful and found:
+            queue.withdraw(trip, bucket, [first[k].id for k in found])
+        elif not is_hopeful and new:
+            _put(trip, bucket, new, now)
+        if seen := [event.seen for event in new if event.seen]:
+            visitors.record(trip, seen)
+        if new:
+            queue.count(trip, self.id, _hour(new[0].id), _counts(new))
+        if collided:
+            queue.note(trip, collided, COLLISION)
+        trip.add(b"COMMIT")
+        self._committing = True
+        await trip.run()
         self._committing = False
         self.figures.collisions += len(collided)
         self._answer(events, first, winners, found, stored)
 
-    def _check_versions(self, rows: list[tuple[UUID, int, datetime]], snapshots: dict[UUID, Snapshot]) -> None:
-        current = {workspace_id: version for workspace_id, version, _ in rows}
-        if rows:
-            self._clock_offset = rows[0][2].timestamp() - time.time()
-        if moved := [id_ for id_, snapshot in snapshots.items() if current.get(id_) != snapshot.version]:
+    def _check_versions(self, versions: Rows, snapshots: dict[bytes, Snapshot]) -> None:
+        current = {row[0]: int8(row[1]) for row in versions.all}
+        if versions.all:
+            self._clock_offset = moment(versions.all[0][2]).timestamp() - time.time()
+        if moved := [s.workspace.id for id_, s in snapshots.items() if current.get(id_) != s.version]:
             raise _Moved(moved)
 
     def _answer(
@@ -275,14 +292,18 @@ class Writer:
     async def _connection(self) -> Tx:
         if self._conn is None or self._conn.closed:
             self._conn = await connect(self._dsn)
+            self._prepared = set()
         return self._conn
 
     async def _roll_back(self) -> None:
         if self._conn is None:
             return
         try:
+            # Not by psycopg, which forgets every prepared statement on a rollback.
             async with asyncio.timeout(5):
-                await self._conn.rollback()
+                trip = Trip(self._conn, self._prepared)
+                trip.add(b"ROLLBACK")
+                await trip.run()
         except (psycopg.Error, OSError, TimeoutError):
             await self._disconnect()
 
@@ -299,6 +320,11 @@ def _fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
     for event in events:
         first.setdefault(event.dedup_key, event)
     return first
+
+
+def _put(trip: Trip, bucket: int, events: Sequence[Pending], now: datetime) -> None:
+    ordered = sorted(events, key=lambda event: event.id)
+    queue.put(trip, bucket, [_row(event) for event in ordered], _deliveries(ordered, now))
 
 
 def _row(event: Pending) -> NewEvent:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from psycopg.rows import args_row
 
 from postback.db import Queries, Tx, arrays, buckets
+from postback.db.trip import Trip
 
 _queries = Queries("queue")
 NO_DESTINATION = bytes(16)
@@ -75,9 +76,9 @@ def delivery_id(event_id: UUID, destination_id: UUID) -> str:
     return f"{event_id.hex}-{destination_id.hex}"
 
 
-async def put(tx: Tx, bucket: int, events: Sequence[NewEvent], deliveries: Sequence[NewDelivery]) -> None:
+def put(trip: Trip, bucket: int, events: Sequence[NewEvent], deliveries: Sequence[NewDelivery]) -> None:
     """Write events and deliveries of one flush: two statements."""
-    await tx.execute(
+    trip.add(
         _queries.insert_events,
         {
             "bucket": bucket,
@@ -95,7 +96,7 @@ async def put(tx: Tx, bucket: int, events: Sequence[NewEvent], deliveries: Seque
         },
     )
     if deliveries:
-        await tx.execute(
+        trip.add(
             _queries.insert_deliveries,
             {
                 "bucket": bucket,
@@ -108,10 +109,17 @@ async def put(tx: Tx, bucket: int, events: Sequence[NewEvent], deliveries: Seque
         )
 
 
-async def count(tx: Tx, writer: UUID, hour: datetime, counts: Counter[tuple[bytes, bytes]]) -> None:
+def withdraw(trip: Trip, bucket: int, ids: Sequence[bytes]) -> None:
+    """Take back events of this flush, and their deliveries, that turned out to be repeats: two statements."""
+    row = {"bucket": bucket, "ids": arrays.uuids(ids), "min_id": UUID(bytes=min(ids)), "max_id": UUID(bytes=max(ids))}
+    trip.add(_queries.withdraw_deliveries, row)
+    trip.add(_queries.withdraw_events, row)
+
+
+def count(trip: Trip, writer: UUID, hour: datetime, counts: Counter[tuple[bytes, bytes]]) -> None:
     """Add to this writer's own rows: (workspace, destination) -> deliveries, destination zero -> events."""
     keys = sorted(counts)
-    await tx.execute(
+    trip.add(
         _queries.count,
         {
             "bucket": buckets.of_id(writer),
@@ -124,10 +132,10 @@ async def count(tx: Tx, writer: UUID, hour: datetime, counts: Counter[tuple[byte
     )
 
 
-async def note(tx: Tx, ids: Sequence[UUID], note: str) -> None:
+def note(trip: Trip, ids: Sequence[UUID], note: str) -> None:
     """Add a note to events that are stored; repeating is harmless."""
     ordered = sorted(set(ids), key=lambda i: (buckets.of_id(i), i))
-    await tx.execute(_queries.note, _by_id(ordered) | {"note": note})
+    trip.add(_queries.note, _by_id(ordered) | {"note": note})
 
 
 async def event_row(tx: Tx, id_: UUID) -> EventRow | None:

@@ -40,3 +40,6 @@ UPDATE lane l SET rate = %(rate)s, not_before = GREATEST(l.not_before, %(not_bef
 
 -- labels: what a workspace ever installed, removed ones too. -> Label rows
 SELECT id, connector, name, removed_at FROM destination WHERE workspace_id = %(workspace_id)s ORDER BY id;
+
+-- installed: what is installed in every workspace. -> Label rows
+SELECT id, connector, name, removed_at FROM destination WHERE removed_at IS NULL ORDER BY id;

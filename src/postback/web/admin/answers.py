@@ -62,7 +62,9 @@ def _bug(request: Request, error: Exception) -> JsonResponse:
         return _answer(Unavailable("The database is away; nothing was changed. Try again in a second."))
     error_id = wire.new_request_id()
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
-    log.error("request failed", error_id=error_id, path=request.scope.get("path_template"), sqlstate=state, exc_info=error)
+    log.error(
+        "request failed", error_id=error_id, path=request.scope.get("path_template"), sqlstate=state, exc_info=error
+    )
     failure = PostbackError(f"Something went wrong here. Error {error_id}.")
     return _answer(failure)
 

@@ -5,12 +5,12 @@ connector's Config struct.
 import os
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from litestar import get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from postback import destinations
@@ -25,7 +25,15 @@ from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
 from postback.web.admin.shapes import DestinationOut, destination_out
 
 MADE_SECRET_BYTES = 32
-_KINDS = {str: "string", Secret: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
+_KINDS = {
+    str: "string",
+    Secret: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    dict: "object",
+    list: "array",
+}
 
 
 class FieldOut(Struct, frozen=True):
@@ -65,8 +73,8 @@ class InstallIn(Struct, frozen=True):
 async def list_all(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-    category: Annotated[str | None, Parameter(description="Only connectors of this category.")] = None,
-    q: Annotated[str | None, Parameter(description="Only connectors whose name, title or category holds this.")] = None,
+    category: Annotated[str | None, QueryParameter(description="Only connectors of this category.")] = None,
+    q: Annotated[str | None, QueryParameter(description="Only connectors whose name, title or category holds this.")] = None,
 ) -> Page[Entry]:
     found = [
         connector

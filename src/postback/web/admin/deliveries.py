@@ -8,7 +8,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Struct
 from psycopg import IsolationLevel
 
@@ -31,7 +31,8 @@ class RequestOut(Struct, frozen=True):
 
 
 class AttemptOut(Struct, frozen=True):
-    """`status`: HTTP's; null: no answer. `outcome` null: under way, or its worker died. `response`: the answer's body."""
+    """`status`: HTTP's; null: no answer. `outcome` null: under way, or its worker died. `response`: the answer's body,
+    secrets masked."""
 
     at: datetime
     status: int | None
@@ -77,9 +78,9 @@ async def list_all(
     cursor: Cursor = None,
     since: From = None,
     until: To = None,
-    destination: Annotated[UUID | None, Parameter(description="A destination's id.")] = None,
-    status: Annotated[Status | None, Parameter(description="In this state.")] = None,
-    reason: Annotated[str | None, Parameter(description="How its reason begins.")] = None,
+    destination: Annotated[UUID | None, QueryParameter(description="A destination's id.")] = None,
+    status: Annotated[Status | None, QueryParameter(description="In this state.")] = None,
+    reason: Annotated[str | None, QueryParameter(description="How its reason begins.")] = None,
 ) -> Page[DeliveryOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
     min_id, max_id = ids_between(since, until, caller.now)

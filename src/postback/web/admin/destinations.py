@@ -46,12 +46,12 @@ async def list_all(
 @get("/destinations/{destination_id:uuid}", summary="One destination")
 async def read(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
     async with hub.pool.connection() as tx:
-        return await _as_it_is(tx, _find(caller, destination_id))
+        return await _as_it_is(tx, find(caller, destination_id))
 
 
 @patch("/destinations/{destination_id:uuid}", summary="Change name, config or status; a held one sends again")
 async def change(hub: Hub, caller: Caller, destination_id: UUID, data: DestinationPatch) -> DestinationOut:
-    destination = _find(caller, destination_id)
+    destination = find(caller, destination_id)
     name = destination.name if data.name is UNSET else data.name
     config = destination.config if data.config is UNSET else _merged(destination, data.config)
     if data.config is not UNSET:
@@ -83,7 +83,7 @@ async def resume(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationO
 
 
 async def _moved(hub: Hub, caller: Caller, destination_id: UUID, state: str) -> DestinationOut:
-    destination = _find(caller, destination_id)
+    destination = find(caller, destination_id)
     async with hub.pool.connection() as tx, tx.transaction():
         await _move(tx, caller, destination_id, state)
         return await _as_it_is(tx, destination)
@@ -93,7 +93,7 @@ async def _move(tx: Tx, caller: Caller, destination_id: UUID, state: str) -> Non
     from_states = {"active"} if state == "paused" else {"paused", "held"}
     if await destinations.set_state(tx, destination_id, state, from_states, caller.now):
         return
-    lane = await _lane(tx, _find(caller, destination_id))
+    lane = await _lane(tx, find(caller, destination_id))
     if lane is not None and lane.state == "held":
         raise Conflict("This destination is held and sends nothing: correct its config, or resume it.")
 
@@ -106,7 +106,7 @@ async def _lane(tx: Tx, destination: Destination) -> Lane | None:
     return (await destinations.lanes(tx, [destination.bucket])).get(destination.id)
 
 
-def _find(caller: Caller, destination_id: UUID) -> Destination:
+def find(caller: Caller, destination_id: UUID) -> Destination:
     for destination in caller.snapshot.destinations:
         if destination.id == destination_id:
             return destination

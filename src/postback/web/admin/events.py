@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import get
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Struct
 
 from postback import destinations, queue
@@ -72,12 +72,12 @@ async def list_all(
     cursor: Cursor = None,
     since: From = None,
     until: To = None,
-    name: Annotated[str | None, Parameter(description="The event's standard name.")] = None,
-    site: Annotated[UUID | None, Parameter(description="A site's id.")] = None,
-    status: Annotated[Status | None, Parameter(description="With a delivery in this state.")] = None,
-    event_id: Annotated[str | None, Parameter(description="The sender's id, or ours.")] = None,
-    order_id: Annotated[str | None, Parameter(description="The order's id.")] = None,
-    note: Annotated[Literal["collision"] | None, Parameter(description="With this note.")] = None,
+    name: Annotated[str | None, QueryParameter(description="The event's standard name.")] = None,
+    site: Annotated[UUID | None, QueryParameter(description="A site's id.")] = None,
+    status: Annotated[Status | None, QueryParameter(description="With a delivery in this state.")] = None,
+    event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
+    order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
+    note: Annotated[Literal["collision"] | None, QueryParameter(description="With this note.")] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
     min_id, max_id = ids_between(since, until, caller.now)
@@ -115,9 +115,7 @@ async def read(hub: Hub, caller: Caller, event: UUID) -> EventDetails:
         stored = (await queue.deliveries_of(tx, [event]))[event]
         labels = await destinations.labels(tx, caller.workspace_id)
         lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
-    shown = [
-        delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored
-    ]
+    shown = [delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored]
     return EventDetails(**_fields(row), **_more(_decode(row.body)), deliveries=shown)
 
 

@@ -1,7 +1,7 @@
 """`/v1/admin/keys`: make, list, rotate, revoke. A key's text is shown by the answer that made it, and never again."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import delete, get, post
@@ -128,7 +128,7 @@ def _made(key: ApiKey, text: str) -> KeyMade:
     return KeyMade(**_fields(key), key=text)
 
 
-def _fields(key: ApiKey) -> dict[str, object]:
+def _fields(key: ApiKey) -> dict[str, Any]:
     taken = (name for name in KeyOut.__struct_fields__ if name != "site")
     return {name: getattr(key, name) for name in taken} | {"site": key.site_id}
 

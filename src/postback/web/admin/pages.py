@@ -1,5 +1,6 @@
-"""Lists: `{"items": [...], "next_cursor"}`, with `?limit=&cursor=`. A cursor is opaque: base64url of what names the last
-item that the page covered. `next_cursor` null: that was all.
+"""Lists: `{"items": [...], "next_cursor"}`, with `?limit=&cursor=`.
+
+A cursor is opaque: base64url of what names the last item that the page covered. `next_cursor` null: that was all.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Struct
 
 from postback.errors import Invalid
@@ -17,8 +18,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
-Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="Most items of a page.")]
-Cursor = Annotated[str | None, Parameter(max_length=100, description="The next_cursor of the page before.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Most items of a page.")]
+Cursor = Annotated[str | None, QueryParameter(max_length=100, description="The next_cursor of the page before.")]
 
 
 class Page(Struct, Generic[T]):

@@ -67,9 +67,7 @@ class DeliveryOut(Struct, frozen=True):
     settled_at: datetime | None
 
 
-def delivery_out(
-    delivery: DeliveryStatus, event: EventRow, label: Label | None, lane: Lane | None
-) -> DeliveryOut:
+def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None, lane: Lane | None) -> DeliveryOut:
     """An open delivery reads as held while its destination is."""
     is_open = delivery.status in queue.OPEN
     is_held = is_open and lane is not None and lane.state == "held"

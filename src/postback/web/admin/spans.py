@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from postback import queue
 from postback.db import buckets
@@ -16,15 +16,17 @@ from postback.web.admin.shapes import Status
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 From = Annotated[
     str | None,
-    Parameter(query="from", description="From this time on (ISO 8601).", schema_extra={"format": "date-time"}),
+    QueryParameter(name="from", description="From this time on (ISO 8601).", schema_extra={"format": "date-time"}),
 ]
 To = Annotated[
     str | None,
-    Parameter(query="to", description="Before this time (ISO 8601).", schema_extra={"format": "date-time"}),
+    QueryParameter(name="to", description="Before this time (ISO 8601).", schema_extra={"format": "date-time"}),
 ]
 
 
-def moments(since: str | None, until: str | None, now: datetime, default: timedelta | None) -> tuple[datetime, datetime]:
+def moments(
+    since: str | None, until: str | None, now: datetime, default: timedelta | None
+) -> tuple[datetime, datetime]:
     """The span named, within what can be; `since` absent: `default` before the end. Raises Invalid."""
     latest = now + timedelta(days=1)
     end = min(max(moment(until, "to"), EARLIEST), latest) if until is not None else latest

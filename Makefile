@@ -1,0 +1,67 @@
+# What people and CI run. Needs Python 3.11 or later, git and make; uv is used where it is on PATH.
+# Everything is installed into .venv from the lock files, once: a stamp in .venv says so.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv)
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench docs lock
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
+	@exec $(BIN)/postback demo
+
+test: lint ## all that CI runs: lint, types, import rules, tests
+	@echo "== tests"
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 $(TESTS)
+
+lint: $(VENV)/.dev ## ruff, pyright, import rules
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@echo "== pyright"
+	@PYRIGHT_PYTHON_GLOBAL_NODE=0 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	@echo "== import rules"
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## measure, beside a baseline of the same machine
+	@$(BIN)/python -m bench
+
+docs: ## the documentation site (not there yet)
+	@echo "The documentation is in docs/; there is nothing to build yet." >&2; exit 1
+
+lock: $(VENV)/.dev ## pin the dependencies of pyproject.toml anew (needs uv)
+	uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
+	uv pip compile pyproject.toml --group dev --group bench -c requirements.lock $(COMPILE) -o requirements-dev.lock
+
+COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Postback needs Python 3.11 or later; make PYTHON=/path/to/it names one.")'
+	@echo "== making $(VENV)"
+ifneq ($(UV),)
+	@$(UV) venv --quiet --python $(PYTHON) $(VENV)
+else
+	@$(PYTHON) -m venv $(VENV)
+endif
+
+$(VENV)/.runtime: LOCK := requirements.lock
+$(VENV)/.dev: LOCK := requirements-dev.lock
+$(VENV)/.runtime: requirements.lock
+$(VENV)/.dev: requirements-dev.lock
+$(VENV)/.runtime $(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "== installing $(LOCK)"
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+endif
+	@touch $@

@@ -1,0 +1,84 @@
+"""What time undoes: partitions are made ahead, those past the retention time are counted, then dropped; old dedup rows
+go; what is open for a destination that was removed ends.
+
+Repeating is harmless, and so is being stopped anywhere. Partitions are the business of the worker that has the first
+bucket; the rest each worker does in its own buckets.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from uuid import UUID
+
+import structlog
+
+from postback.db import Pool, Queries, Tx, buckets, partitions
+from postback.queue import ledger, sending
+from postback.queue.sending import Window
+
+log = structlog.get_logger()
+_queue = Queries("queue")
+REMOVED = "destination removed"
+_FAR = timedelta(days=3650)
+# The ledger goes with the deliveries: both are counted in the transaction that drops them.
+_COUNTED = ("delivery", "usage")
+
+
+async def keep_partitions(pool: Pool, now: datetime, retention: timedelta) -> None:
+    """Make partitions ahead and drop those whose retention is over."""
+    async with pool.connection() as tx:
+        await partitions.make_ahead(tx, now)
+        old = await partitions.older_than(tx, now - retention)
+        for start, group in groupby(old, key=lambda found: found[2]):
+            names = {table: name for name, table, _ in group}
+            async with tx.transaction():
+                await tx.execute(_queue.wait_briefly)
+                await ledger.file_month(tx, start, now)
+                for table in _COUNTED:
+                    await _drop(tx, names.get(table))
+            for table in names.keys() - set(_COUNTED):
+                async with tx.transaction():
+                    await tx.execute(_queue.wait_briefly)
+                    await _drop(tx, names[table])
+
+
+async def _drop(tx: Tx, name: str | None) -> None:
+    if name is not None:
+        await partitions.drop(tx, name)
+        log.info("partition dropped", partition=name)
+
+
+async def end_removed(
+    pool: Pool, removed: Sequence[UUID], own: Sequence[int], now: datetime, window: Window
+) -> int:
+    """End what is open for destinations that were removed; how many it were."""
+    ended = 0
+    if not removed or not own:
+        return 0
+    async with pool.connection() as tx:
+        for bucket, destination_id, _ in await sending.due(tx, own, removed, now + _FAR, window):
+            while True:
+                count = await sending.end_open(
+                    tx, destination_id, bucket, "skipped", REMOVED, None, now, window.oldest
+                )
+                ended += count
+                if count < sending.END_OPEN_ROWS:
+                    break
+    return ended
+
+
+async def trim_dedup(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
+    """Forget the keys of events older than `oldest`, in some buckets, a few at a time; how many it were."""
+    count = 0
+    row = {"oldest": buckets.floor(oldest), "limit": 1000}
+    for bucket in own:
+        after = UUID(int=0)
+        while True:
+            async with pool.connection() as tx:
+                cursor = await tx.execute(Queries("intake").trim, row | {"bucket": bucket, "after": after})
+                keys = [key for (key,) in await cursor.fetchall()]
+            if not keys:
+                break
+            count += len(keys)
+            after = max(keys)
+    return count

@@ -1,0 +1,115 @@
+"""The settler: one for all lanes of a worker. What ended while the last transaction ran is written by the next one.
+
+It goes on trying while the database is away: what was sent is not forgotten. Rows that the database refuses are halved
+until the culprit stands alone, and that one is settled without its log.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from postback.db import Pool, is_unavailable
+from postback.delivery.leases import Leases
+from postback.queue import sending
+from postback.queue.sending import Ended, Settled, Ticket
+
+log = structlog.get_logger()
+ROWS_MAX = 2000
+_AWAY_SECONDS = 0.5
+_NO_LOG = "the log of this attempt could not be stored"
+
+
+class _Work(Struct, frozen=True):
+    settled: Sequence[Settled]
+    withdrawn: Sequence[Ticket]
+    done: Callable[[], None]
+
+
+class Settler:
+    def __init__(self, pool: Pool, leases: Leases) -> None:
+        self._pool = pool
+        self._leases = leases
+        self._waiting: deque[_Work] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.settled = 0
+
+    def put(self, settled: Sequence[Settled], done: Callable[[], None]) -> None:
+        """Write these soon; `done` is called when they are committed."""
+        self._add(_Work(settled, (), done))
+
+    def withdraw(self, tickets: Sequence[Ticket], done: Callable[[], None]) -> None:
+        """Take back attempts that were begun and not sent."""
+        self._add(_Work((), tickets, done))
+
+    async def drain(self) -> None:
+        """Return when nothing waits."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """For ever; to be cancelled after `drain`."""
+        while True:
+            await self._wake.wait()
+            work: list[_Work] = []
+            rows = 0
+            while self._waiting and rows < ROWS_MAX:
+                work.append(self._waiting.popleft())
+                rows += len(work[-1].settled) + len(work[-1].withdrawn)
+            if not work:
+                self._wake.clear()
+                self._idle.set()
+                continue
+            await self._write([row for w in work for row in w.settled], [t for w in work for t in w.withdrawn])
+            for one in work:
+                one.done()
+
+    def _add(self, work: _Work) -> None:
+        self._waiting.append(work)
+        self._idle.clear()
+        self._wake.set()
+
+    async def _write(self, rows: Sequence[Settled], withdrawn: Sequence[Ticket]) -> None:
+        # In key order, so that two transactions that meet lock in one order.
+        rows = sorted(rows, key=lambda row: (row.ticket.bucket, row.ticket.event_id.int))
+        while True:
+            try:
+                took = await self._commit(rows, withdrawn)
+            except Exception as error:
+                if is_unavailable(error):
+                    log.warning("settling waits for the database", deliveries=len(rows), error=type(error).__name__)
+                    await asyncio.sleep(_AWAY_SECONDS)
+                    continue
+                log.exception("settling refused", deliveries=len(rows))
+                return await self._split(rows)
+            self.settled += took
+            if took < len(rows):
+                log.warning("outcomes dropped: the lease was lost, or the delivery was ended", count=len(rows) - took)
+            return None
+
+    async def _commit(self, rows: Sequence[Settled], withdrawn: Sequence[Ticket]) -> int:
+        async with self._pool.connection() as tx, tx.transaction():
+            if withdrawn:
+                await sending.withdraw(tx, self._leases.worker, withdrawn)
+            if rows:
+                return await sending.settle(tx, self._leases.worker, rows, self._leases.now())
+        return 0
+
+    async def _split(self, rows: Sequence[Settled]) -> None:
+        if not rows:
+            return
+        if len(rows) > 1:
+            await self._write(rows[: len(rows) // 2], ())
+            await self._write(rows[len(rows) // 2 :], ())
+            return
+        row = rows[0]
+        if row.ended is None or row.ended.reason == _NO_LOG:
+            log.error("a delivery cannot be settled", event_id=str(row.ticket.event_id))
+            return
+        bare = Ended(row.ended.outcome, _NO_LOG)
+        reason = None if row.reason is None else _NO_LOG
+        await self._write([msgspec.structs.replace(row, ended=bare, reason=reason, fix=None)], ())

@@ -1,0 +1,78 @@
+"""`/v1/admin/destinations/{id}/probe`: one request that harms nothing, and what its answer proves."""
+
+import time
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from litestar import post
+from msgspec import Struct
+
+from postback import secret
+from postback.connectors import Delivered, Response
+from postback.delivery.record import RESPONSE_CHARS, Record
+from postback.delivery.sender import NotSent, Sender, Unanswered
+from postback.destinations import Destination
+from postback.errors import Conflict
+from postback.settings import Settings
+from postback.web.admin.access import Caller
+from postback.web.admin.destinations import find
+from postback.web.admin.hub import Hub
+
+
+class ProbeOut(Struct, frozen=True):
+    """`ok`: the platform took the credential. `outcome` `not_sent`: the platform was not reached, or gave no answer.
+
+    `status` null: no answer. `response`: the beginning of the answer's body, secrets masked.
+    """
+
+    ok: bool
+    outcome: Literal["delivered", "retry", "failed", "refused", "not_sent"]
+    reason: str | None
+    fix: str | None
+    status: int | None
+    latency_ms: int
+    response: str | None
+
+
+@post("/destinations/{destination_id:uuid}/probe", status_code=200, summary="Try a destination's credential")
+async def probe(hub: Hub, caller: Caller, destination_id: UUID) -> ProbeOut:
+    """409 where the platform offers no harmless check."""
+    return await prove(find(caller, destination_id), hub.settings, caller.now)
+
+
+async def prove(destination: Destination, settings: Settings, now: datetime) -> ProbeOut:
+    """Send a destination's harmless request and judge the answer. Raises Conflict where there is none."""
+    connector, config = destination.connector, destination.config
+    if connector.probe is None or connector.interpret_probe is None:
+        raise Conflict(f"{connector.title} offers no harmless check; send an event instead.")
+    secrets = secret.of(config)
+    sender = Sender(
+        timeout_seconds=settings.send_timeout_seconds,
+        response_bytes_max=settings.response_bytes_max,
+        allow_private=settings.dangerous_allow_private_destinations,
+    )
+    began = time.perf_counter()
+    try:
+        answer = await sender.send(connector.probe(config, now), secrets)
+    finally:
+        await sender.close()
+    latency_ms = round((time.perf_counter() - began) * 1000)
+    record = Record(secrets, connector.private)
+    if not isinstance(answer, Response):
+        fix = "Try again." if isinstance(answer, NotSent | Unanswered) else answer.fix
+        return ProbeOut(False, "not_sent", record.text(answer.reason), fix, None, latency_ms, None)
+    outcome = connector.interpret_probe(answer)
+    said = outcome.note if isinstance(outcome, Delivered) else outcome.reason
+    return ProbeOut(
+        ok=isinstance(outcome, Delivered),
+        outcome=type(outcome).__name__.lower(),  # type: ignore[arg-type]  # the four outcomes' names
+        reason=record.text(said) if said else None,
+        fix=getattr(outcome, "fix", None) or None,
+        status=answer.status,
+        latency_ms=latency_ms,
+        response=record.answer(answer, (), RESPONSE_CHARS),
+    )
+
+
+HANDLERS = [probe]

@@ -1,0 +1,59 @@
+"""`/openapi.json`: OpenAPI 3.1 of every path, derived from what the code itself decodes and encodes with.
+
+schemas    structs as JSON schemas
+admin      operations from the signatures of Litestar's handlers
+ingest     operations from the dialects' structs
+"""
+
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request, Response, get
+
+from postback import __version__
+from postback.web.openapi import admin, ingest
+from postback.web.openapi.schemas import Schemas
+
+_documents: dict[int, bytes] = {}
+
+
+def document(app: Litestar) -> dict[str, Any]:
+    """The whole description of an application."""
+    schemas = Schemas()
+    paths = ingest.paths(schemas) | admin.paths(app, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Postback",
+            "version": __version__,
+            "summary": "Server-side conversions in, to every platform that should learn of them.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [
+            {"name": "ingest", "description": "Events in, in each dialect. A key with the scope `ingest`."},
+            {"name": "admin", "description": "A key with the scope `admin`; for reading `read` is enough."},
+            {"name": "operation", "description": "Health, figures, this page. Without a key."},
+        ],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": schemas.components(),
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key of this installation."},
+                "key_in_query": {"type": "apiKey", "in": "query", "name": "api_key"},
+            },
+            "headers": {
+                "X-Request-Id": {"schema": {"type": "string"}, "description": "Names this answer, for support."}
+            },
+        },
+    }
+
+
+@get("/openapi.json", summary="This description", opt={"answer": {"type": "object"}})
+async def read(request: Request[Any, Any, Any]) -> Response[bytes]:
+    app = request.app
+    if (text := _documents.get(id(app))) is None:
+        text = _documents[id(app)] = msgspec.json.encode(document(app))
+    return Response(text, media_type="application/json")
+
+
+HANDLERS = [read]

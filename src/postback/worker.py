@@ -1,0 +1,282 @@
+"""The worker: leases buckets, and lets a lane for each destination deliver what is due in them.
+
+    heartbeat      several times a lease: renew, give back what is over our share, take what is free
+    scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work
+    housekeeping   hourly: partitions, retention, old dedup rows; what is open for removed destinations
+
+Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it is
+back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
+"""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+import uvloop
+
+from postback import destinations, installation, workspaces
+from postback.db import Pool, Tx, buckets, connect, is_unavailable, open_pool
+from postback.db.buckets import BUCKETS
+from postback.delivery import housekeeping
+from postback.delivery.lane import Lane, Tools
+from postback.delivery.leases import Leases
+from postback.delivery.prepare import Keys
+from postback.delivery.sender import Sender
+from postback.delivery.settler import Settler
+from postback.destinations import Destination
+from postback.queue import sending
+from postback.queue.sending import Window
+from postback.secret import Secret
+from postback.settings import Settings
+
+log = structlog.get_logger()
+BEATS_A_LEASE = 8
+POLL_SECONDS = 1.0
+BUSY_POLL_SECONDS = 0.2  # while there is work
+WINDOW_SECONDS = 10
+HOUSEKEEPING_SECONDS = 3600
+_AWAY_SECONDS = 0.5
+_TRIM_EVERY = 24  # turns of housekeeping
+
+
+def run(settings: Settings, dsn: Secret) -> None:
+    """Deliver until SIGTERM or SIGINT."""
+    uvloop.run(_until_signal(settings, dsn))
+
+
+async def _until_signal(settings: Settings, dsn: Secret) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # What is loaded now stays; deliveries are freed by counting.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    await work(settings, dsn, stop)
+
+
+async def work(
+    settings: Settings, dsn: Secret, stop: asyncio.Event, started: Callable[["Worker"], None] | None = None
+) -> None:
+    """Deliver until `stop` is set; returns when all is settled and given back. `started` is told of the worker."""
+    keys = await _keys(settings, dsn, stop)
+    if keys is None:
+        return
+    sender = Sender(
+        timeout_seconds=settings.send_timeout_seconds,
+        response_bytes_max=settings.response_bytes_max,
+        allow_private=settings.dangerous_allow_private_destinations,
+    )
+    pool = await open_pool(dsn, max_size=settings.database_connections_max)
+    try:
+        worker = Worker(settings, dsn, pool, sender, keys)
+        if started is not None:
+            started(worker)
+        await worker.run(stop)
+    finally:
+        await sender.close()
+        await pool.close()
+
+
+async def _keys(settings: Settings, dsn: Secret, stop: asyncio.Event) -> Keys | None:
+    """Open the installation, waiting for a database that is away or not made yet; None where it is to stop."""
+    while not stop.is_set():
+        try:
+            tx = await connect(dsn)
+            try:
+                vault = await installation.open_vault(tx, settings)
+            finally:
+                await tx.close()
+        except Exception as error:
+            if not (is_unavailable(error) or isinstance(error, installation.NotInstalled)):
+                raise
+            log.warning("waiting for the database", error=type(error).__name__)
+            await _pause(stop, _AWAY_SECONDS)
+        else:
+            return Keys(vault.sealer, vault.link_key)
+    return None
+
+
+class Worker:
+    def __init__(self, settings: Settings, dsn: Secret, pool: Pool, sender: Sender, keys: Keys) -> None:
+        self._settings = settings
+        self._dsn = dsn
+        self._pool = pool
+        self._keys = keys
+        self.leases = Leases(_new_id(), settings.lease_seconds)
+        self._settler = Settler(pool, self.leases)
+        self._window = Window(UUID(int=0), UUID(int=2**128 - 1))
+        self._window_at = float("-inf")
+        self._versions: dict[UUID, int] = {}
+        self._removed: list[UUID] = []
+        self._feeders: dict[UUID, asyncio.Task[None]] = {}
+        self.lanes: dict[UUID, Lane] = {}
+        self._wake = asyncio.Event()
+        self._tools = Tools(
+            pool,
+            sender,
+            self._settler,
+            self.leases,
+            keys,
+            settings.claim_deliveries_max,
+            lambda: self._window,
+        )
+
+    @property
+    def settled(self) -> int:
+        """Deliveries settled since start."""
+        return self._settler.settled
+
+    async def run(self, stop: asyncio.Event) -> None:
+        settling = asyncio.create_task(self._settler.run())
+        loops = [
+            asyncio.create_task(self._for_ever(step))
+            for step in (self._heartbeat_loop, self._scan_loop, self._housekeeping_loop)
+        ]
+        log.info("worker started", worker=str(self.leases.worker))
+        try:
+            await stop.wait()
+        finally:
+            await self._end(loops, settling)
+
+    def wake(self) -> None:
+        """There may be work: look now."""
+        self._wake.set()
+
+    async def _end(self, loops: list[asyncio.Task[None]], settling: asyncio.Task[None]) -> None:
+        heartbeat, *others = loops
+        await _cancel(others)
+        try:
+            async with asyncio.timeout(self._settings.shutdown_seconds):
+                await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
+                await self._settler.drain()
+                await _cancel([heartbeat])
+                async with self._pool.connection() as tx:
+                    await self.leases.release(tx)
+        except Exception as error:
+            log.warning("worker ended with work under way", error=type(error).__name__)
+        await _cancel([heartbeat, settling, *self._feeders.values()])
+        log.info("worker ended", settled=self.settled)
+
+    async def _for_ever(self, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except Exception as error:
+                if is_unavailable(error):
+                    log.warning("the database is away", error=type(error).__name__)
+                else:
+                    log.exception("worker stumbled")
+                await asyncio.sleep(_AWAY_SECONDS)
+
+    # ---- heartbeat
+
+    async def _heartbeat_loop(self) -> None:
+        """On a connection of its own: a lease must not be lost because all others are busy."""
+        seconds = self._settings.lease_seconds
+        tx = await connect(self._dsn)
+        try:
+            while True:
+                async with asyncio.timeout(seconds):
+                    if await self.leases.renew(tx, self._is_busy):
+                        self._wake.set()
+                await asyncio.sleep(seconds / BEATS_A_LEASE)
+        finally:
+            with contextlib.suppress(Exception):
+                await tx.close()
+
+    def _is_busy(self, bucket: int) -> bool:
+        return any(lane.is_busy(bucket) for lane in self.lanes.values())
+
+    # ---- scan
+
+    async def _scan_loop(self) -> None:
+        while True:
+            async with self._pool.connection() as tx:
+                has_work = await self._scan(tx)
+            await _pause(self._wake, BUSY_POLL_SECONDS if has_work else POLL_SECONDS)
+            self._wake.clear()
+
+    async def _scan(self, tx: Tx) -> bool:
+        """Tell each lane what it may do and where it has work. Whether any has."""
+        await self._read_destinations(tx)
+        own, now = self.leases.claimable(), self.leases.now()
+        if not own:
+            return False
+        if time.monotonic() - self._window_at > WINDOW_SECONDS:
+            oldest = now - timedelta(days=self._settings.retention_days)
+            self._window = await sending.window(tx, own, now, oldest)
+            await housekeeping.end_removed(self._pool, self._removed, own, now, self._window)
+            self._window_at = time.monotonic()
+        states = await destinations.lanes(tx, BUCKETS)
+        due: dict[UUID, list[int]] = {}
+        if self.lanes:
+            for bucket, destination_id, _ in await sending.due(tx, own, list(self.lanes), now, self._window):
+                due.setdefault(destination_id, []).append(bucket)
+        for id_, lane in self.lanes.items():
+            lane.find(due.get(id_, ()), states.get(id_))
+        return bool(due)
+
+    async def _read_destinations(self, tx: Tx) -> None:
+        """Read configurations again where a workspace's version moved."""
+        known = [workspace.id for workspace in await workspaces.all_(tx)]
+        versions = await workspaces.versions(tx, known) if known else {}
+        if versions == self._versions:
+            return
+        found = await destinations.all_sendable(tx, self._keys.sealer)
+        self._versions = versions
+        self._removed = [d.id for d in found if d.removed_at is not None]
+        self._window_at = float("-inf")
+        installed = {d.id: d for d in found if d.removed_at is None}
+        for id_ in [id_ for id_ in self.lanes if id_ not in installed]:
+            asyncio.create_task(self._close(self.lanes.pop(id_), self._feeders.pop(id_)))  # noqa: RUF006  # it ends itself
+        for id_, destination in installed.items():
+            self._install(id_, destination)
+
+    def _install(self, id_: UUID, destination: Destination) -> None:
+        if (lane := self.lanes.get(id_)) is None:
+            lane = self.lanes[id_] = Lane(destination, self._tools)
+            self._feeders[id_] = asyncio.create_task(lane.run())
+        elif lane.destination != destination:
+            lane.change(destination)
+
+    async def _close(self, lane: Lane, feeder: asyncio.Task[None]) -> None:
+        await lane.close()
+        await _cancel([feeder])
+
+    # ---- housekeeping
+
+    async def _housekeeping_loop(self) -> None:
+        retention = timedelta(days=self._settings.retention_days)
+        for turn in range(1_000_000):
+            while not self.leases.epochs:  # noqa: ASYNC110  # they come within a second, and this is hourly
+                await asyncio.sleep(POLL_SECONDS)
+            now = self.leases.now()
+            if BUCKETS[0] in self.leases.epochs:
+                await housekeeping.keep_partitions(self._pool, now, retention)
+            if turn % _TRIM_EVERY == _TRIM_EVERY - 1:
+                await housekeeping.trim_dedup(self._pool, self.leases.claimable(), now - retention)
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+def _new_id() -> UUID:
+    return buckets.new_id(datetime.now(UTC))
+
+
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait, at most until the event."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

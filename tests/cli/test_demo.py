@@ -1,0 +1,42 @@
+"""`demo`: what it prints runs as it stands, what is sent arrives at the stand-ins, and nothing is left of it."""
+
+import json
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def sh(command: str) -> Any:
+    return json.loads(subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout)
+
+
+def test_its_curl_runs_as_printed_and_the_event_arrives_at_every_platform(
+    start: Callable[..., Any], eventually: Any
+) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("postback-demo-*"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        demo = start("demo", "--port", port, "--sandbox-port", port, "--events-per-second", "0.5")
+        demo.wait_for("Ctrl-C ends")
+    printed = "".join(demo.lines)
+    send, watch = re.findall(r"^curl (?:.*\\\n)*.*$", printed, re.MULTILINE)
+    assert f":{port}/" not in send
+    assert "\x1b" not in printed
+
+    receipt = sh(send)
+    assert receipt["status"] == "accepted"
+    assert sorted(d["connector"] for d in receipt["destinations"]) == ["ga4", "meta", "webhook"]
+
+    def arrived(platform: str) -> bool:
+        requests = sh(watch.replace("platform=meta", f"platform={platform}"))["requests"]
+        return any(receipt["event_id"] in request["raw"] and request["status"] < 300 for request in requests)
+
+    for platform in ("meta", "webhook"):
+        eventually(lambda platform=platform: arrived(platform), because=lambda: "".join(demo.logs))
+    eventually(lambda: sh(watch.replace("meta", "ga4"))["requests"])
+    assert demo.end() == 0
+    assert set(Path(tempfile.gettempdir()).glob("postback-demo-*")) <= before

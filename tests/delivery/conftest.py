@@ -1,0 +1,37 @@
+"""A hub in a fresh database, a platform that answers as told, and the tests' own connectors in the catalog."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from postback.connectors import catalog
+from postback.db import Pool
+from postback.secret import Secret
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from delivering import FOR_TESTS, Hub, Receiver, open_hub
+
+
+@pytest.fixture(autouse=True)
+def for_tests() -> Iterator[None]:
+    """The catalog is made once; what is put into it here is taken out again."""
+    catalog().update(FOR_TESTS)
+    yield
+    for name in FOR_TESTS:
+        del catalog()[name]
+
+
+@pytest.fixture
+async def hub(database: Secret, pool: Pool) -> AsyncIterator[Hub]:
+    opened = await open_hub(database, pool)
+    yield opened
+    await opened.tx.close()
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[Receiver]:
+    async with Receiver().serve() as receiver:
+        yield receiver
