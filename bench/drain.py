@@ -86,7 +86,8 @@ async def _one_by_one(report: Report, plan: Plan, server: Embedded, port: int) -
 def _row(report: Report, measure: str, of: str, turns: Sequence[Drained]) -> Row:
     connections = median(turn.seen["connections"] for turn in turns)
     per_request = median(turn.events_a_request for turn in turns)
-    shown = f"{rate(_rate(turns))} events/s, {per_request:.0f} a request, {connections:.0f} connections"
+    plural = "connection" if connections == 1 else "connections"
+    shown = f"{rate(_rate(turns))} events/s, {per_request:.0f} a request, {connections:.0f} {plural}"
     if not all(turn.is_empty for turn in turns):
         shown += ", not emptied in time"
     return report.add(measure, of, shown)

@@ -1,6 +1,7 @@
 """PostgreSQL is real: one server for the whole run, a fresh database per test, copied from a migrated template."""
 
 import asyncio
+import io
 import itertools
 import os
 import tempfile
@@ -103,7 +104,7 @@ class Served:
     ) -> tuple[int, Any]:
         """Status and JSON of one request, by default with the admin key (its scopes are all)."""
         headers = {"Authorization": f"Bearer {self.keys.admin_key if key is None else key}"} | more.pop("headers", {})
-        sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        sent: dict[str, Any] = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body} if body is not None else {}
         async with self.http.request(method, self.url + path, headers=headers, **sent, **more) as answer:
             with suppress(ValueError):
                 return answer.status, await answer.json(content_type=None)
@@ -112,7 +113,7 @@ class Served:
 
 @pytest.fixture
 async def served(database: Secret, tmp_path: Path) -> AsyncIterator[Served]:
-    settings = Settings(data_dir=str(tmp_path), dangerous_allow_private_destinations=True)
+    settings = Settings(data_dir=str(tmp_path), dangerous_allow_private_destinations=True, slow_body_seconds=3)
     conn = await connect(database)
     async with conn.transaction():
         made = await installation.init(conn, settings, datetime.now(UTC))

@@ -110,7 +110,7 @@ class Worker:
         self._pool = pool
         self._keys = keys
         self.leases = Leases(_new_id(), settings.lease_seconds)
-        self._settler = Settler(pool, self.leases)
+        self._settler = Settler(dsn, self.leases)
         self._window = Window(UUID(int=0), UUID(int=2**128 - 1))
         self._window_at = float("-inf")
         self._versions: dict[UUID, int] = {}
@@ -215,13 +215,15 @@ class Worker:
             await housekeeping.end_removed(self._pool, self._removed, own, now, self._window)
             self._window_at = time.monotonic()
         states = await destinations.lanes(tx, BUCKETS)
-        due: dict[UUID, list[int]] = {}
-        if self.lanes:
-            for bucket, destination_id, _ in await sending.due(tx, own, list(self.lanes), now, self._window):
-                due.setdefault(destination_id, []).append(bucket)
         for id_, lane in self.lanes.items():
-            lane.find(due.get(id_, ()), states.get(id_))
-        return bool(due)
+            lane.see(states.get(id_))
+        pairs = [(bucket, id_) for id_, lane in self.lanes.items() for bucket in lane.unknown(own)]
+        due: dict[UUID, list[int]] = {}
+        for bucket, id_, _ in await sending.due(tx, pairs, now, self._window):
+            due.setdefault(id_, []).append(bucket)
+        for id_, lane in self.lanes.items():
+            lane.find(due.get(id_, ()))
+        return any(lane.has_work for lane in self.lanes.values())
 
     async def _read_destinations(self, tx: Tx) -> None:
         """Read configurations again where a workspace's version moved."""

@@ -139,8 +139,9 @@ class Foreground:
 
 
 def _keep(stream: IO[str], lines: list[str]) -> None:
-    for line in stream:
-        lines.append(line)
+    with stream:
+        for line in stream:
+            lines.append(line)
 
 
 def until(

@@ -11,8 +11,9 @@ from postback.cli.failures import WrongUsage
 from postback.cli.init import bring_up_to_date, check_seal_key
 from postback.cli.options import HERE, Json, Place
 from postback.cli.session import database
-from postback.db import connect, embedded
+from postback.db import Tx, connect, embedded, server
 from postback.errors import PostbackError
+from postback.settings import Settings
 
 NO_SEAL_KEY = (
     "The seal key is not in it, and without it readable personal data and destinations' credentials cannot be read: "
@@ -66,21 +67,29 @@ async def restore(
     if settings.database_url is None and await embedded.running(folder) is not None:
         raise WrongUsage(f"Postback runs on {folder}; stop it, then restore.")
     async with database(settings, may_make=True) as dsn:
-        await embedded.restore(dsn.reveal(), file)
-        await bring_up_to_date(dsn)
         tx = await connect(dsn)
         try:
-            check_seal_key(settings)
-            await installation.open_vault(tx, settings)
-            opens, note = True, "Its seal key is here."
-        except PostbackError as error:
-            opens, note = False, error.message
+            # pg_restore's own --clean cannot drop the constraints of partitions.
+            async with server.replacing_all(tx):
+                await embedded.restore(dsn.reveal(), file)
+            await bring_up_to_date(dsn)
+            opens, note = await _try_seal_key(tx, settings)
         finally:
             await tx.close()
     if as_json:
         show.as_json({"file": str(file), "seal_key_opens": opens, "note": note})
     else:
         show.say(f"Restored {file}. {note}")
+
+
+async def _try_seal_key(tx: Tx, settings: Settings) -> tuple[bool, str]:
+    """Whether ours opens the database, and what to tell."""
+    try:
+        check_seal_key(settings)
+        await installation.open_vault(tx, settings)
+    except PostbackError as error:
+        return False, error.message
+    return True, "Its seal key is here."
 
 
 def _key_of(is_file: bool, data_dir: str) -> str:

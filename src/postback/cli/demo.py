@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,12 +88,15 @@ def _settings(data_dir: Path) -> Settings:
 
 
 def _listen(settings: Settings, port: int) -> socket.socket:
-    """A socket at this port or at the next free one."""
+    """A socket that listens at this port or at the next free one."""
     for candidate in [*range(port, min(port + PORTS_TRIED, 65536)), 0]:
-        try:
-            return serve.listen(replace(settings, port=candidate))
-        except WrongUsage:
-            continue
+        with suppress(WrongUsage):
+            listening = serve.listen(replace(settings, port=candidate))
+            try:
+                serve.begin_to_listen(listening)
+                return listening
+            except WrongUsage:
+                listening.close()
     raise WrongUsage(f"Neither {port} nor the {PORTS_TRIED} ports after it are free; give another --port.")
 
 

@@ -29,7 +29,8 @@ async def install(
     place: Place = HERE,
     *,
     values: Annotated[
-        Path | None, Parameter(name="--values", help="File with the connector's config as JSON; - reads stdin.")
+        Path | None,
+        Parameter(name="--values", allow_leading_hyphen=True, help="File with its config as JSON; - reads stdin."),
     ] = None,
     settings: Annotated[
         list[str] | None,

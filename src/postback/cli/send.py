@@ -20,7 +20,9 @@ POLL_SECONDS = 0.3
 
 
 def send(
-    event: Annotated[Path, Parameter(help="File with one event as JSON, as for POST /v1/events; - reads stdin.")],
+    event: Annotated[
+        Path, Parameter(allow_leading_hyphen=True, help="File with one event, as for POST /v1/events; - reads stdin.")
+    ],
     *,
     url: Annotated[
         str, Parameter(env_var=environment.URL, help="Where Postback answers. [http://127.0.0.1:8080]")

@@ -78,7 +78,7 @@ async def run(
         dsn = settings.database_url or Secret(database.dsn if database else "")
         made = await _init(settings)
         await installed(dsn, made)
-        listening.listen(BACKLOG)
+        begin_to_listen(listening)
         port: int = listening.getsockname()[1]
         surroundings = environment.for_child(replace(settings, database_url=dsn, port=port))
         api = Child("api", [*PROGRAM, "api", "--fd", str(listening.fileno())], surroundings, [listening.fileno()])
@@ -114,6 +114,13 @@ def listen(settings: Settings) -> socket.socket:
             f"Cannot listen on {where} ({error.strerror}); stop what does, or give another --port."
         ) from None
     return listening
+
+
+def begin_to_listen(listening: socket.socket) -> None:
+    try:
+        listening.listen(BACKLOG)
+    except OSError as error:  # two programs may bind one port; the first to listen has it
+        raise WrongUsage(f"Cannot listen on {address(listening)} ({error.strerror}); give another --port.") from None
 
 
 def reachable_host(listening: socket.socket) -> str:

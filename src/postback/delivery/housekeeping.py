@@ -56,7 +56,8 @@ async def end_removed(
     if not removed or not own:
         return 0
     async with pool.connection() as tx:
-        for bucket, destination_id, _ in await sending.due(tx, own, removed, now + _FAR, window):
+        pairs = [(bucket, id_) for id_ in removed for bucket in own]
+        for bucket, destination_id, _ in await sending.due(tx, pairs, now + _FAR, window):
             while True:
                 count = await sending.end_open(
                     tx, destination_id, bucket, "skipped", REMOVED, None, now, window.oldest

@@ -55,12 +55,14 @@ def judge(
     connector: Connector,
     record: Record,
     *,
+    content: bytes,
     at: datetime,
     latency_ms: int,
     now: datetime,
     roll: Callable[[], float] = random.random,
 ) -> Judged:
-    """One row for each parcel. `at`: when the attempt began; `roll`: random numbers in [0, 1), for the waits."""
+    """One row for each parcel. `content`: the request's; `at`: when the attempt began; `roll`: random numbers in [0, 1),
+    for the waits."""
     outcomes = _outcomes(answer, connector, len(parcels))
     judged = Judged([], is_failure=_is_failure(answer))
     if len(parcels) > 1 and isinstance(outcomes[0], Failed) and len(outcomes) == 1:
@@ -75,6 +77,8 @@ def judge(
         most = RESPONSE_CHARS if len(parcels) == 1 else SHARED_RESPONSE_CHARS
         response = record.answer(answer, readable, most)
     texts: dict[str, str] = {}
+    # Where the item is the whole request, it was encoded already.
+    is_whole = request.json is parcels[0].item.body
     for parcel, outcome in zip(parcels, outcomes, strict=True):
         _note(judged, outcome)
         name, standing = _standing(parcel, outcome, connector, judged.is_split, at, now, roll)
@@ -90,7 +94,7 @@ def judge(
                 texts.get(standing.reason or ""),
                 texts.get(standing.fix or ""),
                 Ended(
-                    name, texts.get(reason or ""), status, latency_ms, head, record.body(parcel.item.body), response
+                    name, texts.get(reason or ""), status, latency_ms, head, record.body(parcel.item.body, content if is_whole else None), response
                 ),
                 at,
             )

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import structlog
 from msgspec import Struct
@@ -40,9 +39,11 @@ log = structlog.get_logger()
 LONG_WINDOW = timedelta(hours=1)
 WAVE_MAX = 1000
 _STALE_SECONDS = 1.0
+_LATE_SECONDS = 5.0  # a claim goes on where the last one ended; what came due behind it waits for so long
 _AWAY_SECONDS = 0.5
 _LEAST_WAIT_SECONDS = 0.001
 _YIELD_EVERY = 50
+_FEW_BUCKETS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FAR = timedelta(days=3650)
 _UNFINISHED = "the worker died before an answer came"
@@ -74,20 +75,21 @@ class Lane:
     def __init__(self, destination: Destination, tools: Tools) -> None:
         self.tools = tools
         self.state: destinations.Lane | None = None
-        self.in_flight: dict[int, dict[UUID, datetime]] = {}
+        self.in_flight: dict[int, dict[bytes, datetime]] = {}
         self.breaker = Breaker()
         self.pace = Pace(destination.connector.rate.per_second, 1.0)
         self.sent = 0
         self._set(destination)
-        self._due: set[int] = set()
+        self._due: dict[int, None] = {}  # buckets, in the order of their turns
         self._since: dict[int, datetime] = {}
+        self._since_at = 0.0
         self._prepared: deque[Batch] = deque()
         self._ready: deque[Batch] = deque()
         self._senders: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
         self._holding = False
-        self._not_before = _EPOCH
-        self._ended_since: set[UUID] = set()
+        self._not_before: datetime | None = None
+        self._ended_since: set[bytes] = set()
         self._wave = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -104,17 +106,35 @@ class Lane:
         self._set(destination)
         self._drop_waiting()
 
-    def find(self, due: Collection[int], state: destinations.Lane | None) -> None:
-        """Once a second or so: the buckets that have something due, and the lane's row."""
+    def unknown(self, own: Collection[int]) -> list[int]:
+        """The buckets to look into for something due: none where nothing may be sent, or where there is more anyway."""
+        if self.breaker.is_open or not self._is_open_for_work():
+            return []
+        return [bucket for bucket in own if bucket not in self._due]
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._due or self._prepared or self._senders)
+
+    def see(self, state: destinations.Lane | None) -> None:
+        """The lane's row, read each second or so."""
         self.state = state
-        self._due.update(due)
-        self._since.clear()
+        now = self.tools.leases.now()
+        told = [at for at in (self._not_before, state and state.not_before) if at and at > now]
+        self._not_before = max(told, default=None)
         rate = self.destination.connector.rate.per_second
         taught = state.rate if state is not None else None
         self.pace.set(min(rate, taught) if taught is not None else rate, self.tools.leases.share)
         if taught is not None and state is not None and self._is_to_recover(state):
             self._spawn(self._teach(pace.recovered(taught, rate), None))
-        if due or self._prepared or self.breaker.is_open:
+
+    def find(self, due: Collection[int]) -> None:
+        """Buckets in which something is due."""
+        self._due.update(dict.fromkeys(due))
+        if time.monotonic() > self._since_at + _LATE_SECONDS:
+            self._since_at = time.monotonic()
+            self._since.clear()
+        if self._due or self._prepared or self._ready or self.breaker.is_open:
             self._wake.set()
 
     def is_busy(self, bucket: int) -> bool:
@@ -150,6 +170,7 @@ class Lane:
             return False
         if self.breaker.is_open:
             self._drop_waiting()
+            print('probe?', time.monotonic(), self.breaker._probe_at)
             if self.breaker.may_probe(time.monotonic()):
                 await self._claim_probe()
                 return await self._begin()
@@ -163,8 +184,7 @@ class Lane:
         state = self.state
         if state is None or state.state != "active" or self._holding or self._closing:
             return False
-        now = self.tools.leases.now()
-        return now >= self._not_before and (state.not_before is None or now >= state.not_before)
+        return self._not_before is None or self.tools.leases.now() >= self._not_before
 
     def _concurrency(self) -> int:
         """Requests at once: this worker's share, and no more than the rate can use."""
@@ -173,38 +193,28 @@ class Lane:
         return max(1, min(most, int(self.pace.rate * share * 2) + 1))
 
     async def _claim(self) -> bool:
-        """Claim a wave and prepare it. Whether anything was found."""
-        own = [bucket for bucket in self.tools.leases.claimable() if bucket in self._due]
+        """Claim a wave and prepare it. Whether anything was found, or may be."""
+        claimable = set(self.tools.leases.claimable())
+        own = [bucket for bucket in self._due if bucket in claimable]
         if not own:
             return False
-        connector = self.destination.connector
-        per_second = self.pace.rate * self.tools.leases.share
         self._size_wave()
+        per_second = self.pace.rate * self.tools.leases.share
         requests = min(self._wave, int(per_second * 2) + 1)
-        count = max(1, min(self.tools.claim_max, requests * connector.max_items))
-        own = own[:count]
-        each = -(-count // len(own))
-        now = self.tools.leases.now()
-        wanted = [(bucket, self._since.get(bucket, _EPOCH), each + self._overlap(bucket)) for bucket in own]
-        found = await self._read(wanted, now)
-        for bucket, _, limit in wanted:
-            rows = found[bucket]
-            # The next turn is for the other buckets.
-            self._due.discard(bucket)
-            if len(rows) == limit:
-                self._since[bucket] = rows[-1].due_at
-                self._due.add(bucket)
-            else:
-                self._since.pop(bucket, None)
-        return bool(self._prepared) or bool(self._due)
+        count = max(1, min(self.tools.claim_max, requests * self.destination.connector.max_items))
+        await self._read(own, count, self.tools.leases.now())
+        return bool(self._prepared or self._due)
 
     def _size_wave(self) -> None:
         """As many requests as go out in half a second or so: twice as many when the last wave was gone too soon."""
-        least = self._concurrency() * 2
+        least, now = self._concurrency() * 2, time.monotonic()
         if not self._ready:
-            self._wave = min(max(least, self._wave * 2), WAVE_MAX)
-        elif self._ready[0].since < time.monotonic() - _STALE_SECONDS:
-            self._wave = max(least, self._wave // 2)
+            self._wave *= 2
+        elif self._ready[0].since < now - _STALE_SECONDS:
+            self._wave //= 2
+        else:
+            self._wave = max(self._wave, int(self.pace.really(now) / 2))
+        self._wave = min(max(self._wave, least), WAVE_MAX)
 
     def _overlap(self, bucket: int) -> int:
         """How many rows of the next claim are under way already."""
@@ -216,49 +226,65 @@ class Lane:
         tools, now = self.tools, self.tools.leases.now()
         own = tools.leases.claimable()
         async with tools.pool.connection() as tx:
-            due = await sending.due(tx, own, [self.destination.id], now + _FAR, tools.window()) if own else []
+            due = await sending.due(
+                tx, [(bucket, self.destination.id) for bucket in own], now + _FAR, tools.window()
+            )
         for bucket, _, due_at in sorted(due, key=lambda row: row[2])[:8]:
-            limit = 1 + len(self.in_flight.get(bucket, {}))
-            await self._read([(bucket, _EPOCH, limit)], max(now, due_at), most=1)
+            await self._read([bucket], 1, max(now, due_at), max_items=1)
             if self._prepared:
                 self._prepared[0].is_probe = True
                 return
 
-    async def _read(
-        self, wanted: Sequence[tuple[int, datetime, int]], now: datetime, most: int | None = None
-    ) -> dict[int, list[Claimed]]:
-        """Claim, join, build, group; `most`: no more than so many deliveries, one a request."""
+    async def _read(self, own: Sequence[int], count: int, now: datetime, max_items: int | None = None) -> None:
+        """Claim up to `count` or so, from few buckets if they have enough, then join, build and group them."""
         tools, destination = self.tools, self.destination
-        epochs = dict(tools.leases.epochs)
-        # What ends while the claim is read may still be open in what it read.
-        ended = self._ended_since = set()
-        async with tools.pool.connection() as tx:
-            found = await sending.claim(tx, destination.id, wanted, now, tools.window())
-            new: list[tuple[Ticket, Claimed]] = []
-            for bucket, rows in found.items():
-                under_way = self.in_flight.setdefault(bucket, {})
-                for row in rows:
-                    if bucket not in epochs or row.event_id in under_way or row.event_id in ended:
-                        continue
-                    if most is None or len(new) < most:
-                        under_way[row.event_id] = row.due_at
-                        ticket = Ticket(bucket, epochs[bucket], row.event_id, destination.id, row.attempt)
-                        new.append((ticket, row))
-            if not new:
-                return found
-            try:
+        # What ends while a claim is read may still be open in what it read.
+        self._ended_since = set()
+        new: list[tuple[Ticket, Claimed]] = []
+        try:
+            async with tools.pool.connection() as tx:
+                some, step = 0, _FEW_BUCKETS
+                while some < len(own) and len(new) < count:
+                    each = -(-(count - len(new)) // len(own[some : some + step]))
+                    wanted = [
+                        (bucket, self._since.get(bucket, _EPOCH), each + self._overlap(bucket))
+                        for bucket in own[some : some + step]
+                    ]
+                    found = await sending.claim(tx, destination.id, wanted, now, tools.window())
+                    for bucket, _, limit in wanted:
+                        new += self._claimed(bucket, found[bucket], limit)
+                    some, step = some + step, step * 2
+                if not new:
+                    return
                 stored = await sending.events(tx, [row.event_id for _, row in new])
                 known = await prepare.join(tx, list(stored.values()), tools.keys)
-            except BaseException:
-                self._forget(ticket for ticket, _ in new)
-                raise
-        await self._build(new, known, destination, 1 if most is not None else destination.connector.max_items)
-        return found
+        except BaseException:
+            self._forget(ticket for ticket, _ in new)
+            raise
+        await self._build(new, known, destination, max_items or destination.connector.max_items)
+
+    def _claimed(self, bucket: int, rows: Sequence[Claimed], limit: int) -> list[tuple[Ticket, Claimed]]:
+        """Those of the rows that are not under way; they are from now on."""
+        self._due.pop(bucket, None)
+        if len(rows) == limit:
+            self._due[bucket] = None  # it has more; the next turn is for the others
+            self._since[bucket] = rows[-1].due_at
+        else:
+            self._since.pop(bucket, None)
+        if (epoch := self.tools.leases.epochs.get(bucket)) is None:
+            return []
+        new: list[tuple[Ticket, Claimed]] = []
+        under_way = self.in_flight.setdefault(bucket, {})
+        for row in rows:
+            if row.event_id not in under_way and row.event_id not in self._ended_since:
+                under_way[row.event_id] = row.due_at
+                new.append((Ticket(bucket, epoch, row.event_id, self.destination.id.bytes, row.attempt), row))
+        return new
 
     async def _build(
         self,
         new: Sequence[tuple[Ticket, Claimed]],
-        known: dict[UUID, prepare.Known],
+        known: dict[bytes, prepare.Known],
         destination: Destination,
         max_items: int,
     ) -> None:
@@ -349,7 +375,10 @@ class Lane:
         if not self._is_open_for_work() or (self.breaker.is_open and not batch.is_probe):
             return False
         holds = self.tools.leases.holds
-        return all(holds(parcel.ticket.bucket, parcel.ticket.epoch) for parcel in batch.parcels)
+        for parcel in batch.parcels:
+            if not holds(parcel.ticket.bucket, parcel.ticket.epoch):
+                return False
+        return True
 
     async def _send(self, batch: Batch) -> None:
         tools, destination, parcels = self.tools, batch.destination, batch.parcels
@@ -372,6 +401,7 @@ class Lane:
             answer,
             connector,
             self._record,
+            content=content,
             at=batch.at or now,
             latency_ms=int((ended - began) * 1000),
             now=tools.leases.now(),
@@ -466,7 +496,7 @@ class Lane:
         until = None
         if outcome.after_seconds:
             until = self.tools.leases.now() + timedelta(seconds=outcome.after_seconds)
-            self._not_before = max(self._not_before, until)
+            self._not_before = max(self._not_before or until, until)
         if rate is not None:
             self.pace.set(rate, self.tools.leases.share)
             log.warning("throttled", destination_id=str(self.destination.id), requests_per_second=rate)

@@ -14,6 +14,7 @@ RECOVERY_SECONDS = 60.0
 RECOVERY_FACTOR = 1.5
 _BURST_SECONDS = 0.1
 _MEASURED_SECONDS = 1.0
+_LEAST_MEASURED_SECONDS = 0.05
 
 
 class Pace:
@@ -44,10 +45,10 @@ class Pace:
             self._sent.popleft()
 
     def really(self, now: float) -> float:
-        """Requests a second that went out lately."""
+        """Requests a second that went out lately, since the lane last stood still."""
         while self._sent and self._sent[0] < now - _MEASURED_SECONDS:
             self._sent.popleft()
-        return len(self._sent) / _MEASURED_SECONDS
+        return len(self._sent) / max(now - self._sent[0], _LEAST_MEASURED_SECONDS) if self._sent else 0.0
 
     def throttled(self, began: float, now: float) -> float | None:
         """The rate to keep to after a 429; None where the request was under way when the rate fell already."""

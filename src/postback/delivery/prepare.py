@@ -47,14 +47,14 @@ class Known(Struct, frozen=True):
     origin: str
 
 
-async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[UUID, Known]:
+async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known]:
     """Events by id, with their visitors: at most two look-ups. Reads only."""
     events = [_decoder.decode(row.body) for row in rows]
-    link_keys: dict[UUID, list[tuple[bytes, str]]] = {}
+    link_keys: dict[bytes, list[tuple[bytes, str]]] = {}
     wanted: set[bytes] = set()
     for row, event in zip(rows, events, strict=True):
         if row.visitor_key is not None:
-            wanted.add(row.visitor_key.bytes)
+            wanted.add(row.visitor_key)
         elif row.links:
             link_keys[row.id] = _links(row, event, keys.link_key)
     linked: Mapping[bytes, bytes] = {}
@@ -62,7 +62,7 @@ async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[UUID, Kn
         linked = await visitors.find_links(tx, sorted({key for links in link_keys.values() for key, _ in links}))
         wanted.update(linked.values())
     found = await visitors.find(tx, sorted(wanted)) if wanted else {}
-    known: dict[UUID, Known] = {}
+    known: dict[bytes, Known] = {}
     for row, event in zip(rows, events, strict=True):
         known[row.id] = Known(row, event, *_visitor(row, link_keys.get(row.id, ()), linked, found))
     return known
@@ -72,7 +72,7 @@ def _links(row: StoredEvent, event: Event, link_key: bytes) -> list[tuple[bytes,
     """The event's links, the session's first: a session is one browser's, an email may be typed into several."""
     links = [(link.bytes, "link") for link in row.links or ()]
     if event.session_id:
-        session = pii.link_key(link_key, row.workspace_id.bytes, "session", event.session_id)
+        session = pii.link_key(link_key, row.workspace_id, "session", event.session_id)
         if (session, "link") in links:
             links.remove((session, "link"))
             links.insert(0, (session, "session"))
@@ -83,11 +83,11 @@ def _visitor(
     row: StoredEvent, links: Sequence[tuple[bytes, str]], linked: Mapping[bytes, bytes], found: Mapping[bytes, Visitor]
 ) -> tuple[Visitor | None, str]:
     if row.visitor_key is not None:
-        visitor, origin = found.get(row.visitor_key.bytes), "visitor"
+        visitor, origin = found.get(row.visitor_key), "visitor"
     else:
         first = next(((linked[key], origin) for key, origin in links if key in linked), None)
         visitor, origin = (found.get(first[0]), first[1]) if first else (None, "")
-    if visitor is None or visitor.workspace_id != row.workspace_id:
+    if visitor is None or visitor.workspace_id.bytes != row.workspace_id:
         return None, ""
     return visitor, origin
 
@@ -103,12 +103,12 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     try:
         joined = join_one(known, connector, keys, now)
     except SealError as error:
-        log.error("sealed data does not open", event_id=str(known.stored.id), error=error.message)
+        log.error("sealed data does not open", event_id=known.stored.id.hex(), error=error.message)
         return None, _SEALED
     try:
         return joined, connector.build(joined, destination.config, now)
     except Exception as error:  # one event that our own code cannot build must not stop the others
-        log.exception("build failed", connector=connector.name, event_id=str(known.stored.id))
+        log.exception("build failed", connector=connector.name, event_id=known.stored.id.hex())
         return joined, Failed(f"our bug: {type(error).__name__} in {connector.name}", "Report it, with the event.")
 
 
@@ -141,8 +141,8 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
                     readable[name] = value
                     provenance[name] = known.origin
     return JoinedEvent(
-        id=stored.id,
-        received_at=datetime.fromtimestamp((stored.id.int >> 80) / 1000, UTC),
+        id=UUID(bytes=stored.id),
+        received_at=datetime.fromtimestamp(int.from_bytes(stored.id[:6]) / 1000, UTC),
         readable=readable,
         provenance=provenance,
         captured_at=captured_at,

@@ -37,11 +37,13 @@ class Record:
         lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in request.headers.items())]
         return self.text("\n".join(lines))
 
-    def body(self, value: Any) -> bytes:
-        """An item's body, or a whole one, as JSON."""
-        text = encode(value)
-        if any(key in text for key in self._keys):
-            text = encode(_masked(value, self._private))
+    def body(self, value: Any, encoded: bytes | None = None) -> bytes:
+        """An item's body, or a whole one, as JSON; `encoded`: the same, where it is at hand."""
+        text = encode(value) if encoded is None else encoded
+        for key in self._keys:
+            if key in text:
+                text = encode(_masked(value, self._private))
+                break
         for stand_in in self._stand_ins:
             if stand_in in text:
                 text = text.replace(stand_in, MASK.encode())

@@ -163,12 +163,16 @@ class Sender:
 
 
 def _headers(headers: Mapping[str, str], secrets: Sequence[Secret]) -> dict[str, str]:
+    """Raises ValueError for a header that would break the request."""
     complete = {"content-type": "application/json", "user-agent": USER_AGENT, **headers}
     for name, value in headers.items():
+        full = value
         if _STAND_IN in value:
             for secret in secrets:
-                value = value.replace(secret.stand_in, secret.reveal())
-            complete[name] = value
+                full = full.replace(secret.stand_in, secret.reveal())
+            complete[name] = full
+        if "\n" in full or "\r" in full or "\0" in full:
+            raise ValueError(name)
     return complete
 
 

@@ -29,12 +29,12 @@ class Window(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    """`attempt`: the last one's number; `tries`, `tried_at`: how many since it was queued, and the first one's time.
+    """Ids are 16 bytes. `attempt`: the last one's number; `tries`, `tried_at`: how many since it was queued, and the first one's time.
 
     `unfinished_at`: when the next attempt was begun already, by somebody who did not live to say how it ended.
     """
 
-    event_id: UUID
+    event_id: bytes
     attempt: int
     tries: int
     tried_at: datetime | None
@@ -43,23 +43,24 @@ class Claimed(Struct, frozen=True):
 
 
 class StoredEvent(Struct, frozen=True):
-    """`body` is JSON of event.Event; `links` are keys by which a visitor can be found, best first."""
+    """Ids are 16 bytes; `body` is JSON of event.Event; `links` are keys by which a visitor can be found, best first."""
 
-    id: UUID
-    workspace_id: UUID
+    id: bytes
+    workspace_id: bytes
     body: bytes
     sealed: bytes | None
-    visitor_key: UUID | None
-    links: list[UUID] | None
+    visitor_key: bytes | None
+    links: Sequence[UUID] | None
 
 
 class Ticket(Struct, frozen=True):
-    """The right to write one delivery: its key, the epoch of the bucket's lease, and its last attempt's number."""
+    """The right to write one delivery: its key (ids are 16 bytes), the epoch of the bucket's lease, and its last
+    attempt's number."""
 
     bucket: int
     epoch: int
-    event_id: UUID
-    destination_id: UUID
+    event_id: bytes
+    destination_id: bytes
     attempt: int
 
 
@@ -88,12 +89,15 @@ class Settled(Struct, frozen=True):
 
 
 async def due(
-    tx: Tx, own: Sequence[int], destination_ids: Sequence[UUID], until: datetime, window: Window
+    tx: Tx, pairs: Sequence[tuple[int, UUID]], until: datetime, window: Window
 ) -> list[tuple[int, UUID, datetime]]:
-    """(bucket, destination, since when) of those that have something due."""
+    """Of some (bucket, destination), those that have something due, and since when."""
+    if not pairs:
+        return []
     row = {
-        "buckets": list(own),
-        "destination_ids": arrays.uuids(id_.bytes for id_ in destination_ids),
+        "buckets": arrays.ints(bucket for bucket, _ in pairs),
+        "destination_ids": arrays.uuids(id_.bytes for _, id_ in pairs),
+        "touched": list({bucket for bucket, _ in pairs}),
         "until": until,
         "oldest": window.oldest,
         "newest": window.newest,
@@ -128,18 +132,17 @@ async def claim(
     return {bucket: await cursor.fetchall() for (bucket, *_), cursor in zip(wanted, cursors, strict=True)}
 
 
-async def events(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, StoredEvent]:
+async def events(tx: Tx, ids: Sequence[bytes]) -> dict[bytes, StoredEvent]:
     async with tx.cursor(row_factory=args_row(StoredEvent), binary=True) as cursor:
-        own = [buckets.of_id(id_) for id_ in ids]
-        low, high = buckets.span(ids)
+        own = [buckets.BUCKETS[id_[15] & 63] for id_ in ids]
         await cursor.execute(
             _queries.events,
             {
                 "buckets": arrays.ints(own),
-                "ids": arrays.uuids(id_.bytes for id_ in ids),
+                "ids": arrays.uuids(ids),
                 "touched": list(set(own)),
-                "min_id": low,
-                "max_id": high,
+                "min_id": UUID(bytes=min(ids)),
+                "max_id": UUID(bytes=max(ids)),
             },
         )
         return {row.id: row for row in await cursor.fetchall()}
@@ -152,7 +155,7 @@ async def begin(tx: Tx, owner: UUID, destination_id: UUID, tickets: Sequence[Tic
         "at": at,
         "owner": owner,
         "buckets": arrays.ints(t.bucket for t in tickets),
-        "event_ids": arrays.uuids(t.event_id.bytes for t in tickets),
+        "event_ids": arrays.uuids(t.event_id for t in tickets),
         "ns": arrays.ints(t.attempt + 1 for t in tickets),
         "epochs": arrays.bigints(t.epoch for t in tickets),
         "touched": list({t.bucket for t in tickets}),
@@ -165,8 +168,8 @@ async def withdraw(tx: Tx, owner: UUID, tickets: Sequence[Ticket]) -> None:
     await tx.execute(_queries.withdraw, _keys(owner, tickets) | {"ns": arrays.ints(t.attempt + 1 for t in tickets)})
 
 
-async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) -> int:
-    """Write outcomes; how many deliveries took theirs. Repeating is harmless: each is written once."""
+async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) -> AsyncCursor[Any]:
+    """Write outcomes, each once: repeating is harmless. The cursor's `rowcount`: how many deliveries took theirs."""
     if ended := [(row, row.ended) for row in rows if row.ended is not None]:
         await tx.execute(
             _queries.end_attempts,
@@ -182,7 +185,7 @@ async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) ->
                 "responses": arrays.texts(e.response for _, e in ended),
             },
         )
-    cursor = await tx.execute(
+    return await tx.execute(
         _queries.settle,
         _keys(owner, [row.ticket for row in rows])
         | {
@@ -196,7 +199,6 @@ async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) ->
             "tried_at": arrays.times(row.at for row in rows),
         },
     )
-    return cursor.rowcount
 
 
 async def hasten(tx: Tx, destination_id: UUID, own: Sequence[int], now: datetime, span: Window) -> None:
@@ -234,14 +236,13 @@ async def oldest_pending(tx: Tx, destination_ids: Sequence[UUID], oldest: UUID) 
 
 def _keys(owner: UUID, tickets: Sequence[Ticket]) -> dict[str, Any]:
     ids = [t.event_id for t in tickets]
-    low, high = buckets.span(ids)
     return {
         "owner": owner,
         "buckets": arrays.ints(t.bucket for t in tickets),
-        "event_ids": arrays.uuids(id_.bytes for id_ in ids),
-        "destination_ids": arrays.uuids(t.destination_id.bytes for t in tickets),
+        "event_ids": arrays.uuids(ids),
+        "destination_ids": arrays.uuids(t.destination_id for t in tickets),
         "epochs": arrays.bigints(t.epoch for t in tickets),
         "touched": list({t.bucket for t in tickets}),
-        "min_id": low,
-        "max_id": high,
+        "min_id": UUID(bytes=min(ids)),
+        "max_id": UUID(bytes=max(ids)),
     }

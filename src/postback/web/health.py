@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 from litestar import get
+from litestar.di import NamedDependency as Needs
 from msgspec import Struct
 
 from postback.db import Queries, is_unavailable
@@ -48,7 +49,7 @@ async def healthz() -> Health:
 
 
 @get("/readyz", summary="Whether this process can take events")
-async def readyz(hub: Hub, pulse: Pulse) -> Health:
+async def readyz(hub: Needs[Hub], pulse: Needs[Pulse]) -> Health:
     """503 with a sentence where it cannot."""
     await _check_database(hub)
     if pulse.is_stuck(hub.writer, time.monotonic()):

@@ -23,6 +23,7 @@ from postback.errors import (
     NotFound,
     PostbackError,
     Rejected,
+    TooLarge,
     Unauthenticated,
     Unavailable,
 )
@@ -73,11 +74,12 @@ class Ingest:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("POST")
             status, body = await self._take(dialect, scope, receive)
-            extra: tuple[wire.Header, ...] = ()
         except PostbackError as error:
             answer = dialect.refuse(error)
-            status, body, extra = answer.status, answer.body, wire.extra_headers(error)
-        await wire.answer(send, status, body, extra)
+            unread = receive if isinstance(error, TooLarge) else None
+            await wire.answer(send, answer.status, answer.body, wire.extra_headers(error), unread=unread)
+            return answer.status
+        await wire.answer(send, status, body)
         return status
 
     async def _take(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[int, bytes]:

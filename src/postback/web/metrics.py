@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from litestar import Response, get
+from litestar.di import NamedDependency as Needs
 from litestar.enums import MediaType
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, generate_latest
@@ -139,7 +140,7 @@ def _of_destinations(readings: Iterable[Reading]) -> Iterable[Metric]:
 
 
 @get("/metrics", summary="Figures for Prometheus", media_type=MediaType.TEXT)
-async def metrics(hub: Hub, gauges: Gauges) -> Response[bytes]:
+async def metrics(hub: Needs[Hub], gauges: Needs[Gauges]) -> Response[bytes]:
     await gauges.refresh(hub)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Snapshot(hub, gauges))  # type: ignore[arg-type]  # a Collector by its shape

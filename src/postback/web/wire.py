@@ -4,6 +4,7 @@ ASGI 3.0; names of headers are lower-case bytes, as servers give them.
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
@@ -33,6 +34,10 @@ _process = os.urandom(4).hex()
 _numbers = itertools.count()
 _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
+
+
+LONGEST_PASSED_OVER_BYTES = 16_000_000
+LONGEST_PASSED_OVER_SECONDS = 3
 
 
 class Disconnected(Exception):
@@ -135,7 +140,10 @@ def new_request_id() -> str:
     return f"{_process}{next(_numbers):08x}"
 
 
-async def answer(send: Send, status: int, body: bytes, extra: tuple[Header, ...] = ()) -> None:
+async def answer(
+    send: Send, status: int, body: bytes, extra: tuple[Header, ...] = (), *, unread: Receive | None = None
+) -> None:
+    """Answer; `unread`: of a request whose body is still coming, before its connection is closed."""
     headers = [
         _JSON,
         (b"content-length", str(len(body)).encode()),
@@ -143,7 +151,23 @@ async def answer(send: Send, status: int, body: bytes, extra: tuple[Header, ...]
         *extra,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
+    if unread is not None:
+        # Closing on a client that is still sending would take the answer away from it: what comes is passed over.
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await _pass_over(unread)
+        body = b""
     await send({"type": "http.response.body", "body": body})
+
+
+async def _pass_over(receive: Receive) -> None:
+    left = LONGEST_PASSED_OVER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LONGEST_PASSED_OVER_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 def extra_headers(error: PostbackError) -> tuple[Header, ...]:

@@ -105,16 +105,17 @@ SELECT e.id, e.workspace_id, e.site_id, e.name, e.event_id, e.order_id, e.body, 
  WHERE e.bucket = ANY (%(touched)s::int[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;
 
 
--- due: which of some destinations have work in which of some buckets, due by %(until)s. -> bucket, destination_id, due_at
+-- due: which of some pairs of bucket and destination have something due by %(until)s. -> bucket, destination_id, due_at
 -- Once a second, so it reads one index entry a pair; `newest` spares the partitions made ahead.
-SELECT k.bucket, n.destination_id, d.due_at
-  FROM bucket k CROSS JOIN unnest(%(destination_ids)s::uuid[]) n (destination_id)
+SELECT k.bucket, u.destination_id, d.due_at
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(destination_ids)s::uuid[]) u (bucket, destination_id)
+    ON u.bucket = k.bucket
  CROSS JOIN LATERAL (SELECT o.due_at FROM delivery o
-                      WHERE o.bucket = k.bucket AND o.bucket = ANY (%(buckets)s::int[])
-                        AND o.destination_id = n.destination_id AND o.status IN ('queued', 'retrying')
+                      WHERE o.bucket = k.bucket AND o.bucket = ANY (%(touched)s::int[])
+                        AND o.destination_id = u.destination_id AND o.status IN ('queued', 'retrying')
                         AND o.event_id >= %(oldest)s AND o.event_id < %(newest)s
                       ORDER BY o.due_at LIMIT 1) d
- WHERE k.bucket = ANY (%(buckets)s::int[]) AND d.due_at <= %(until)s;
+ WHERE k.bucket = ANY (%(touched)s::int[]) AND d.due_at <= %(until)s;
 
 -- has_open: whether deliveries of some months are open, in some buckets. -> one row where they are
 SELECT 1 FROM delivery d
@@ -124,7 +125,7 @@ SELECT 1 FROM delivery d
 -- claim: open deliveries of one destination in one bucket, due at %(now)s, the longest due first; with the time of an
 -- attempt that has no outcome. -> Claimed rows
 -- No lock: the bucket's lease makes its owner the only sender; every write that follows carries the lease's epoch.
-SELECT d.event_id, d.attempt, d.tries, d.tried_at, d.due_at,
+SELECT uuid_send(d.event_id), d.attempt, d.tries, d.tried_at, d.due_at,
        (SELECT a.at FROM attempt a
          WHERE a.bucket = %(bucket)s AND a.event_id = d.event_id AND a.event_id >= %(oldest)s
            AND a.event_id < %(newest)s AND a.destination_id = %(destination_id)s AND a.n = d.attempt + 1
@@ -136,7 +137,7 @@ SELECT d.event_id, d.attempt, d.tries, d.tried_at, d.due_at,
  ORDER BY d.due_at LIMIT %(limit)s;
 
 -- events: what some deliveries are about. -> StoredEvent rows
-SELECT e.id, e.workspace_id, e.body, e.sealed, e.visitor_key, e.links
+SELECT uuid_send(e.id), uuid_send(e.workspace_id), e.body, e.sealed, uuid_send(e.visitor_key), e.links
   FROM event e JOIN unnest(%(buckets)s::int[], %(ids)s::uuid[]) u (bucket, id) ON e.bucket = u.bucket AND e.id = u.id
  WHERE e.bucket = ANY (%(touched)s::int[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;
 

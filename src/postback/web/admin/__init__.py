@@ -33,8 +33,8 @@ from postback.web.admin.hub import Hub
 
 PREFIX = "/v1/admin"
 _ROOMS = (keys, workspaces, catalog, destinations, probe, events, deliveries)
-# Litestar answers OPTIONS by itself, HEAD not at all: here paths take what /openapi.json says.
-_UNDOCUMENTED = "OPTIONS"
+# Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
+_REFUSED = "-"
 
 
 class Admin:
@@ -84,5 +84,7 @@ class Admin:
                 message["headers"] = [*message["headers"], (b"x-request-id", wire.new_request_id().encode())]
             await send(message)
 
+        if scope["method"] == "OPTIONS":
+            scope = {**scope, "method": _REFUSED}
         await self._app(scope, receive, answer)  # type: ignore[arg-type]  # plain ASGI
         self._requests[scope.get("path_template", "other"), status] += 1

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
 from msgspec import Struct
 
 from postback import keys
@@ -56,11 +57,11 @@ async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> 
         raise Forbidden(f"This API key has not the scope {' or '.join(scopes)}; it has {', '.join(key.scopes)}.")
     if key.site_id is not None:
         raise Forbidden("This API key is bound to one site; the admin API takes keys of the whole workspace.")
-    _refuse_nul(connection.scope["query_string"])
+    _check_query(connection.scope["query_string"], handler)
     connection.scope["state"][CALLER] = Caller(snapshot, key, now)
 
 
-def caller_of(scope: wire.Scope) -> Caller:
+def caller_of(scope: Scope) -> Caller:
     return scope["state"][CALLER]
 
 
@@ -71,8 +72,16 @@ def _key_text(headers: dict[str, str]) -> str:
     raise Unauthenticated("Missing API key: send Authorization: Bearer YOUR_ADMIN_KEY.")
 
 
-def _refuse_nul(query: bytes) -> None:
-    if b"%00" in query:
-        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-            if "\x00" in value:
-                raise Invalid(f"{name} may not hold the character NUL.", field=name)
+def _check_query(query: bytes, handler: BaseRouteHandler) -> None:
+    """Refuse what Litestar would pass over: a parameter that is named twice, a NUL, and `null`, its word for absent."""
+    seen: set[str] = set()
+    known = handler.parsed_fn_signature.parameters
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name in seen:
+            raise Invalid(f"{name} is named twice.", field=name)
+        if name in known:
+            seen.add(name)
+            if value.lower() == "null" and str not in (known[name].annotation, *known[name].args):
+                raise Invalid(f"{name} cannot be null; leave it out.", field=name)
+        if "\x00" in value:
+            raise Invalid(f"{name} may not hold the character NUL.", field=name)

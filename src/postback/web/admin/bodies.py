@@ -25,15 +25,21 @@ class StrictRequest(Request[Any, Any, State]):
     Litestar's own way is lenient (the text "1" is a number) and does not name fields.
     """
 
+    _sent: bytes | None = None
+
     async def body(self) -> bytes:
-        hub: Hub = self.app.state.hub
-        headers = wire.headers_of(self.scope)
-        wire.require_json(headers, JSON)
-        limits = wire.Limits(hub.settings.slow_body_seconds, hub.settings.slow_body_bytes_per_second)
-        return await wire.read_body(self.receive, headers, MAX_BYTES, limits) or b"{}"  # type: ignore[arg-type]
+        if self._sent is None:
+            hub: Hub = self.app.state.hub
+            headers = wire.headers_of(self.scope)
+            if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+                wire.require_json(headers, JSON)
+            limits = wire.Limits(hub.settings.slow_body_seconds, hub.settings.slow_body_bytes_per_second)
+            self._sent = await wire.read_body(self.receive, headers, MAX_BYTES, limits) or b"{}"  # type: ignore[arg-type]
+        return self._sent
 
     async def json(self) -> Any:
-        field = self.route_handler.parsed_data_field  # type: ignore[attr-defined]
+        field = self.route_handler.parsed_data_field
+        assert field is not None, "only handlers with `data` read a body"
         return decode(_decoder(field.annotation), await self.body())
 
 

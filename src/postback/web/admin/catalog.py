@@ -10,7 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from litestar import get, post
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from postback import destinations
@@ -74,7 +75,9 @@ async def list_all(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     category: Annotated[str | None, QueryParameter(description="Only connectors of this category.")] = None,
-    q: Annotated[str | None, QueryParameter(description="Only connectors whose name, title or category holds this.")] = None,
+    q: Annotated[
+        str | None, QueryParameter(description="Only connectors whose name, title or category holds this.")
+    ] = None,
 ) -> Page[Entry]:
     found = [
         connector
@@ -85,12 +88,14 @@ async def list_all(
 
 
 @get("/integration-catalog/{connector:str}", summary="One connector, with its form")
-async def read(connector: str) -> Entry:
+async def read(connector: FromPath[str]) -> Entry:
     return entry(destinations.connector_named(connector))
 
 
 @post("/integration-catalog/{connector:str}/install", summary="Install a connector as a destination")
-async def install(hub: Hub, caller: Caller, connector: str, data: InstallIn) -> DestinationOut:
+async def install(
+    hub: Needs[Hub], caller: Needs[Caller], connector: FromPath[str], data: JSONBody[InstallIn]
+) -> DestinationOut:
     """A secret that was made stands in `config` of this answer, and never again; all others are masked."""
     kind = destinations.connector_named(connector)
     if data.delivery_mode != "server_side":

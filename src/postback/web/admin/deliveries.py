@@ -8,8 +8,9 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import get
-from litestar.params import QueryParameter
-from msgspec import Struct
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath, QueryParameter
+from msgspec import Raw, Struct
 from psycopg import IsolationLevel
 
 from postback import destinations, queue
@@ -24,10 +25,12 @@ from postback.web.admin.spans import From, To, ids_between, moments, stored_as
 
 
 class RequestOut(Struct, frozen=True):
-    """As it was sent, secrets and readable personal data masked; `body`: this event's part of it."""
+    """As it was sent, secrets and readable personal data masked; `body`: this event's part of it, as JSON."""
 
-    head: str
-    body: str
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: Raw
 
 
 class AttemptOut(Struct, frozen=True):
@@ -72,8 +75,8 @@ class Ledger(Struct, frozen=True):
 
 @get("/deliveries", summary="List deliveries, newest event first")
 async def list_all(
-    hub: Hub,
-    caller: Caller,
+    hub: Needs[Hub],
+    caller: Needs[Caller],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -106,7 +109,7 @@ async def list_all(
 
 
 @get("/deliveries/{delivery:str}", summary="One delivery with its attempts")
-async def read(hub: Hub, caller: Caller, delivery: str) -> DeliveryDetails:
+async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) -> DeliveryDetails:
     event_id, destination_id = _ids(delivery)
     async with hub.pool.connection() as tx:
         labels = await destinations.labels(tx, caller.workspace_id)
@@ -123,7 +126,7 @@ async def read(hub: Hub, caller: Caller, delivery: str) -> DeliveryDetails:
 
 
 @get("/ledger", summary="What became of all that was accepted, by destination and hour")
-async def read_ledger(hub: Hub, caller: Caller, since: From = None, until: To = None) -> Ledger:
+async def read_ledger(hub: Needs[Hub], caller: Needs[Caller], since: From = None, until: To = None) -> Ledger:
     """Without `from`: the last 24 hours. Hours that begin in the span, oldest first."""
     start, end = moments(since, until, caller.now, timedelta(hours=24))
     async with hub.pool.connection() as tx:
@@ -176,12 +179,23 @@ def _ids(delivery: str) -> tuple[UUID, UUID]:
 
 
 def _attempt(attempt: lists.Attempt) -> AttemptOut:
-    sent = None
-    if attempt.head is not None:
-        sent = RequestOut(attempt.head, (attempt.request or b"").decode(errors="replace"))
     return AttemptOut(
-        attempt.at, attempt.status, attempt.outcome, attempt.reason, attempt.latency_ms, sent, attempt.response
+        at=attempt.at,
+        status=attempt.status,
+        outcome=attempt.outcome,
+        reason=attempt.reason,
+        latency_ms=attempt.latency_ms,
+        request=_request(attempt.head, attempt.request) if attempt.head else None,
+        response=attempt.response,
     )
+
+
+def _request(head: str, body: bytes | None) -> RequestOut:
+    """`head`: method and URL, then a header a line, as the log keeps them."""
+    first, *lines = head.split("\n")
+    method, _, url = first.partition(" ")
+    headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
+    return RequestOut(method, url, headers, Raw(body or b"null"))
 
 
 HANDLERS = [list_all, read, read_ledger]

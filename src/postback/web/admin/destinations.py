@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import delete, get, patch, post
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from postback import destinations, secret
@@ -29,7 +31,7 @@ class DestinationPatch(Struct, frozen=True):
 
 @get("/destinations", summary="List destinations, oldest first")
 async def list_all(
-    hub: Hub, caller: Caller, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    hub: Needs[Hub], caller: Needs[Caller], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[DestinationOut]:
     installed = caller.snapshot.destinations
     async with hub.pool.connection() as tx:
@@ -44,13 +46,15 @@ async def list_all(
 
 
 @get("/destinations/{destination_id:uuid}", summary="One destination")
-async def read(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
+async def read(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> DestinationOut:
     async with hub.pool.connection() as tx:
         return await _as_it_is(tx, find(caller, destination_id))
 
 
 @patch("/destinations/{destination_id:uuid}", summary="Change name, config or status; a held one sends again")
-async def change(hub: Hub, caller: Caller, destination_id: UUID, data: DestinationPatch) -> DestinationOut:
+async def change(
+    hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID], data: JSONBody[DestinationPatch]
+) -> DestinationOut:
     destination = find(caller, destination_id)
     name = destination.name if data.name is UNSET else data.name
     config = destination.config if data.config is UNSET else _merged(destination, data.config)
@@ -65,19 +69,19 @@ async def change(hub: Hub, caller: Caller, destination_id: UUID, data: Destinati
 
 
 @delete("/destinations/{destination_id:uuid}", summary="Remove a destination; what waits for it ends as skipped")
-async def remove(hub: Hub, caller: Caller, destination_id: UUID) -> None:
+async def remove(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> None:
     async with hub.pool.connection() as tx, tx.transaction():
         await destinations.remove(tx, caller.workspace_id, destination_id, caller.now)
 
 
 @post("/destinations/{destination_id:uuid}/pause", status_code=200, summary="Stop sending, go on queueing")
-async def pause(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
+async def pause(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> DestinationOut:
     """Repeating is harmless. A held destination sends nothing already: 409."""
     return await _moved(hub, caller, destination_id, "paused")
 
 
 @post("/destinations/{destination_id:uuid}/resume", status_code=200, summary="Send what waited")
-async def resume(hub: Hub, caller: Caller, destination_id: UUID) -> DestinationOut:
+async def resume(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> DestinationOut:
     """From paused or held; repeating is harmless."""
     return await _moved(hub, caller, destination_id, "active")
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import get
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from postback import destinations, queue
@@ -66,8 +67,8 @@ class EventDetails(EventOut, frozen=True, kw_only=True):
 
 @get("/events", summary="List events, newest first")
 async def list_all(
-    hub: Hub,
-    caller: Caller,
+    hub: Needs[Hub],
+    caller: Needs[Caller],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -107,7 +108,7 @@ async def list_all(
 
 
 @get("/events/{event:uuid}", summary="One event with its deliveries")
-async def read(hub: Hub, caller: Caller, event: UUID) -> EventDetails:
+async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) -> EventDetails:
     async with hub.pool.connection() as tx:
         row = await queue.event_row(tx, event)
         if row is None or row.workspace_id != caller.workspace_id:

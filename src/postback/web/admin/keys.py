@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import delete, get, post
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from postback import keys
@@ -28,7 +30,7 @@ class KeyIn(Struct, frozen=True):
     label: Annotated[str, Meta(min_length=1, max_length=100)]
     scopes: Annotated[list[keys.Scope], Meta(min_length=1)]
     site: UUID | None = None
-    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}\Z")] | None = None
+    prefix: Annotated[str, Meta(pattern="^[a-z0-9]{1,16}$")] | None = None
     expires_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | None = None
 
 
@@ -60,7 +62,7 @@ class KeyMade(KeyOut, frozen=True, kw_only=True):
 
 
 @post("/keys", summary="Make a key")
-async def create(hub: Hub, caller: Caller, data: KeyIn) -> KeyMade:
+async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[KeyIn]) -> KeyMade:
     _may_give(caller, data.scopes)
     if data.site is not None and data.site not in caller.snapshot.sites:
         raise Invalid("There is no such site; name one by its id.", field="site")
@@ -84,14 +86,16 @@ async def create(hub: Hub, caller: Caller, data: KeyIn) -> KeyMade:
 
 
 @get("/keys", summary="List keys, newest first, revoked ones too")
-async def list_all(hub: Hub, caller: Caller, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[KeyOut]:
+async def list_all(
+    hub: Needs[Hub], caller: Needs[Caller], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[KeyOut]:
     async with hub.pool.connection() as tx:
         found = await keys.list_all(tx, caller.workspace_id)
     return page_of(found, _shown, lambda key: key.id.bytes, limit, cursor, newest_first=True)
 
 
 @post("/keys/{key_id:uuid}/rotate", summary="Replace a key; the old one ends at once or after a grace period")
-async def rotate(hub: Hub, caller: Caller, key_id: UUID, data: RotateIn) -> KeyMade:
+async def rotate(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID], data: JSONBody[RotateIn]) -> KeyMade:
     async with hub.pool.connection() as tx, tx.transaction():
         known = next((key for key in await keys.list_all(tx, caller.workspace_id) if key.id == key_id), None)
         if known is None:
@@ -110,7 +114,7 @@ async def rotate(hub: Hub, caller: Caller, key_id: UUID, data: RotateIn) -> KeyM
 
 
 @delete("/keys/{key_id:uuid}", summary="Revoke a key, at once; repeating is harmless")
-async def revoke(hub: Hub, caller: Caller, key_id: UUID) -> None:
+async def revoke(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID]) -> None:
     async with hub.pool.connection() as tx, tx.transaction():
         await keys.revoke(tx, caller.workspace_id, key_id, caller.now - CLOCK_SKEW)
 

@@ -6,6 +6,8 @@ from typing import Literal
 from uuid import UUID
 
 from litestar import post
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath
 from msgspec import Struct
 
 from postback import secret
@@ -36,7 +38,7 @@ class ProbeOut(Struct, frozen=True):
 
 
 @post("/destinations/{destination_id:uuid}/probe", status_code=200, summary="Try a destination's credential")
-async def probe(hub: Hub, caller: Caller, destination_id: UUID) -> ProbeOut:
+async def probe(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> ProbeOut:
     """409 where the platform offers no harmless check."""
     return await prove(find(caller, destination_id), hub.settings, caller.now)
 

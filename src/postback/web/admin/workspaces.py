@@ -4,6 +4,8 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar import get, post
+from litestar.di import NamedDependency as Needs
+from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from postback import installation, keys
@@ -40,7 +42,7 @@ class SiteOut(Struct, frozen=True):
 
 
 @post("/workspaces", summary="Make a workspace with a site and its keys", opt={SCOPES: ("installation",)})
-async def create(hub: Hub, caller: Caller, data: WorkspaceIn) -> WorkspaceMade:
+async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[WorkspaceIn]) -> WorkspaceMade:
     scopes = sorted(keys.SCOPES - {"installation"})
     async with hub.pool.connection() as tx, tx.transaction():
         workspace, site, (api_key, admin_key) = await installation.add_workspace(
@@ -52,7 +54,7 @@ async def create(hub: Hub, caller: Caller, data: WorkspaceIn) -> WorkspaceMade:
 
 
 @get("/sites", summary="List sites, oldest first")
-async def list_sites(caller: Caller, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[SiteOut]:
+async def list_sites(caller: Needs[Caller], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[SiteOut]:
     return page_of(caller.snapshot.sites.values(), _shown, lambda site: site.id.bytes, limit, cursor)
 
 

@@ -3,6 +3,7 @@
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from litestar import Litestar, Response
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
@@ -63,9 +64,10 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, schemas: Schem
     if parameters:
         operation["parameters"] = parameters
     if "data" in hints:
+        body = _without_none(hints["data"])
         operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schemas.of(hints["data"])}},
+            "required": any(field.required for field in msgspec.structs.fields(body)),
+            "content": {"application/json": {"schema": schemas.of(body)}},
         }
     return operation
 

@@ -160,13 +160,22 @@ def _batch(schemas: Schemas) -> Schema:
         "maxItems": convultra.MAX_EVENTS,
     }
     body: Schema = {"type": "object", "properties": {"events": events}, "required": ["events"]}
+    tracked, refused = schemas.of(convultra._Tracked, "Convultra"), schemas.of(convultra._Refused, "Convultra")
+    results: Schema = {
+        "type": "object",
+        "properties": {
+            "success": {"type": "boolean"},
+            "results": {"type": "array", "items": {"anyOf": [tracked, refused]}},
+        },
+        "required": ["success", "results"],
+    }
     return {
         **_head("track_batch", "Up to 100 events in Convultra's form", ["key", "key_in_query"]),
         "parameters": [_idempotency_key()],
         "requestBody": _body(body, {"orders": {"events": [_convultra_order()]}}),
         "responses": {
-            "200": answer(schemas.of(convultra._Results, "Convultra"), "A result for each event, in order."),
-            **refusals(schemas.of(convultra._Refused, "Convultra"), COMMON),
+            "200": answer(results, "A result for each event, in order."),
+            **refusals(refused, COMMON),
         },
     }
 

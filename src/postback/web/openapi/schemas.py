@@ -1,10 +1,13 @@
 """Structs as JSON schemas, and the answers that many paths share."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Raw, Struct
 
 from postback.dialects import Problem
 from postback.errors import (
@@ -54,7 +57,7 @@ class Schemas:
 
     def of(self, kind: Any, prefix: str = "") -> Schema:
         """One type's schema; `prefix` tells structs of one name apart."""
-        (schema,), components = msgspec.json.schema_components([kind], ref_template=f"{REF}{prefix}{{name}}")
+        (schema,), components = msgspec.json.schema_components([_plain(kind)], ref_template=f"{REF}{prefix}{{name}}")
         self._components |= {_name(f"{prefix}{name}"): _as_we_write(part) for name, part in components.items()}
         return _as_we_write(schema)
 
@@ -75,9 +78,45 @@ def refusals(schema: Schema, statuses: Iterable[int]) -> dict[str, Schema]:
     return {str(status): answer(schema, MEANINGS[status]) for status in sorted(statuses)}
 
 
+def _plain(kind: Any) -> Any:
+    """The type with `Any` for `Raw`, of whose defaults msgspec makes no schema, and with times that have a zone."""
+    if isinstance(kind, type) and issubclass(kind, Struct) and get_origin(kind) is None:
+        return _twin(kind)
+    if kind is Raw:
+        return Any
+    if kind is datetime:
+        return Annotated[datetime, Meta(tz=True)]
+    if not (parts := get_args(kind)) or get_origin(kind) is Literal:
+        return kind
+    plain = tuple(_plain(part) if not isinstance(part, Meta) else part for part in parts)
+    if plain == parts:
+        return kind
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        return Union[plain]  # noqa: UP007  # of a tuple
+    return Annotated[plain] if get_origin(kind) is Annotated else get_origin(kind)[plain]  # type: ignore[index]
+
+
+@cache
+def _twin(kind: type[Struct]) -> type[Struct]:
+    hints = get_type_hints(kind, include_extras=True)
+    plain = {name: _plain(hint) for name, hint in hints.items()}
+    if plain == hints:
+        return kind
+    fields: list[Any] = []
+    for field in msgspec.structs.fields(kind):
+        default = None if isinstance(field.default, Raw) else field.default
+        made = msgspec.field(default=default, default_factory=field.default_factory)
+        fields.append((field.name, plain[field.name]) if field.required else (field.name, plain[field.name], made))
+    return msgspec.defstruct(kind.__name__, fields, kw_only=True, namespace={"__doc__": kind.__doc__})
+
+
 def _as_we_write(value: Any) -> Any:
-    """Decimals are written as numbers; names are those of `_name`."""
+    """Decimals are written as numbers; names are those of `_name`, and stand nowhere else."""
     if isinstance(value, dict):
+        if isinstance(value.get("title"), str) and "type" in value:
+            value = {key: inner for key, inner in value.items() if key != "title"}
+        if isinstance(text := value.get("description"), str):
+            value = {**value, "description": " ".join(text.split())}
         if value.get("format") == "decimal":
             return {**{k: v for k, v in value.items() if k not in ("type", "format")}, "type": "number"}
         return {
