@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime ## run Postback with stand-ins for the platforms and made
 
 test: lint ## all that CI runs: lint, types, import rules, tests
 	@echo "== tests"
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadgroup $(TESTS)
 
 lint: $(VENV)/.dev ## ruff, pyright, import rules
 	@echo "== ruff"

@@ -38,8 +38,8 @@ DEDUP = (
     "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING event_id"
 )
 EVENT = (
-    "INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed, links) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+    "INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 )
 DELIVERIES = (
     "INSERT INTO delivery (bucket, event_id, destination_id, status, due_at) "
@@ -51,10 +51,10 @@ DEDUP_MANY = (
     "ON CONFLICT DO NOTHING RETURNING event_id"
 )
 EVENT_MANY = (
-    "INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed, links) "
-    "SELECT $1, u.id, $2, $3, u.name, u.event_id, u.order_id, u.body, u.sealed, ARRAY[u.link, u.other_link] "
-    "FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::bytea[], $10::uuid[], $11::uuid[]) "
-    "u (id, name, event_id, order_id, body, sealed, link, other_link)"
+    "INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed) "
+    "SELECT $1, u.id, $2, $3, u.name, u.event_id, u.order_id, u.body, u.sealed "
+    "FROM unnest($4::uuid[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::bytea[]) "
+    "u (id, name, event_id, order_id, body, sealed)"
 )
 DELIVERIES_MANY = (
     "INSERT INTO delivery (bucket, event_id, destination_id, status, due_at) "
@@ -100,7 +100,7 @@ class BatchIn(BaseModel):
 class Row:
     """An event as it is stored."""
 
-    __slots__ = ("body", "body_hash", "bucket", "event", "id", "key", "links", "sealed")
+    __slots__ = ("body", "body_hash", "bucket", "event", "id", "key", "sealed")
 
     def __init__(self, event: EventIn, id_: UUID, now: datetime) -> None:
         hashes = hashes_of(event.user_data)
@@ -117,11 +117,6 @@ class Row:
         self.body = to_json(body)
         self.body_hash = int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], signed=True)
         self.sealed = seal(to_json(readable)) if readable else None
-        self.links = [
-            UUID(bytes=hashlib.sha256(f"{WORKSPACE}:{value}".encode()).digest()[:16])
-            for value in (hashes.get("email_sha256"), hashes.get("phone_sha256"))
-            if value
-        ]
 
 
 def sha256(text: str) -> str:
@@ -190,7 +185,7 @@ async def post_event(event: EventIn) -> JSONResponse:
         if is_new:
             await connection.execute(
                 EVENT, bucket, row.id, WORKSPACE, SITE, event.event, event.event_id, event.order_id, row.body,
-                row.sealed, row.links,
+                row.sealed,
             )  # fmt: skip
             await connection.execute(DELIVERIES, bucket, row.id, DESTINATIONS, now)
     status = "accepted" if is_new else "duplicate"
@@ -224,8 +219,6 @@ async def post_batch(batch: BatchIn) -> JSONResponse:
             [row.event.order_id for row in new],
             [row.body for row in new],
             [row.sealed for row in new],
-            [row.links[0] if row.links else None for row in new],
-            [row.links[1] if len(row.links) > 1 else None for row in new],
         )
         await connection.execute(DELIVERIES_MANY, bucket, ids, DESTINATIONS, now)
     status = {row.event.event_id: "accepted" if row.id in won_ids else "duplicate" for row in rows}

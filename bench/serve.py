@@ -123,7 +123,7 @@ def _keys(said: str) -> dict[str, str]:
 async def api(deployment: Deployment) -> AsyncGenerator[tuple[Program, int]]:
     """One API process of a deployment, and its port."""
     port = free_port()
-    argv = [POSTBACK, "api", "--host", "127.0.0.1", "--port", str(port), "--api-processes", "1"]
+    argv = [POSTBACK, "api", "--host", "127.0.0.1", "--port", str(port)]
     async with running("postback api", argv, deployment.environment()) as program:
         await program.until_listening(port, READY)
         yield program, port

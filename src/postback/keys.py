@@ -113,10 +113,9 @@ async def list_all(tx: Tx, workspace_id: UUID) -> list[ApiKey]:
         return await (await cursor.execute(_queries.list_all, {"workspace_id": workspace_id})).fetchall()
 
 
-async def usable(tx: Tx, workspace_ids: Sequence[UUID], now: datetime) -> list[ApiKey]:
+async def usable(tx: Tx, workspace_ids: Sequence[UUID]) -> list[ApiKey]:
     async with tx.cursor(row_factory=args_row(ApiKey)) as cursor:
-        row = {"workspace_ids": list(workspace_ids), "now": now}
-        return await (await cursor.execute(_queries.usable, row)).fetchall()
+        return await (await cursor.execute(_queries.usable, {"workspace_ids": list(workspace_ids)})).fetchall()
 
 
 async def workspaces_of(tx: Tx, fingerprints: Sequence[bytes]) -> list[UUID]:
@@ -124,9 +123,9 @@ async def workspaces_of(tx: Tx, fingerprints: Sequence[bytes]) -> list[UUID]:
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def revoke(tx: Tx, workspace_id: UUID, key_id: UUID, at: datetime) -> None:
-    """Revoke at `at`, which takes effect exactly when it lies in the past; repeating is harmless. Raises NotFound."""
-    cursor = await tx.execute(_queries.revoke, {"workspace_id": workspace_id, "id": key_id, "at": at})
+async def revoke(tx: Tx, workspace_id: UUID, key_id: UUID, grace: timedelta = timedelta(0)) -> None:
+    """Revoke at commit, or after `grace`; repeating is harmless. Raises NotFound."""
+    cursor = await tx.execute(_queries.revoke, {"workspace_id": workspace_id, "id": key_id, "grace": grace})
     if await cursor.fetchone() is None:
         raise NotFound("There is no such key.")
     await workspaces.bump(tx, workspace_id)
@@ -152,5 +151,5 @@ async def rotate(
         site_id=old.site_id,
         expires_at=old.expires_at,
     )
-    await revoke(tx, workspace_id, key_id, now + grace)
+    await revoke(tx, workspace_id, key_id, grace)
     return made

@@ -76,7 +76,6 @@ def record(trip: Trip, seen: Sequence[Seen]) -> None:
             {
                 "buckets": arrays.ints(own),
                 "keys": arrays.uuids(keys),
-                "visitor_buckets": arrays.ints(buckets.of_key(links[key].key) for key in keys),
                 "visitor_keys": arrays.uuids(links[key].key for key in keys),
                 "seen_at": arrays.times(links[key].at for key in keys),
                 "touched": arrays.ints(sorted(set(own))),
@@ -89,7 +88,7 @@ async def find_links(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, bytes]:
     own = [buckets.of_key(key) for key in keys]
     row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
     found = await (await tx.execute(_queries.find_links, row)).fetchall()
-    return {key.bytes: visitor_key.bytes for key, _, visitor_key in found}
+    return {key.bytes: visitor_key.bytes for key, visitor_key in found}
 
 
 async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Visitor]:

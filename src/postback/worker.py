@@ -4,8 +4,8 @@
     scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work
     housekeeping   hourly: partitions, retention, old dedup rows; what is open for removed destinations
 
-Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it is
-back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
+Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
+is back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
 """
 
 import asyncio
@@ -19,12 +19,14 @@ from uuid import UUID
 
 import structlog
 import uvloop
+from psycopg.errors import UndefinedTable
 
 from postback import destinations, installation, workspaces
 from postback.db import Pool, Tx, buckets, connect, is_unavailable, open_pool
 from postback.db.buckets import BUCKETS
 from postback.delivery import housekeeping
-from postback.delivery.lane import Lane, Tools
+from postback.delivery.gate import Tools
+from postback.delivery.lane import Lane
 from postback.delivery.leases import Leases
 from postback.delivery.prepare import Keys
 from postback.delivery.sender import Sender
@@ -94,7 +96,7 @@ async def _keys(settings: Settings, dsn: Secret, stop: asyncio.Event) -> Keys | 
             finally:
                 await tx.close()
         except Exception as error:
-            if not (is_unavailable(error) or isinstance(error, installation.NotInstalled)):
+            if not (is_unavailable(error) or isinstance(error, installation.NotInstalled | UndefinedTable)):
                 raise
             log.warning("waiting for the database", error=type(error).__name__)
             await _pause(stop, _AWAY_SECONDS)
@@ -216,7 +218,7 @@ class Worker:
             self._window_at = time.monotonic()
         states = await destinations.lanes(tx, BUCKETS)
         for id_, lane in self.lanes.items():
-            lane.see(states.get(id_))
+            lane.gate.see(states.get(id_))
         pairs = [(bucket, id_) for id_, lane in self.lanes.items() for bucket in lane.unknown(own)]
         due: dict[UUID, list[int]] = {}
         for bucket, id_, _ in await sending.due(tx, pairs, now, self._window):

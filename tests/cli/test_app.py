@@ -50,6 +50,13 @@ def test_a_folder_without_postback_is_told(postback: Run, folder: Path, command:
     assert not list(folder.iterdir()), "asking makes nothing"
 
 
+def test_there_is_nothing_to_watch_where_nothing_runs(postback: Run, folder: Path) -> None:
+    assert postback("init", "--data-dir", str(folder / "data")).code == 0
+    ran = postback("tail", "--data-dir", str(folder / "data"))
+    assert ran.code == 1
+    assert "start it" in ran.err
+
+
 def test_a_database_that_is_away_is_told(postback: Run) -> None:
     ran = postback("keys", "list", POSTBACK_DATABASE_URL="postgresql://nobody:hidden@127.0.0.1:1/x")
     assert ran.code == 1

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 Run = Callable[..., Any]
+pytestmark = pytest.mark.xdist_group("serve")  # they share one
 
 
 def test_the_first_start_shows_the_keys_and_a_curl_that_runs_as_it_stands(serve: Any) -> None:

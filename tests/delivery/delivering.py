@@ -95,7 +95,7 @@ class Hub:
         self.settings = settings()
         self.writer = buckets.new_id(datetime.now(UTC))
         self._turn = 0
-        self._prepared: set[bytes] = set()
+        self.prepared: set[bytes] = set()
 
     async def install(self, connector: str, **config: Any) -> Destination:
         now = datetime.now(UTC)
@@ -131,7 +131,7 @@ class Hub:
             for d in to:
                 counts[self.workspace.id.bytes, d.id.bytes] += size
             async with self.tx.transaction():
-                trip = Trip(self.tx, self._prepared)
+                trip = Trip(self.tx, self.prepared)
                 queue.put(trip, buckets.BUCKETS[self._turn], rows, deliveries)
                 queue.count(trip, self.writer, at_.replace(minute=0, second=0, microsecond=0), counts)
                 await trip.run()
@@ -140,14 +140,13 @@ class Hub:
 
     def _row(self, id_: bytes, event_id: str, name: str, at: datetime, more: dict[str, Any]) -> NewEvent:
         readable = more.pop("readable", None)
-        links = more.pop("links", ())
         body = Event(
             event_id=event_id, name=name, source_name=name, occurred_at=more.pop("occurred_at", at), dialect="native", **more
         )
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
         return NewEvent(
-            id_, self.workspace.id.bytes, None, name, event_id, None, msgspec.json.encode(body), sealed, visitor, links
+            id_, self.workspace.id.bytes, None, name, event_id, None, msgspec.json.encode(body), sealed, visitor
         )
 
     @asynccontextmanager

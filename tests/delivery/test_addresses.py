@@ -3,9 +3,10 @@
 import socket
 
 import pytest
+from yarl import URL
+
 from postback.delivery import addresses
 from postback.delivery.addresses import Blocked, Resolver
-from yarl import URL
 
 # One address of every network of the block list, and its edges where they are easy to miss.
 BLOCKED = """

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from delivering import FOR_TESTS, Hub, Receiver, until
+
 from postback import destinations
 from postback.connectors import Rate, catalog
 from postback.event import Consent
@@ -357,7 +358,7 @@ async def test_a_dead_destination_is_tried_now_and_then_and_its_queue_goes_out_w
         async def is_open() -> bool:
             nonlocal lane
             lane = running.lanes.get(to.id)
-            return lane is not None and lane.breaker.is_open
+            return lane is not None and lane.gate.breaker.is_open
 
         await until(is_open)
         assert lane is not None
@@ -368,7 +369,7 @@ async def test_a_dead_destination_is_tried_now_and_then_and_its_queue_goes_out_w
         assert tried == asked
         platform.answer = platform.take
         assert await hub.settled(seconds=12) == {"delivered": 40}
-        assert not lane.breaker.is_open
+        assert not lane.gate.breaker.is_open
     await hub.balances(to)
 
 

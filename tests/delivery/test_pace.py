@@ -1,6 +1,7 @@
 """How fast a lane goes, and when it stops."""
 
 import pytest
+
 from postback.delivery import pace
 from postback.delivery.pace import Breaker, Pace
 

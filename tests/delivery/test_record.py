@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+
 from postback.connectors import Request, Response, encode
 from postback.delivery.record import PRIVATE, Record
 from postback.secret import MASK, Secret
@@ -25,7 +26,7 @@ def test_private_keys_are_masked_at_any_depth_and_nothing_else_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [TOKEN.reveal(), 's3cret%2F%22%2B%26value', 's3cret/\\"+&value', TOKEN.stand_in]
+    "form", [TOKEN.reveal(), 's3cret%2F%22%2B%26value', 's3cret/\\"+&value', TOKEN.stand_in], ids=["as it is", "percent", "json", "stand-in"]
 )
 def test_an_answer_that_repeats_a_secret_in_any_form_is_masked(form: str) -> None:
     shown = RECORD.answer(Response(400, {}, f"bad key <{form}>, from 10.1.2.3".encode()), ["10.1.2.3"], 4096)

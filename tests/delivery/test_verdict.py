@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from postback.connectors import Delivered, Failed, Refused, Retry
 from postback.delivery import verdict
 from postback.delivery.verdict import Limits

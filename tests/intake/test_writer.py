@@ -125,7 +125,7 @@ async def test_two_writers_and_one_id_make_one_event(hub: Hub, tx: Tx) -> None:
 async def test_no_event_of_a_key_commits_once_its_revocation_has(hub: Hub, tx: Tx) -> None:
     judged_before = await hub.pending(event_id="late")
     async with tx.transaction():
-        await keys.revoke(tx, judged_before.key.workspace_id, judged_before.key.id, datetime.now(UTC))
+        await keys.revoke(tx, judged_before.key.workspace_id, judged_before.key.id)
     await hub.writer.submit([judged_before])
     assert isinstance(judged_before.result, Unauthenticated)
     assert await scalar(tx, "SELECT count(*) FROM event") == 0
@@ -140,7 +140,7 @@ async def test_a_revocation_waits_for_the_flush_under_way(hub: Hub, tx: Tx) -> N
 
     async def revoke() -> None:
         async with hub.pool.connection() as other, other.transaction():
-            await keys.revoke(other, pending.key.workspace_id, pending.key.id, datetime.now(UTC))
+            await keys.revoke(other, pending.key.workspace_id, pending.key.id)
 
     revocation = asyncio.create_task(revoke())
     done, _ = await asyncio.wait([revocation], timeout=0.3)

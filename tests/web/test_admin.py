@@ -161,7 +161,9 @@ async def test_workspaces_are_walls(served: Any, neighbour: Any) -> None:
         _, body = await served.call("GET", f"{ADMIN}/{path}", key=theirs)
         assert body["items"] == [], path
     assert (await served.call("GET", "/v1/events/e1", key=neighbour["api_key"]))[0] == 404
-    status, body = await served.call("POST", f"{ADMIN}/keys", {"label": "x", "scopes": ["ingest"], "site": served.keys.site}, key=theirs)
+    status, body = await served.call(
+        "POST", f"{ADMIN}/keys", {"label": "x", "scopes": ["ingest"], "site": served.keys.site}, key=theirs
+    )
     assert (status, body["error"]["field"]) == (422, "site")
     assert (await served.call("GET", f"{ADMIN}/destinations/{destination['id']}"))[1]["status"] == "active"
     assert (await served.call("POST", "/v1/events", {"event": "lead"}, key=key["key"]))[0] == 202
@@ -169,7 +171,13 @@ async def test_workspaces_are_walls(served: Any, neighbour: Any) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [f"events/{NOBODY}", f"destinations/{NOBODY}", f"deliveries/{NOBODY}", "deliveries/x-y", "integration-catalog/none"],
+    [
+        f"events/{NOBODY}",
+        f"destinations/{NOBODY}",
+        f"deliveries/{NOBODY}",
+        "deliveries/x-y",
+        "integration-catalog/none",
+    ],
 )
 async def test_what_is_not_there_is_404(served: Any, path: str) -> None:
     assert (await served.call("GET", f"{ADMIN}/{path}"))[0] == 404

@@ -22,7 +22,11 @@ async def test_the_catalog_says_what_each_form_needs(served: Any) -> None:
     _, entry = await served.call("GET", f"{CATALOG}/meta")
     fields = {field["name"]: field for field in entry["fields"]}
     assert fields["dataset_id"]["required"]
-    assert fields["access_token"] == fields["access_token"] | {"secret": True, "required": True, "title": "Access token"}
+    assert fields["access_token"] == fields["access_token"] | {
+        "secret": True,
+        "required": True,
+        "title": "Access token",
+    }
     assert not fields["test_event_code"]["required"]
     assert fields["endpoint"]["advanced"]
     assert {"connector", "name", "category", "variants", "fields", "blueprint"} <= set(entry)
@@ -121,7 +125,9 @@ async def test_a_webhook_secret_that_was_sent_is_masked(served: Any) -> None:
 async def test_a_bad_install_is_422_and_names_the_field(
     served: Any, connector: str, sent: dict[str, Any], field: str
 ) -> None:
-    status, body = await served.call("POST", f"{CATALOG}/{connector}/install", {"name": "x", "variant": "default", **sent})
+    status, body = await served.call(
+        "POST", f"{CATALOG}/{connector}/install", {"name": "x", "variant": "default", **sent}
+    )
     assert (status, body["error"]["field"]) == (422, field), body
     assert "EAAB" not in str(body)
     assert (await served.call("GET", DESTINATIONS))[1]["items"] == []

@@ -76,6 +76,15 @@ async def test_one_event_shows_its_deliveries_and_where_its_identifiers_came_fro
     assert (delivery["status"], delivery["event"]["event_id"]) == ("queued", "e1")
 
 
+async def test_what_the_visitor_adds_is_shown_with_how_it_was_found(served: Any) -> None:
+    await send(served, {"event": "page_view", "visitor_id": "v1", "click_ids": {"fbclid": "click"}})
+    await send(served, {"event": "purchase", "event_id": "e9", "visitor_id": "v1", "user_data": {"email": EMAIL}})
+    (listed,) = await items(served, f"{EVENTS}?event_id=e9")
+    _, event = await served.call("GET", f"{EVENTS}/{listed['id']}")
+    assert event["identifiers"]["fbclid"] == "visitor"
+    assert event["identifiers"]["email_sha256"] == "sent"
+
+
 async def test_personal_data_is_shown_nowhere(served: Any) -> None:
     await install(served)
     await send(served, PURCHASE)
@@ -144,7 +153,9 @@ async def test_deliveries_are_found_by_destination_status_and_reason_together(se
     one, two = await install(served, "one"), await install(served, "two")
     for number in range(3):
         await send(served, {"event": "purchase", "event_id": f"e{number}"})
-    execute(served, "UPDATE delivery SET status = 'failed', reason = 'refused: no email' WHERE destination_id = %s", one)
+    execute(
+        served, "UPDATE delivery SET status = 'failed', reason = 'refused: no email' WHERE destination_id = %s", one
+    )
     for query, expected in (
         ("", 6),
         (f"destination={one}", 3),
@@ -210,10 +221,17 @@ async def test_what_is_rare_is_found_page_by_page(served: Any, monkeypatch: pyte
     for start in range(0, 200, 20):
         status, _ = await served.call("POST", "/v1/events", {"events": batch[start : start + 20]})
         assert status == 202
-    for path, expected in ((f"{EVENTS}?name=lead", 4), (EVENTS, 200), (DELIVERIES, 200), (f"{EVENTS}?status=queued", 200)):
+    for path, expected in (
+        (f"{EVENTS}?name=lead", 4),
+        (EVENTS, 200),
+        (DELIVERIES, 200),
+        (f"{EVENTS}?status=queued", 200),
+    ):
         found, cursor, pages = [], "", 0
         while cursor is not None:
-            _, page = await served.call("GET", f"{path}{'&' if '?' in path else '?'}limit=30{cursor and '&cursor=' + cursor}")
+            _, page = await served.call(
+                "GET", f"{path}{'&' if '?' in path else '?'}limit=30{cursor and '&cursor=' + cursor}"
+            )
             found += [item["id"] for item in page["items"]]
             cursor, pages = page["next_cursor"], pages + 1
         assert len(found) == len(set(found)) == expected

@@ -10,7 +10,7 @@ from postback.cli import show
 from postback.cli.failures import WrongUsage
 from postback.cli.init import bring_up_to_date, check_seal_key
 from postback.cli.options import HERE, Json, Place
-from postback.cli.session import database
+from postback.cli.session import database, is_made
 from postback.db import Tx, connect, embedded, server
 from postback.errors import PostbackError
 from postback.settings import Settings
@@ -62,7 +62,7 @@ async def restore(
     folder = Path(settings.data_dir)
     if not file.is_file():
         raise WrongUsage(f"There is no file {file}; give one that `postback db backup` wrote.")
-    if not yes and (settings.database_url is not None or (folder / "postgres").exists()):
+    if not yes and (settings.database_url is not None or is_made(settings)):
         raise WrongUsage("This replaces everything that the database holds; say --yes if that is meant.")
     if settings.database_url is None and await embedded.running(folder) is not None:
         raise WrongUsage(f"Postback runs on {folder}; stop it, then restore.")

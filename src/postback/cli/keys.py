@@ -99,7 +99,7 @@ async def revoke(
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
         async with s.tx.transaction():
-            await keys.revoke(s.tx, owner.id, key, s.now)
+            await keys.revoke(s.tx, owner.id, key)
     if as_json:
         show.as_json({"id": key, "revoked_at": s.now})
     else:

@@ -1,8 +1,9 @@
 """Logs: one JSON object a line, on stderr: `at`, `level`, `event`, fields.
 
 No personal data, no key, no URL query. Our own rooms log names with fields. Of an exception the type and the places are
-written, its text only where it is ours or the system's: all else may quote what was sent. Of other libraries' messages,
-from warning up, the first line is written as it stands in their source, without its arguments.
+written, its text only where it is ours, the system's or about the program itself: all else may quote what was sent.
+Of other libraries' messages, from warning up, the first line is written as it stands in their source, without its
+arguments.
 """
 
 import logging
@@ -18,6 +19,7 @@ from postback.errors import PostbackError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _OURS = ("postback", "__main__")
+_ABOUT_PROGRAMS = (AttributeError, ImportError, NameError, TypeError)  # their texts name code and types, no values
 _USUAL = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "taskName"}
 
 
@@ -91,6 +93,8 @@ def told(error: BaseException) -> dict[str, Any]:
     found: dict[str, Any] = {"type": type(error).__name__}
     if isinstance(error, PostbackError):
         found["message"] = error.message
+    elif isinstance(error, _ABOUT_PROGRAMS):
+        found["message"] = str(error)
     elif isinstance(error, OSError):
         found["message"] = error.strerror
     elif state := getattr(error, "sqlstate", None):

@@ -40,14 +40,22 @@ class Founding(Place):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Serving(Founding):
+class Listening(Founding):
     """Where HTTP is answered."""
 
     host: Annotated[str | None, Parameter(help="Address to listen on; 0.0.0.0: every interface. [127.0.0.1]")] = None
     port: Annotated[int | None, Parameter(help="Port to listen on. [8080]")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Serving(Listening):
+    """How much answers HTTP."""
+
     api_processes: Annotated[int | None, Parameter(help="Processes that answer HTTP. [1]")] = None
 
 
 HERE = Place()
 FOUNDING = Founding()
+LISTENING = Listening()
 SERVING = Serving()

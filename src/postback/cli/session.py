@@ -28,6 +28,11 @@ class Session:
         self.now = now
 
 
+def is_made(settings: Settings) -> bool:
+    """Whether the data folder holds a database."""
+    return (Path(settings.data_dir) / "postgres").exists()
+
+
 @asynccontextmanager
 async def database(settings: Settings, *, may_make: bool = False) -> AsyncGenerator[Secret]:
     """The database of these settings. Raises NotInstalled where the data folder holds none, unless it may be made."""
@@ -35,7 +40,7 @@ async def database(settings: Settings, *, may_make: bool = False) -> AsyncGenera
         yield settings.database_url
         return
     folder = Path(settings.data_dir)
-    if not may_make and not (folder / "postgres").exists():
+    if not may_make and not is_made(settings):
         raise NotInstalled(f"There is no Postback in {folder}; run `postback init`, or give its --data-dir.")
     async with embedded.joined(folder) as dsn:
         yield Secret(dsn)

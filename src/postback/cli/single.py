@@ -5,11 +5,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from postback.cli import roles, serve
-from postback.cli.options import HERE, SERVING, Place, Serving
+from postback.cli.options import HERE, LISTENING, Listening, Place
 
 
 def api(
-    place: Serving = SERVING,
+    place: Listening = LISTENING,
     *,
     fd: Annotated[int | None, Parameter(help="Number of an inherited listening socket, in place of --port.")] = None,
 ) -> None:

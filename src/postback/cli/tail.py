@@ -6,13 +6,16 @@ open, the newest thousand of them. Both are reads by primary key. No personal da
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 from postback import destinations, installation, queue
 from postback.cli import show
 from postback.cli.options import HERE, Json, Place
-from postback.cli.session import session
-from postback.db import Queries, Tx, buckets, server
+from postback.cli.session import is_made, session
+from postback.db import Queries, Tx, buckets, embedded, server
+from postback.errors import PostbackError
+from postback.settings import Settings
 
 POLL_SECONDS = 0.5
 LOOK_BACK = timedelta(seconds=5)  # a flush is seen when it commits, its ids are made when it begins
@@ -23,7 +26,9 @@ _queries = Queries("tail")
 
 async def tail(place: Place = HERE, *, as_json: Json = False) -> None:
     """Show events and outcomes as they come, until Ctrl-C."""
-    async with session(place.settings()) as s:
+    settings = place.settings()
+    await _require_running(settings)
+    async with session(settings) as s:
         sealer = (await installation.open_vault(s.tx, s.settings)).sealer
         names: dict[UUID, str] = {}
         shown = set(await _newest(s.tx, s.now))
@@ -44,6 +49,13 @@ async def tail(place: Place = HERE, *, as_json: Json = False) -> None:
                 at = row.settled_at or await server.clock(s.tx)
                 _show(as_json, at, destination=destination, status=row.status, reason=row.reason, event=row.event_id)
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _require_running(settings: Settings) -> None:
+    """Where nothing runs nothing comes, and a database of our own would keep `serve` from starting."""
+    folder = Path(settings.data_dir)
+    if settings.database_url is None and is_made(settings) and await embedded.running(folder) is None:
+        raise PostbackError(f"No `postback serve` runs on {folder}; start it, then look.")
 
 
 async def _newest(tx: Tx, now: datetime) -> dict[UUID, tuple[str, str]]:

@@ -23,6 +23,7 @@ from postback.connectors import (
     Failed,
     Item,
     Outcome,
+    Rate,
     Request,
     Response,
     Skipped,
@@ -398,4 +399,6 @@ CONNECTOR = Connector(
     retracts=True,
     probe=probe,
     interpret_probe=interpret_probe,
+    # No rate is stated: as fast as answers come; a 429 teaches.
+    rate=Rate(10_000, concurrency=64),
 )

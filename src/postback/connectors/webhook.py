@@ -29,6 +29,7 @@ from postback.connectors import (
     Delivered,
     Item,
     Outcome,
+    Rate,
     Refused,
     Request,
     Response,
@@ -267,4 +268,6 @@ CONNECTOR = Connector(
     give_up_after=timedelta(hours=76),
     probe=probe,
     interpret_probe=interpret_probe,
+    # No rate is stated: as fast as answers come; a 429 teaches.
+    rate=Rate(10_000, concurrency=64),
 )

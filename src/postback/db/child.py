@@ -55,9 +55,9 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program that gets `last_signal` when we are gone; as `account`, which only root may ask for.
 
-    Its stdout and stderr go to `output`, None: to ours. `inherited` files keep their numbers. It has its own process group: a Ctrl-C in the terminal reaches
-    us alone, and we stop our children in order. None for `environment`: ours. Raises OSError where there is no such
-    program, or no room for a process.
+    Its stdout and stderr go to `output`, None: to ours; `inherited` files keep their numbers. It has its own process
+    group: a Ctrl-C in the terminal reaches us alone, and we stop our children in order. None for `environment`: ours.
+    Raises OSError where there is no such program, or no room for a process.
     """
     program = argv[0] if os.sep in argv[0] else shutil.which(argv[0])
     if program is None:

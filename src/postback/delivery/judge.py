@@ -61,14 +61,14 @@ def judge(
     now: datetime,
     roll: Callable[[], float] = random.random,
 ) -> Judged:
-    """One row for each parcel. `content`: the request's; `at`: when the attempt began; `roll`: random numbers in [0, 1),
-    for the waits."""
+    """One row for each parcel. `content`: the request's; `at`: when the attempt began; `roll`: random numbers in
+    [0, 1), for the waits."""
     outcomes = _outcomes(answer, connector, len(parcels))
     judged = Judged([], is_failure=_is_failure(answer))
     if len(parcels) > 1 and isinstance(outcomes[0], Failed) and len(outcomes) == 1:
         judged.is_split = True
     if len(outcomes) == 1:
-        outcomes = outcomes * len(parcels)
+        outcomes = [outcomes[0]] * len(parcels)
     head = record.head(request)
     status, response = None, None
     if isinstance(answer, Response):
@@ -86,19 +86,10 @@ def judge(
         for text in (reason, standing.reason, standing.fix):
             if text and text not in texts:
                 texts[text] = record.text(text, parcel.event.readable.values())
-        judged.settled.append(
-            Settled(
-                parcel.ticket,
-                standing.status,
-                standing.due_at,
-                texts.get(standing.reason or ""),
-                texts.get(standing.fix or ""),
-                Ended(
-                    name, texts.get(reason or ""), status, latency_ms, head, record.body(parcel.item.body, content if is_whole else None), response
-                ),
-                at,
-            )
-        )
+        body = record.body(parcel.item.body, content if is_whole else None)
+        ended = Ended(name, texts.get(reason or ""), status, latency_ms, head, body, response)
+        why, fix = texts.get(standing.reason or ""), texts.get(standing.fix or "")
+        judged.settled.append(Settled(parcel.ticket, standing.status, standing.due_at, why, fix, ended, at))
     return judged
 
 
@@ -126,7 +117,7 @@ def _outcomes(answer: Answer, connector: Connector, count: int) -> Sequence[Outc
     if not isinstance(outcome, list):
         return [outcome]
     if len(outcome) != count:
-        log.error("interpret gave the wrong number of outcomes", connector=connector.name, events=count, outcomes=len(outcome))
+        log.error("wrong number of outcomes", connector=connector.name, events=count, outcomes=len(outcome))
         return [_Lost(f"our bug: {len(outcome)} outcomes for {count} events in {connector.name}")]
     return outcome
 

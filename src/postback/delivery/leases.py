@@ -89,7 +89,8 @@ class Leases:
     async def _take(self, tx: Tx, wanted: int) -> bool:
         free = [lease.bucket for lease in await leases.read(tx) if lease.is_free and lease.bucket not in self.epochs]
         # In any order, so that two who take at once meet little.
-        taken = await leases.take(tx, self.worker, random.sample(free, min(wanted, len(free))), self._seconds) if free else {}
+        some = random.sample(free, min(wanted, len(free)))
+        taken = await leases.take(tx, self.worker, some, self._seconds) if some else {}
         self.epochs |= taken
         return bool(taken)
 

@@ -1,8 +1,8 @@
 """From stored events to what a connector sends: join the visitor, judge again, build, pack.
 
-An event is joined by the visitor id it was sent with, else by its session, else by its other links; at most two look-ups
-for all events of a claim. The visitor only fills gaps: what was sent wins. Consent and age are judged again, because a
-delivery may have waited. Readable identifiers are opened only where the connector takes one.
+An event is joined by the visitor id it was sent with, else by its session, else by its other links; at most two
+look-ups for all events of a claim. The visitor only fills gaps: what was sent wins. Consent and age are judged again,
+because a delivery may have waited. Readable identifiers are opened only where the connector takes one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,9 @@ _decoder = msgspec.json.Decoder(Event)
 _SEALED_RETRY_SECONDS = 300.0
 _SEALED = Retry("its sealed data does not open: add its key to POSTBACK_SEAL_KEYS", _SEALED_RETRY_SECONDS)
 
-Built = Item | Skipped | Failed | Retry
+_LINKED = (("external_id", "external_id_sha256"), ("email", "email_sha256"), ("phone", "phone_sha256"))
+
+Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
 
 
 class Keys(Struct, frozen=True):
@@ -47,35 +49,47 @@ class Known(Struct, frozen=True):
     origin: str
 
 
-async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known]:
-    """Events by id, with their visitors: at most two look-ups. Reads only."""
-    events = [_decoder.decode(row.body) for row in rows]
+async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
+    """Events by id, with their visitors: at most two look-ups. None for one that cannot be read. Reads only."""
+    events = [_decoded(row) for row in rows]
     link_keys: dict[bytes, list[tuple[bytes, str]]] = {}
     wanted: set[bytes] = set()
     for row, event in zip(rows, events, strict=True):
+        if event is None:
+            continue
         if row.visitor_key is not None:
             wanted.add(row.visitor_key)
-        elif row.links:
-            link_keys[row.id] = _links(row, event, keys.link_key)
+        elif links := _links(row, event, keys.link_key):
+            link_keys[row.id] = links
     linked: Mapping[bytes, bytes] = {}
     if link_keys:
         linked = await visitors.find_links(tx, sorted({key for links in link_keys.values() for key, _ in links}))
         wanted.update(linked.values())
     found = await visitors.find(tx, sorted(wanted)) if wanted else {}
-    known: dict[bytes, Known] = {}
+    known: dict[bytes, Known | None] = {}
     for row, event in zip(rows, events, strict=True):
-        known[row.id] = Known(row, event, *_visitor(row, link_keys.get(row.id, ()), linked, found))
+        visitor, origin = _visitor(row, link_keys.get(row.id, ()), linked, found)
+        known[row.id] = Known(row, event, visitor, origin) if event is not None else None
     return known
 
 
+def _decoded(row: StoredEvent) -> Event | None:
+    try:
+        return _decoder.decode(row.body)
+    except msgspec.DecodeError:
+        log.exception("a stored event cannot be read", event_id=row.id.hex())
+        return None
+
+
 def _links(row: StoredEvent, event: Event, link_key: bytes) -> list[tuple[bytes, str]]:
-    """The event's links, the session's first: a session is one browser's, an email may be typed into several."""
-    links = [(link.bytes, "link") for link in row.links or ()]
+    """Keys by which the event's visitor may be found, and what that is called; the best first: a session is one
+    browser's, an email may be typed into several."""
+    links: list[tuple[bytes, str]] = []
     if event.session_id:
-        session = pii.link_key(link_key, row.workspace_id, "session", event.session_id)
-        if (session, "link") in links:
-            links.remove((session, "link"))
-            links.insert(0, (session, "session"))
+        links.append((pii.link_key(link_key, row.workspace_id, "session", event.session_id), "session"))
+    for kind, name in _LINKED:
+        if digest := event.user.get(name):
+            links.append((pii.link_key(link_key, row.workspace_id, kind, digest), "link"))
     return links
 
 
@@ -92,24 +106,24 @@ def _visitor(
     return visitor, origin
 
 
-def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> tuple[JoinedEvent | None, Built]:
-    """One event for one destination: an item, or why there is none. The event is None where it was not looked at."""
+def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> Built:
+    """One event for one destination: as a connector sees it and its item, or why there is none.
+
+    Raises what a connector's bug raises.
+    """
     connector, event = destination.connector, known.event
     limit = connector.max_age(event)
     if limit is not None and now - event.occurred_at > limit:
-        return None, Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
+        return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
     if event.consent is not None and event.consent.denies(connector.consent):
-        return None, Skipped("consent: denied by the visitor")
+        return Skipped("consent: denied by the visitor")
     try:
         joined = join_one(known, connector, keys, now)
     except SealError as error:
         log.error("sealed data does not open", event_id=known.stored.id.hex(), error=error.message)
-        return None, _SEALED
-    try:
-        return joined, connector.build(joined, destination.config, now)
-    except Exception as error:  # one event that our own code cannot build must not stop the others
-        log.exception("build failed", connector=connector.name, event_id=known.stored.id.hex())
-        return joined, Failed(f"our bug: {type(error).__name__} in {connector.name}", "Report it, with the event.")
+        return _SEALED
+    built = connector.build(joined, destination.config, now)
+    return built if isinstance(built, Skipped) else (joined, built)
 
 
 def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> JoinedEvent:
@@ -129,9 +143,8 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
                 provenance[name] = known.origin
             if kind is click_ids and kind[name] == value:
                 captured_at[name] = datetime.fromtimestamp(ms / 1000, UTC)
-    if connector.click_id_ages and click_ids:
-        if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
-            click_ids = {name: value for name, value in click_ids.items() if name not in stale}
+    if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
+        click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}
     if taken := connector.identifiers & READABLE:
         readable = pii.reveal(stored.sealed, keys.sealer) if stored.sealed else {}

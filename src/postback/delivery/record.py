@@ -16,17 +16,17 @@ from postback.secret import MASK, Secret
 PRIVATE = "[private]"
 RESPONSE_CHARS = 4096
 SHARED_RESPONSE_CHARS = 1024  # of an answer to many events, kept with each of them
-_LEAST_CHARS = 4  # shorter readable values occur by chance
+_NESTED = frozenset({dict, list, tuple})
+_LEAST_CHARS = 4  # what is shorter occurs by chance
 
 
 class Record:
     """Writes one destination's log."""
 
     def __init__(self, secrets: Sequence[Secret], private: Collection[str]) -> None:
-        self._private = private
-        self._keys = [f'"{key}"'.encode() for key in private]
+        self._private = frozenset(private)
         self._stand_ins = [secret.stand_in.encode() for secret in secrets]
-        values = [secret.reveal() for secret in secrets if secret.reveal()]
+        values = [value for secret in secrets if len(value := secret.reveal()) >= _LEAST_CHARS]
         forms = {secret.stand_in for secret in secrets}
         for value in values:
             forms |= {value, quote(value, safe=""), quote_plus(value), msgspec.json.encode(value)[1:-1].decode()}
@@ -40,10 +40,8 @@ class Record:
     def body(self, value: Any, encoded: bytes | None = None) -> bytes:
         """An item's body, or a whole one, as JSON; `encoded`: the same, where it is at hand."""
         text = encode(value) if encoded is None else encoded
-        for key in self._keys:
-            if key in text:
-                text = encode(_masked(value, self._private))
-                break
+        if self._private and _has(value, self._private):
+            text = encode(_masked(value, self._private))
         for stand_in in self._stand_ins:
             if stand_in in text:
                 text = text.replace(stand_in, MASK.encode())
@@ -70,6 +68,13 @@ def _storable(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _has(value: Any, private: frozenset[str]) -> bool:
+    """Whether any of these keys is in it, at any depth. Asked of everything that is sent: most has none."""
+    if isinstance(value, dict):
+        return not private.isdisjoint(value) or any([_has(v, private) for v in value.values() if type(v) in _NESTED])
+    return any([_has(held, private) for held in value if type(held) in _NESTED])
 
 
 def _masked(value: Any, private: Collection[str]) -> Any:

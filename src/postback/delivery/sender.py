@@ -7,7 +7,7 @@ and whether the platform may have read the request.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
@@ -31,7 +31,11 @@ _DNS_SECONDS = 10
 _URLS_MAX = 10_000
 _STAND_IN = "pbsecret"
 _STAND_IN_BYTES = _STAND_IN.encode()
-USER_AGENT = f"Postback/{__version__}"
+_OUR_HEADERS = {
+    "content-type": "application/json",
+    "user-agent": f"Postback/{__version__}",
+    "accept-encoding": "identity",  # a compressed answer would have no cap
+}
 
 
 class NotSent(Struct, frozen=True):
@@ -81,7 +85,6 @@ class Sender:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds / 2)),
             auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             trust_env=False,
         )
 
@@ -126,7 +129,7 @@ class Sender:
             return Unsendable(error.__cause__.message, addresses.FIX)
         match error:
             case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-                return Unsendable("The address of this destination is no URL.", "Check the address of this destination.")
+                return Unsendable("The address of this destination is no URL.", "Check its address.")
             case aiohttp.ClientConnectorDNSError():
                 return NotSent("the host's name was not found")
             case aiohttp.ClientConnectorCertificateError():
@@ -162,9 +165,9 @@ class Sender:
         return url
 
 
-def _headers(headers: Mapping[str, str], secrets: Sequence[Secret]) -> dict[str, str]:
+def _headers(headers: dict[str, str], secrets: Sequence[Secret]) -> dict[str, str]:
     """Raises ValueError for a header that would break the request."""
-    complete = {"content-type": "application/json", "user-agent": USER_AGENT, **headers}
+    complete = _OUR_HEADERS | headers
     for name, value in headers.items():
         full = value
         if _STAND_IN in value:

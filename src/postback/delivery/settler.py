@@ -21,7 +21,7 @@ from postback.secret import Secret
 log = structlog.get_logger()
 ROWS_MAX = 2000
 # Nobody waits for a settlement, and a fuller transaction costs less for each.
-FEW, LINGER_SECONDS = 100, 0.01
+FEW, LINGER_SECONDS = 300, 0.02
 _AWAY_SECONDS = 0.5
 _NO_LOG = "the log of this attempt could not be stored"
 

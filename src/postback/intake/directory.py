@@ -8,7 +8,7 @@ revocation needs no waiting time, on any number of processes. Questions that wai
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -205,10 +205,9 @@ class Directory:
 
     async def reload(self, workspace_ids: Sequence[UUID]) -> None:
         """Read snapshots anew: the version first, so that a change in between is noticed later."""
-        now = datetime.now(UTC)
         async with self._pool.connection() as tx:
             versions = await workspaces.versions(tx, workspace_ids)
-            usable = await keys.usable(tx, workspace_ids, now)
+            usable = await keys.usable(tx, workspace_ids)
             sites = await workspaces.sites(tx, workspace_ids)
             installed = await destinations.of_workspaces(tx, self._sealer, workspace_ids)
             found = await workspaces.read(tx, workspace_ids)

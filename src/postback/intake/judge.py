@@ -37,7 +37,6 @@ class Pending(Struct, eq=False):
     body: bytes
     sealed: bytes | None
     visitor_key: bytes | None
-    links: tuple[bytes, ...]
     seen: Seen | None
     fate: Fate
     id: bytes = b""
@@ -75,7 +74,11 @@ class Judge:
                 id_ = f"{site.id if site else ''}\0{id_}"
         workspace = snapshot.id_bytes
         visitor_key = visitors.key_of(snapshot.workspace.id, event.visitor_id) if event.visitor_id else None
-        links = tuple(link_key(self._installation_key, workspace, kind, value) for kind, value in done.links)
+        seen: Seen | None = None
+        if visitor_key:
+            links = tuple(link_key(self._installation_key, workspace, kind, value) for kind, value in done.links)
+            shown = event.user | event.click_ids
+            seen = Seen(visitor_key, snapshot.workspace.id, shown, done.sealed, links, now)
         return Pending(
             key=key,
             snapshot=snapshot,
@@ -85,10 +88,7 @@ class Judge:
             body=_encode(event),
             sealed=done.sealed,
             visitor_key=visitor_key,
-            links=links,
-            seen=Seen(visitor_key, snapshot.workspace.id, event.user | event.click_ids, done.sealed, links, now)
-            if visitor_key
-            else None,
+            seen=seen,
             fate=snapshot.fate(event, now),
         )
 

@@ -20,7 +20,7 @@ NO_DESTINATION = bytes(16)
 
 
 class NewEvent(Struct, frozen=True):
-    """An event to write; ids are 16 bytes. `body`: JSON of event.Event; `links`: keys to find a visitor by, best first."""
+    """An event to write; ids are 16 bytes. `body` is JSON of event.Event; `visitor_key`: of the visitor id that was sent."""
 
     id: bytes
     workspace_id: bytes
@@ -31,7 +31,6 @@ class NewEvent(Struct, frozen=True):
     body: bytes
     sealed: bytes | None
     visitor_key: bytes | None
-    links: tuple[bytes, ...]
 
 
 class NewDelivery(Struct, frozen=True):
@@ -90,9 +89,7 @@ def put(trip: Trip, bucket: int, events: Sequence[NewEvent], deliveries: Sequenc
             "order_ids": arrays.texts(e.order_id for e in events),
             "bodies": arrays.byteas(e.body for e in events),
             "sealed": arrays.byteas(e.sealed for e in events),
-            "visitor_buckets": arrays.ints(buckets.of_key(e.visitor_key) if e.visitor_key else None for e in events),
             "visitor_keys": arrays.uuids(e.visitor_key for e in events),
-            "links": arrays.texts(" ".join(k.hex() for k in e.links) if e.links else None for e in events),
         },
     )
     if deliveries:

@@ -29,7 +29,8 @@ class Window(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    """Ids are 16 bytes. `attempt`: the last one's number; `tries`, `tried_at`: how many since it was queued, and the first one's time.
+    """Ids are 16 bytes. `attempt`: the last one's number; `tries`, `tried_at`: how many since it was queued, and the
+    first one's time.
 
     `unfinished_at`: when the next attempt was begun already, by somebody who did not live to say how it ended.
     """
@@ -43,14 +44,13 @@ class Claimed(Struct, frozen=True):
 
 
 class StoredEvent(Struct, frozen=True):
-    """Ids are 16 bytes; `body` is JSON of event.Event; `links` are keys by which a visitor can be found, best first."""
+    """Ids are 16 bytes; `body` is JSON of event.Event."""
 
     id: bytes
     workspace_id: bytes
     body: bytes
     sealed: bytes | None
     visitor_key: bytes | None
-    links: Sequence[UUID] | None
 
 
 class Ticket(Struct, frozen=True):

@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from postback import destinations, keys, pii, queue
 from postback.db import Pool, is_unavailable
-from postback.delivery import prepare
-from postback.dialects import Accepted, Dialect, Result, convultra, native, roasproof
+from postback.delivery.prepare import Keys
+from postback.delivery.preview import Previewed, preview
+from postback.dialects import Accepted, DestinationResult, Dialect, Result, convultra, native, roasproof
 from postback.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -27,12 +28,13 @@ from postback.errors import (
     Unauthenticated,
     Unavailable,
 )
+from postback.installation import Vault
 from postback.intake import dedup
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Judge, Pending
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
-from postback.pii.seal import Sealer
+from postback.queue.sending import StoredEvent
 from postback.web import wire
 from postback.web.wire import Limits, Receive, Scope, Send
 
@@ -56,7 +58,7 @@ class Ingest:
         directory: Directory,
         judge: Judge,
         writer: Writer,
-        sealer: Sealer,
+        vault: Vault,
         environment: str,
         limits: Limits,
     ) -> None:
@@ -64,7 +66,7 @@ class Ingest:
         self._directory = directory
         self._judge = judge
         self._writer = writer
-        self._sealer = sealer
+        self._vault = vault
         self._environment = environment
         self._limits = limits
 
@@ -140,11 +142,14 @@ class Ingest:
     async def _preview(self, pending: Sequence[Pending], snapshot: Snapshot, now: datetime) -> dict[int, Result]:
         """What would be sent, by `id()` of each event."""
         found: dict[int, Result] = {}
+        keys_ = Keys(self._vault.sealer, self._vault.link_key)
         async with self._pool.connection() as tx:
             for event in pending:
-                answers = await prepare.preview(tx, event, snapshot.destinations, now)
-                unborn = UUID(int=0)
-                found[id(event)] = Accepted(event.event.event_id, unborn, False, answers, event.event.notes)
+                unborn = StoredEvent(bytes(16), snapshot.id_bytes, event.body, event.sealed, event.visitor_key)
+                lines = await preview(tx, unborn, snapshot.destinations, keys_, now)
+                found[id(event)] = Accepted(
+                    event.event.event_id, UUID(int=0), False, [_line(line) for line in lines], event.event.notes
+                )
         return found
 
     async def status(self, scope: Scope, send: Send) -> int:
@@ -182,6 +187,13 @@ class Ingest:
                 raise Unavailable("The database is away; try again in a second.") from error
             raise
         raise NotFound("There is no event of this id.")
+
+
+def _line(line: Previewed) -> DestinationResult:
+    destination = line.destination
+    return DestinationResult(
+        str(destination.id), destination.connector.name, destination.name, line.status, line.reason, line.request
+    )
 
 
 class DeliveryShown(Struct, omit_defaults=True):

@@ -52,7 +52,14 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    """Those that ingest reads; the last of a name counts."""
+    return {_READ[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
+
+
+_READ = {
+    name.encode(): name
+    for name in ("authorization", "content-type", "content-length", "content-encoding", "idempotency-key")
+}
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int, limits: Limits) -> bytes:
@@ -72,13 +79,15 @@ async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int
 
 
 async def _first(receive: Receive, limits: Limits) -> dict[str, Any]:
-    # What is there already needs no timer; most bodies came with their head.
-    task = receive()
-    try:
-        async with asyncio.timeout(limits.seconds):
-            message = await task
-    except TimeoutError:
-        raise _too_slow(limits) from None
+    # Most bodies came with their head. Uvicorn knows (`more_body` of its cycle); then there is nothing to time.
+    if getattr(getattr(receive, "__self__", None), "more_body", True):
+        try:
+            async with asyncio.timeout(limits.seconds):
+                message = await receive()
+        except TimeoutError:
+            raise _too_slow(limits) from None
+    else:
+        message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
     return message

@@ -13,7 +13,7 @@ SELECT id, workspace_id, site_id, label, prefix, environment, secret_sha256, las
 SELECT id, workspace_id, site_id, label, prefix, environment, secret_sha256, last_four, scopes, created_at, expires_at,
        revoked_at
   FROM api_key
- WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND (revoked_at IS NULL OR revoked_at > %(now)s);
+ WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND (revoked_at IS NULL OR revoked_at > now());
 
 -- workspaces_of: where keys unknown to a process belong. -> workspace_id
 SELECT DISTINCT workspace_id FROM api_key WHERE secret_sha256 = ANY (%(secrets)s::bytea[]);
@@ -23,6 +23,7 @@ SELECT id, workspace_id, site_id, label, prefix, environment, secret_sha256, las
        revoked_at
   FROM api_key WHERE workspace_id = %(workspace_id)s AND id = %(id)s;
 
--- revoke: an earlier moment stays. -> id where there is such a key
-UPDATE api_key k SET revoked_at = LEAST(k.revoked_at, %(at)s)
+-- revoke: after %(grace)s by the database's clock, by which `usable` judges too; an earlier moment stays.
+-- -> id where there is such a key
+UPDATE api_key k SET revoked_at = LEAST(k.revoked_at, now() + %(grace)s)
  WHERE k.workspace_id = %(workspace_id)s AND k.id = %(id)s RETURNING k.id;

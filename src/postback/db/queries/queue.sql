@@ -1,13 +1,10 @@
 -- insert_events: rows of one flush, all in its bucket. -> nothing
-INSERT INTO event AS e (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_bucket,
-                        visitor_key, links)
-SELECT k.bucket, u.id, u.workspace_id, u.site_id, u.name, u.event_id, u.order_id, u.body, u.sealed, u.visitor_bucket,
-       u.visitor_key, string_to_array(u.links, ' ')::uuid[]
+INSERT INTO event AS e (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_key)
+SELECT k.bucket, u.id, u.workspace_id, u.site_id, u.name, u.event_id, u.order_id, u.body, u.sealed, u.visitor_key
   FROM bucket k CROSS JOIN
        unnest(%(ids)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[], %(names)s::text[], %(event_ids)s::text[],
-              %(order_ids)s::text[], %(bodies)s::bytea[], %(sealed)s::bytea[], %(visitor_buckets)s::int[],
-              %(visitor_keys)s::uuid[], %(links)s::text[])
-              u (id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_bucket, visitor_key, links)
+              %(order_ids)s::text[], %(bodies)s::bytea[], %(sealed)s::bytea[], %(visitor_keys)s::uuid[])
+              u (id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_key)
  WHERE k.bucket = %(bucket)s;
 
 -- insert_deliveries: rows of one flush, all in its bucket. -> nothing
@@ -137,7 +134,7 @@ SELECT uuid_send(d.event_id), d.attempt, d.tries, d.tried_at, d.due_at,
  ORDER BY d.due_at LIMIT %(limit)s;
 
 -- events: what some deliveries are about. -> StoredEvent rows
-SELECT uuid_send(e.id), uuid_send(e.workspace_id), e.body, e.sealed, uuid_send(e.visitor_key), e.links
+SELECT uuid_send(e.id), uuid_send(e.workspace_id), e.body, e.sealed, uuid_send(e.visitor_key)
   FROM event e JOIN unnest(%(buckets)s::int[], %(ids)s::uuid[]) u (bucket, id) ON e.bucket = u.bucket AND e.id = u.id
  WHERE e.bucket = ANY (%(touched)s::int[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;
 

@@ -16,18 +16,18 @@ ON CONFLICT (bucket, key) DO UPDATE
                 WHERE v.identifiers -> n.key -> 0 IS DISTINCT FROM n.value -> 0);
 
 -- upsert_links: which visitor identifiers belong to; the newest stays. -> nothing
-INSERT INTO link AS l (bucket, key, visitor_bucket, visitor_key, seen_at)
-SELECT k.bucket, u.key, u.visitor_bucket, u.visitor_key, u.seen_at
-  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(visitor_buckets)s::int[], %(visitor_keys)s::uuid[],
-                            %(seen_at)s::timestamptz[]) u (bucket, key, visitor_bucket, visitor_key, seen_at)
+INSERT INTO link AS l (bucket, key, visitor_key, seen_at)
+SELECT k.bucket, u.key, u.visitor_key, u.seen_at
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(visitor_keys)s::uuid[], %(seen_at)s::timestamptz[])
+                       u (bucket, key, visitor_key, seen_at)
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, key) DO UPDATE
-   SET visitor_bucket = excluded.visitor_bucket, visitor_key = excluded.visitor_key, seen_at = excluded.seen_at
+   SET visitor_key = excluded.visitor_key, seen_at = excluded.seen_at
  WHERE l.visitor_key <> excluded.visitor_key AND l.seen_at <= excluded.seen_at;
 
--- find_links: the visitors behind some identifiers. -> key, visitor_bucket, visitor_key
-SELECT l.key, l.visitor_bucket, l.visitor_key
+-- find_links: the visitors behind some identifiers. -> key, visitor_key
+SELECT l.key, l.visitor_key
   FROM link l JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key) ON l.bucket = u.bucket AND l.key = u.key
  WHERE l.bucket = ANY (%(touched)s::int[]);
 

@@ -22,7 +22,7 @@ from postback.secret import Secret
 from postback.web.admin.access import Caller
 from postback.web.admin.addresses import refuse_private
 from postback.web.admin.hub import Hub
-from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
+from postback.web.admin.pages import DEFAULT_LIMIT, Limit, NameCursor, Page, page_of
 from postback.web.admin.shapes import DestinationOut, destination_out
 
 MADE_SECRET_BYTES = 32
@@ -73,7 +73,7 @@ class InstallIn(Struct, frozen=True):
 @get("/integration-catalog", summary="List connectors")
 async def list_all(
     limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    cursor: NameCursor = None,
     category: Annotated[str | None, QueryParameter(description="Only connectors of this category.")] = None,
     q: Annotated[
         str | None, QueryParameter(description="Only connectors whose name, title or category holds this.")
@@ -84,7 +84,7 @@ async def list_all(
         for connector in catalog().values()
         if (category is None or connector.category == category) and (not q or _matches(connector, q))
     ]
-    return page_of(found, entry, lambda connector: connector.name.encode(), limit, cursor)
+    return page_of(found, entry, lambda connector: connector.name.encode(), limit, cursor, name_bytes=None)
 
 
 @get("/integration-catalog/{connector:str}", summary="One connector, with its form")

@@ -19,7 +19,7 @@ from postback.errors import NotFound
 from postback.queue import DeliveryStatus, ledger, lists
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
-from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
+from postback.web.admin.pages import DEFAULT_LIMIT, Limit, Page, PairCursor, cursor_text, read_ids
 from postback.web.admin.shapes import DeliveryOut, Status, delivery_out
 from postback.web.admin.spans import From, To, ids_between, moments, stored_as
 
@@ -78,7 +78,7 @@ async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
     limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
+    cursor: PairCursor = None,
     since: From = None,
     until: To = None,
     destination: Annotated[UUID | None, QueryParameter(description="A destination's id.")] = None,

@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from postback import destinations, queue
 from postback.db import Tx, buckets
+from postback.delivery import prepare
 from postback.dialects import convultra
 from postback.errors import NotFound
 from postback.event import Event
 from postback.intake import dedup
-from postback.queue import EventRow, lists
+from postback.queue import EventRow, lists, sending
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
@@ -50,7 +51,8 @@ class EventOut(Struct, frozen=True):
 
 
 class EventDetails(EventOut, frozen=True, kw_only=True):
-    """`identifiers`: what can match it to a person, and where each came from; values are not shown."""
+    """`identifiers`: what can match it to a person, and where each came from: `sent`, or joined from its `visitor`, by
+    `session` or by `link`. Values are not shown."""
 
     action_source: str | None
     url: str | None
@@ -116,8 +118,19 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
         stored = (await queue.deliveries_of(tx, [event]))[event]
         labels = await destinations.labels(tx, caller.workspace_id)
         lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
+        joined = await _joined(tx, hub, event)
     shown = [delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored]
-    return EventDetails(**_fields(row), **_more(_decode(row.body)), deliveries=shown)
+    return EventDetails(**_fields(row), **_more(_decode(row.body), joined), deliveries=shown)
+
+
+async def _joined(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
+    """What the visitor's row would add to an event if it were sent now, and by what the visitor was found."""
+    rows = list((await sending.events(tx, [id_.bytes])).values())
+    keys = prepare.Keys(hub.vault.sealer, hub.vault.link_key)
+    for known in (await prepare.join(tx, rows, keys)).values():
+        if known is not None and known.visitor is not None:
+            return dict.fromkeys(known.visitor.identifiers, known.origin)
+    return {}
 
 
 async def _known(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
@@ -169,7 +182,7 @@ def _fields(row: EventRow) -> dict[str, Any]:
     }
 
 
-def _more(event: Event) -> dict[str, Any]:
+def _more(event: Event, joined: dict[str, str]) -> dict[str, Any]:
     consent = msgspec.to_builtins(event.consent) if event.consent else {}
     return {
         "action_source": event.action_source,
@@ -178,7 +191,7 @@ def _more(event: Event) -> dict[str, Any]:
         "visitor_id": event.visitor_id,
         "session_id": event.session_id,
         "consent": consent,
-        "identifiers": dict.fromkeys(sorted([*event.user, *event.click_ids]), "sent"),
+        "identifiers": joined | dict.fromkeys([*event.user, *event.click_ids], "sent"),
         "experiments": event.experiments,
         "items": [msgspec.structs.asdict(item) for item in event.order.items] if event.order else [],
         "properties": event.properties,

@@ -20,8 +20,6 @@ from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
 
 # Scopes that an admin key gives to another only if it has them itself.
 GUARDED = frozenset({"erase", "installation"})
-# A revocation is dated back by what clocks of other processes may be behind ours, so that it has begun for all of them.
-CLOCK_SKEW = timedelta(seconds=5)
 
 
 class KeyIn(Struct, frozen=True):
@@ -107,7 +105,7 @@ async def rotate(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID],
             key_id,
             new_id=buckets.new_id(caller.now),
             now=caller.now,
-            grace=timedelta(seconds=data.grace_seconds) if data.grace_seconds else -CLOCK_SKEW,
+            grace=timedelta(seconds=data.grace_seconds),
             environment=hub.settings.environment,
         )
     return _made(key, text)
@@ -116,7 +114,7 @@ async def rotate(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID],
 @delete("/keys/{key_id:uuid}", summary="Revoke a key, at once; repeating is harmless")
 async def revoke(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID]) -> None:
     async with hub.pool.connection() as tx, tx.transaction():
-        await keys.revoke(tx, caller.workspace_id, key_id, caller.now - CLOCK_SKEW)
+        await keys.revoke(tx, caller.workspace_id, key_id)
 
 
 def _may_give(caller: Caller, scopes: list[keys.Scope] | list[str]) -> None:

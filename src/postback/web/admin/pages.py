@@ -19,7 +19,17 @@ U = TypeVar("U")
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Most items of a page.")]
-Cursor = Annotated[str | None, QueryParameter(max_length=100, description="The next_cursor of the page before.")]
+
+
+def _cursor(pattern: str) -> QueryParameter:
+    described = "The next_cursor of the page before."
+    return QueryParameter(max_length=100, description=described, schema_extra={"pattern": pattern})
+
+
+# Of one id, of two, and of a name.
+Cursor = Annotated[str | None, _cursor("^[A-Za-z0-9_-]{22}$")]
+PairCursor = Annotated[str | None, _cursor("^[A-Za-z0-9_-]{43}$")]
+NameCursor = Annotated[str | None, _cursor("^([A-Za-z0-9_-]{4}){1,25}$")]
 
 
 class Page(Struct, Generic[T]):
@@ -31,26 +41,22 @@ def cursor_text(names: bytes) -> str:
     return urlsafe_b64encode(names).decode().rstrip("=")
 
 
-def read_cursor(text: str) -> bytes:
-    """Raises Invalid."""
-    try:
-        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (NotBase64, ValueError):
-        raise wrong_cursor() from None
-
-
 def read_ids(cursor: str | None, count: int) -> list[UUID] | None:
     """The ids in a cursor, None at the first page. Raises Invalid."""
     if cursor is None:
         return None
-    raw = read_cursor(cursor)
-    if len(raw) != 16 * count:
-        raise wrong_cursor()
+    raw = _read_cursor(cursor, 16 * count)
     return [UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
 
 
-def wrong_cursor() -> Invalid:
-    return Invalid("This cursor is not one that this list gave; leave it out to begin anew.", field="cursor")
+def _read_cursor(text: str, size: int | None) -> bytes:
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (NotBase64, ValueError):
+        raw = b""
+    if not raw or size not in (None, len(raw)):
+        raise Invalid("This cursor is not one that this list gave; leave it out to begin anew.", field="cursor")
+    return raw
 
 
 def page_of(
@@ -61,11 +67,12 @@ def page_of(
     cursor: str | None,
     *,
     newest_first: bool = False,
+    name_bytes: int | None = 16,
 ) -> Page[U]:
-    """A page of a short list that is wholly in memory, in the order of its names."""
+    """A page of a short list that is wholly in memory, in the order of its names; `name_bytes` None: of any length."""
     ordered = sorted(found, key=name_of, reverse=newest_first)
     if cursor is not None:
-        after = read_cursor(cursor)
+        after = _read_cursor(cursor, name_bytes)
         ordered = [item for item in ordered if (name_of(item) < after if newest_first else name_of(item) > after)]
     return first_of(ordered, [show(item) for item in ordered[:limit]], name_of, limit)
 

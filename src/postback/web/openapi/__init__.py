@@ -14,8 +14,6 @@ from postback import __version__
 from postback.web.openapi import admin, ingest
 from postback.web.openapi.schemas import Schemas
 
-_documents: dict[int, bytes] = {}
-
 
 def document(app: Litestar) -> dict[str, Any]:
     """The whole description of an application."""
@@ -50,10 +48,11 @@ def document(app: Litestar) -> dict[str, Any]:
 
 @get("/openapi.json", summary="This description", opt={"answer": {"type": "object"}})
 async def read(request: Request[Any, Any, Any]) -> Response[bytes]:
-    app = request.app
-    if (text := _documents.get(id(app))) is None:
-        text = _documents[id(app)] = msgspec.json.encode(document(app))
-    return Response(text, media_type="application/json")
+    """Made when it is first asked for."""
+    state = request.app.state
+    if "openapi" not in state:
+        state["openapi"] = msgspec.json.encode(document(request.app))
+    return Response(state["openapi"], media_type="application/json")
 
 
 HANDLERS = [read]

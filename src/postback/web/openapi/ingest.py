@@ -22,8 +22,12 @@ from postback.event import RawUser
 from postback.web.ingest import EventStatus
 from postback.web.openapi.schemas import MEANINGS, Refusal, Schema, Schemas, answer, refusals
 
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
 AMOUNT: Schema = {"type": ["number", "null"], "minimum": 0, "description": "Major units of the currency."}
-FREE: Schema = {"type": ["object", "null"]}
+ID: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": convultra.MAX_ID}
+IDS = ("event_id", "order_id", "visitor_id", "session_id")
+CHOICE: Schema = {"enum": [True, False, "granted", "denied", None]}
+TIME: Schema = {"type": ["string", "null"], "format": "date-time", "description": "ISO 8601; without a zone: UTC."}
 COMMON = (
     400,
     Unauthenticated.status,
@@ -57,11 +61,21 @@ def paths(schemas: Schemas) -> dict[str, Schema]:
 
 def _native(schemas: Schemas) -> Schema:
     one = schemas.of(native._Event, "Native")
-    schemas.change("NativeEvent", {"value": AMOUNT, "event": {"type": "string", "minLength": 1, "maxLength": 100}})
+    schemas.change(
+        "NativeEvent",
+        {
+            "event": NAME,
+            "value": AMOUNT,
+            "occurred_at": TIME,
+            "order_status": {"enum": [*native.ORDER_STATUSES, None]},
+            **dict.fromkeys(IDS, ID),
+        },
+    )
     schemas.change("NativeItem", {"price": AMOUNT, "total": AMOUNT})
+    schemas.change("NativeConsent", dict.fromkeys(("analytics", "ad_user_data", "ad_personalization"), CHOICE))
     many: Schema = {
         "type": "object",
-        "properties": {"events": {"type": "array", "items": one, "minItems": 1, "maxItems": native.MAX_EVENTS}},
+        "properties": {"events": _list(one, native.MAX_EVENTS)},
         "required": ["events"],
     }
     result, results = schemas.of(native._Result, "Native"), schemas.of(native._Results, "Native")
@@ -75,8 +89,8 @@ def _native(schemas: Schemas) -> Schema:
                 "name": "dry_run",
                 "in": "query",
                 "required": False,
-                "schema": {"type": "string", "enum": ["0", "1"]},
-                "description": "1: store nothing, and show the request to each destination.",
+                "schema": {"type": "string"},
+                "description": "`1`, `true` or `yes`: store nothing, and show the request to each destination.",
             }
         ],
         "requestBody": body,
@@ -127,7 +141,9 @@ def _roasproof(schemas: Schemas) -> Schema:
         "anyOf": [{"allOf": [schemas.of(RawUser), schemas.of(roasproof._Keys, "Roasproof")]}, {"type": "null"}]
     }
     names = {"type": "string", "enum": sorted(roasproof.STANDARD_EVENTS)}
-    schemas.change("RoasproofEvent", {"event": names, "value": AMOUNT, "user_data": user})
+    schemas.change("RoasproofKeys", {"visitor_id": ID})
+    own: dict[str, Schema] = {"event": names, "event_id": ID, "occurred_at": TIME, "value": AMOUNT, "user_data": user}
+    schemas.change("RoasproofEvent", own)
     example = {name: value for name, value in _ORDER.items() if name != "order_id"}
     return {
         **_head("roasproof_events", "An event in ROASproof's form"),
@@ -153,12 +169,7 @@ def _track(schemas: Schemas) -> Schema:
 
 
 def _batch(schemas: Schemas) -> Schema:
-    events: Schema = {
-        "type": "array",
-        "items": _convultra_event(schemas),
-        "minItems": 1,
-        "maxItems": convultra.MAX_EVENTS,
-    }
+    events = _list(_convultra_event(schemas), convultra.MAX_EVENTS)
     body: Schema = {"type": "object", "properties": {"events": events}, "required": ["events"]}
     tracked, refused = schemas.of(convultra._Tracked, "Convultra"), schemas.of(convultra._Refused, "Convultra")
     results: Schema = {
@@ -180,19 +191,27 @@ def _batch(schemas: Schemas) -> Schema:
     }
 
 
+def _list(event: Schema, most: int) -> Schema:
+    """A list is taken whatever its items are: each has a result of its own."""
+    other: Schema = {"description": "Anything else is answered as invalid, alone."}
+    return {"type": "array", "items": {"anyOf": [event, other]}, "minItems": 1, "maxItems": most}
+
+
 def _convultra_event(schemas: Schemas) -> Schema:
     event = schemas.of(convultra._Event, "Convultra")
     properties: Schema = {
         "type": ["object", "null"],
         "description": "order_id, value, currency and items go to their own places, the rest is forwarded.",
         "properties": {
-            "order_id": {"type": ["string", "null"]},
+            "order_id": ID,
             "value": AMOUNT,
             "currency": {"type": ["string", "null"]},
             "items": {"type": ["array", "null"]},
         },
     }
-    schemas.change("ConvultraEvent", {"properties": properties})
+    own: dict[str, Schema] = {"event_type": NAME, "timestamp": TIME, "session_id": ID}
+    schemas.change("ConvultraEvent", {**own, "properties": properties})
+    schemas.change("ConvultraContext", {"session_id": ID})
     return event
 
 
@@ -205,7 +224,7 @@ def _idempotency_key() -> Schema:
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "schema": {"type": "string", "minLength": 1, "maxLength": convultra.MAX_ID, "pattern": "^[!-~]+$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": convultra.MAX_ID},
         "description": "A repeat with the same key is one event.",
     }
 

@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import NODEFAULT, Meta, Raw, Struct
 
 from postback.dialects import Problem
 from postback.errors import (
@@ -104,9 +104,13 @@ def _twin(kind: type[Struct]) -> type[Struct]:
         return kind
     fields: list[Any] = []
     for field in msgspec.structs.fields(kind):
-        default = None if isinstance(field.default, Raw) else field.default
-        made = msgspec.field(default=default, default_factory=field.default_factory)
-        fields.append((field.name, plain[field.name]) if field.required else (field.name, plain[field.name], made))
+        if field.required:
+            fields.append((field.name, plain[field.name]))
+        elif field.default_factory is not NODEFAULT:
+            fields.append((field.name, plain[field.name], msgspec.field(default_factory=field.default_factory)))
+        else:
+            default = None if isinstance(field.default, Raw) else field.default
+            fields.append((field.name, plain[field.name], msgspec.field(default=default)))
     return msgspec.defstruct(kind.__name__, fields, kw_only=True, namespace={"__doc__": kind.__doc__})
 
 

@@ -115,7 +115,6 @@ CREATE TABLE visitor (
 CREATE TABLE link (
     bucket          int NOT NULL,
     key             uuid NOT NULL,
-    visitor_bucket  int NOT NULL,
     visitor_key     uuid NOT NULL,
     seen_at         timestamptz NOT NULL,
     PRIMARY KEY (bucket, key)
@@ -131,9 +130,7 @@ CREATE TABLE event (
     order_id        text,
     body            bytea NOT NULL,             -- JSON of event.Event
     sealed          bytea,                      -- readable personal data, AES-GCM
-    visitor_bucket  int,                        -- where the visitor's row is, if a visitor id was sent
-    visitor_key     uuid,
-    links           uuid[],                     -- link keys by which a visitor can be found, best first
+    visitor_key     uuid,                       -- the visitor's row, where a visitor id was sent
     notes           text[],                     -- added later: collision
     PRIMARY KEY (bucket, id)
 ) PARTITION BY RANGE (id);

@@ -1,0 +1,159 @@
+"""The gate of a lane: whether it may send, and how fast.
+
+Shut by the lane's row (paused, held), by a platform's Retry-After, and while a refused credential is being written
+down; nearly shut by an open breaker. What a platform teaches is stored in the lane's row, for every worker.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from msgspec import Struct
+
+from postback import destinations
+from postback.connectors import Refused, Retry
+from postback.db import Pool
+from postback.delivery import pace
+from postback.delivery.judge import Judged
+from postback.delivery.leases import Leases
+from postback.delivery.pace import Breaker, Pace
+from postback.delivery.prepare import Keys
+from postback.delivery.record import Record
+from postback.delivery.sender import Sender
+from postback.delivery.settler import Settler
+from postback.destinations import Destination
+from postback.queue import sending
+from postback.queue.sending import Window
+
+log = structlog.get_logger()
+_CONCURRENT_SECONDS = 2.0  # of the rate: more under way at once would only wait
+
+
+class Tools(Struct, frozen=True):
+    """What the lanes of a worker share. `claim_max`: most deliveries claimed at once; `window`: where open ones lie."""
+
+    pool: Pool
+    sender: Sender
+    settler: Settler
+    leases: Leases
+    keys: Keys
+    claim_max: int
+    window: Callable[[], Window]
+
+
+class Gate:
+    """`concurrency`: requests at once: this worker's share, and no more than the rate can use."""
+
+    def __init__(self, destination: Destination, tools: Tools) -> None:
+        self.destination = destination
+        self.breaker = Breaker()
+        self.pace = Pace(destination.connector.rate.per_second, 1.0)
+        self.concurrency = 1
+        self._tools = tools
+        self._state: destinations.Lane | None = None
+        self._not_before: datetime | None = None
+        self._is_holding = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may be sent now; the breaker is asked apart."""
+        if self._state is None or self._state.state != "active" or self._is_holding:
+            return False
+        return self._not_before is None or self._tools.leases.now() >= self._not_before
+
+    @property
+    def per_second(self) -> float:
+        """This worker's share of the rate."""
+        return self.pace.rate * self._tools.leases.share
+
+    def see(self, state: destinations.Lane | None) -> None:
+        """The lane's row, read each second or so."""
+        self._state = state
+        now = self._tools.leases.now()
+        told = [at for at in (self._not_before, state and state.not_before) if at and at > now]
+        self._not_before = max(told, default=None)
+        full = self.destination.connector.rate.per_second
+        taught = state.rate if state is not None else None
+        self._keep_to(min(full, taught) if taught is not None else full)
+        if taught is not None and state is not None and self._is_to_recover(state, now):
+            self._spawn(self._teach(pace.recovered(taught, full), None))
+
+    def heed(self, judged: Judged, used: Destination, record: Record, began: float) -> None:
+        """What an answer means for what may be sent next; `used`: what the request was built with."""
+        now = time.monotonic()
+        if judged.is_failure:
+            if self.breaker.failed(now, judged.wait_seconds):
+                log.warning("breaker opened", destination_id=str(used.id), reason=judged.settled[0].reason)
+        elif judged.is_failure is not None and self.breaker.answered():
+            log.info("breaker closed", destination_id=str(used.id))
+            self._spawn(self._hasten())
+        if judged.refused is not None and not self._is_holding:
+            self._is_holding = True
+            self._spawn(self._hold(used, record, judged.refused))
+        if judged.throttled is not None:
+            self._throttle(judged.throttled, began, now)
+
+    async def close(self) -> None:
+        """Return when what was learned is written."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _keep_to(self, rate: float) -> None:
+        share = self._tools.leases.share
+        self.pace.set(rate, share)
+        most = round(self.destination.connector.rate.concurrency * share)
+        self.concurrency = max(1, min(most, int(rate * share * _CONCURRENT_SECONDS) + 1))
+
+    def _is_to_recover(self, state: destinations.Lane, now: datetime) -> bool:
+        """Whoever has the destination's home bucket raises its rate again."""
+        is_ours = self.destination.bucket in self._tools.leases.epochs
+        return is_ours and now - state.changed_at > timedelta(seconds=pace.RECOVERY_SECONDS)
+
+    def _throttle(self, outcome: Retry, began: float, now: float) -> None:
+        until: datetime | None = None
+        if outcome.after_seconds:
+            until = self._tools.leases.now() + timedelta(seconds=outcome.after_seconds)
+            self._not_before = max(self._not_before or until, until)
+        if (rate := self.pace.throttled(began, now)) is not None:
+            self._keep_to(rate)
+            log.warning("throttled", destination_id=str(self.destination.id), requests_per_second=round(rate, 1))
+            self._spawn(self._teach(rate, until))
+
+    async def _hold(self, used: Destination, record: Record, refused: Refused) -> None:
+        """Hold the destination, unless its configuration has changed since the request was built."""
+        tools, reason, fix = self._tools, record.text(refused.reason), record.text(refused.fix)
+        try:
+            async with tools.pool.connection() as tx, tx.transaction():
+                current = await destinations.read(tx, tools.keys.sealer, used.workspace_id, used.id)
+                if current.config == used.config and await destinations.set_state(
+                    tx, used.id, "held", {"active"}, tools.leases.now(), reason, fix
+                ):
+                    log.warning("destination held", destination_id=str(used.id), reason=reason, fix=fix)
+        finally:
+            self._is_holding = False
+            self._state = None  # nothing is sent before the lane's row is read again
+
+    async def _teach(self, rate: float | None, not_before: datetime | None) -> None:
+        now = self._tools.leases.now()
+        async with self._tools.pool.connection() as tx:
+            await destinations.teach(tx, self.destination.id, rate=rate, not_before=not_before, now=now)
+
+    async def _hasten(self) -> None:
+        tools = self._tools
+        async with tools.pool.connection() as tx:
+            await sending.hasten(tx, self.destination.id, list(tools.leases.epochs), tools.leases.now(), tools.window())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:  # it is learned again from the next answer
+            log.exception("what a platform said was not written", destination_id=str(self.destination.id))

@@ -1,0 +1,184 @@
+"""What a connector sees of an event: the event, and what its visitor adds."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from delivering import FOR_TESTS, Hub
+
+from postback import visitors
+from postback.connectors import Failed, Item, Retry
+from postback.db.trip import Trip
+from postback.delivery import prepare
+from postback.delivery.prepare import Keys
+from postback.destinations import Destination
+from postback.event import Event, JoinedEvent
+from postback.pii import link_key
+from postback.queue.sending import StoredEvent
+from postback.visitors import Seen
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+EVENT = Event(event_id="e1", name="lead", source_name="lead", occurred_at=NOW, dialect="native")
+
+
+def destination(**changes: Any) -> Destination:
+    connector = msgspec.structs.replace(FOR_TESTS["acme"], **changes)
+    return Destination(UUID(int=1), UUID(int=2), connector, "default", "x", None, NOW)
+
+
+class Place:
+    """A workspace's visitors."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.keys = Keys(hub.vault.sealer, hub.vault.link_key)
+        self.workspace = hub.workspace.id
+
+    def link(self, kind: str, value: str) -> bytes:
+        return link_key(self.keys.link_key, self.workspace.bytes, kind, value)
+
+    def session(self, id_: str) -> bytes:
+        return self.link("session", id_)
+
+    async def saw(
+        self, visitor: str, identifiers: dict[str, str], *, at: datetime = NOW, readable: dict[str, str] | None = None,
+        links: tuple[bytes, ...] = (), workspace: UUID | None = None,
+    ) -> None:  # fmt: skip
+        sealed = self.keys.sealer.seal(msgspec.json.encode(readable)) if readable else None
+        workspace = workspace or self.workspace
+        key = visitors.key_of(self.workspace, visitor)
+        trip = Trip(self.hub.tx, self.hub.prepared)
+        visitors.record(trip, [Seen(key, workspace, identifiers, sealed, links, at)])
+        await trip.run()
+
+    def stored(self, event: Event, *, readable: dict[str, str] | None = None) -> StoredEvent:
+        key = visitors.key_of(self.workspace, event.visitor_id) if event.visitor_id else None
+        sealed = self.keys.sealer.seal(msgspec.json.encode(readable)) if readable else None
+        return StoredEvent(UUID(int=7 << 76).bytes, self.workspace.bytes, msgspec.json.encode(event), sealed, key)
+
+    async def joined(self, event: Event, to: Destination | None = None, **more: Any) -> JoinedEvent:
+        row = self.stored(event, **more)
+        known = (await prepare.join(self.hub.tx, [row], self.keys))[row.id]
+        assert known is not None
+        return prepare.join_one(known, (to or destination()).connector, self.keys, NOW)
+
+
+@pytest.fixture
+def place(hub: Hub) -> Place:
+    return Place(hub)
+
+
+async def test_the_visitor_fills_gaps_and_what_was_sent_wins(place: Place) -> None:
+    seen_at = NOW - timedelta(days=3)
+    await place.saw("v1", {"email_sha256": "a" * 64, "fbclid": "click", "fbp": "theirs"}, at=seen_at)
+    event = msgspec.structs.replace(EVENT, visitor_id="v1", click_ids={"fbp": "ours"})
+    joined = await place.joined(event)
+    assert joined.user == {"email_sha256": "a" * 64}
+    assert joined.click_ids == {"fbp": "ours", "fbclid": "click"}
+    assert joined.provenance == {"email_sha256": "visitor", "fbclid": "visitor"}
+    assert joined.captured_at == {"fbclid": seen_at}
+
+
+async def test_a_click_id_that_the_visitor_brought_earlier_keeps_its_first_time(place: Place) -> None:
+    seen_at = NOW - timedelta(days=3)
+    await place.saw("v1", {"fbclid": "click"}, at=seen_at)
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1", click_ids={"fbclid": "click"}))
+    assert joined.captured_at == {"fbclid": seen_at}
+    assert joined.provenance == {}
+
+
+async def test_without_a_visitor_id_the_session_comes_before_other_links(place: Place) -> None:
+    email = "e" * 64
+    await place.saw("by email", {"fbp": "wrong"}, links=(place.link("email", email),))
+    await place.saw("by session", {"fbp": "right"}, links=(place.session("s1"),))
+    event = msgspec.structs.replace(EVENT, session_id="s1", user={"email_sha256": email})
+    joined = await place.joined(event)
+    assert joined.click_ids == {"fbp": "right"}
+    assert joined.provenance == {"fbp": "session"}
+    joined = await place.joined(msgspec.structs.replace(event, session_id="unknown"))
+    assert joined.click_ids == {"fbp": "wrong"}
+    assert joined.provenance == {"fbp": "link"}
+
+
+async def test_a_link_into_another_workspace_joins_nothing(place: Place) -> None:
+    await place.saw("v1", {"fbp": "theirs"}, workspace=UUID(int=99))
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1"))
+    assert joined.click_ids == {}
+
+
+async def test_an_unknown_visitor_changes_nothing(place: Place) -> None:
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="nobody"))
+    assert (joined.user, joined.click_ids, joined.provenance) == ({}, {}, {})
+
+
+async def test_readable_identifiers_are_opened_only_where_the_connector_takes_one(place: Place) -> None:
+    event, readable = msgspec.structs.replace(EVENT, visitor_id="v1"), {"client_ip_address": "203.0.113.1"}
+    await place.saw("v1", {}, readable={"client_user_agent": "Firefox", "client_ip_address": "203.0.113.2"})
+    joined = await place.joined(event, destination(identifiers=frozenset({"client_ip_address", "client_user_agent"})), readable=readable)
+    assert joined.readable == {"client_ip_address": "203.0.113.1", "client_user_agent": "Firefox"}
+    assert joined.provenance == {"client_user_agent": "visitor"}
+    joined = await place.joined(event, destination(identifiers=frozenset({"fbp"})), readable=readable)
+    assert joined.readable == {}
+
+
+async def test_click_ids_past_the_platforms_age_are_dropped(place: Place) -> None:
+    old, young = NOW - timedelta(days=91), NOW - timedelta(days=89)
+    await place.saw("old", {"fbclid": "c"}, at=old)
+    await place.saw("young", {"fbclid": "c"}, at=young)
+    to = destination(click_id_ages={"fbclid": timedelta(days=90)})
+    assert (await place.joined(msgspec.structs.replace(EVENT, visitor_id="old"), to)).click_ids == {}
+    assert (await place.joined(msgspec.structs.replace(EVENT, visitor_id="young"), to)).click_ids == {"fbclid": "c"}
+    sent = msgspec.structs.replace(EVENT, occurred_at=old, click_ids={"fbclid": "c", "fbp": "p"})
+    assert (await place.joined(sent, to)).click_ids == {"fbp": "p"}
+
+
+async def test_a_claim_needs_two_look_ups_however_many_events_it_has(place: Place) -> None:
+    for n in range(20):
+        await place.saw(f"v{n}", {"fbp": f"p{n}"}, links=(place.session(f"s{n}"),))
+    rows = [
+        msgspec.structs.replace(
+            place.stored(msgspec.structs.replace(EVENT, visitor_id=f"v{n}" if n % 2 else None, session_id=f"s{n}")),
+            id=bytes([n]) * 16,
+        )
+        for n in range(20)
+    ]
+    known = await prepare.join(place.hub.tx, rows, place.keys)
+    assert [one.visitor.identifiers["fbp"][0] for one in known.values() if one and one.visitor] == [f"p{n}" for n in range(20)]
+
+
+async def test_sealed_data_that_does_not_open_waits_for_its_key(place: Place) -> None:
+    row = msgspec.structs.replace(place.stored(EVENT), sealed=b"\x00" * 60)
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    built = prepare.build(known, destination(), place.keys, NOW)
+    assert isinstance(built, Retry)
+    assert built.after_seconds
+
+
+async def test_what_is_too_old_or_denied_is_not_built(place: Place) -> None:
+    row = place.stored(msgspec.structs.replace(EVENT, occurred_at=NOW - timedelta(hours=2)))
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    built = prepare.build(known, destination(max_age=lambda event: timedelta(hours=1)), place.keys, NOW)
+    assert built == Failed("expired: Acme takes events up to 1 hours old", prepare.EXPIRED_FIX)
+
+
+@pytest.mark.parametrize(
+    ("groups", "sizes", "most", "packed"),
+    [
+        ([1, 1, 1, 1, 1], [0] * 5, 2, [[0, 1], [2, 3], [4]]),
+        ([1, 2, 1, 2], [0] * 4, 9, [[0, 2], [1, 3]]),
+        ([1, 1, 1], [60, 60, 20], 9, [[0], [1, 2]]),
+        ([1], [999], 9, [[0]]),
+        ([1, 1], [0, 0], 1, [[0], [1]]),
+        ([], [], 9, []),
+    ],
+)
+def test_items_of_one_group_share_a_request_up_to_its_counts_and_bytes(
+    groups: list[int], sizes: list[int], most: int, packed: list[list[int]]
+) -> None:
+    items = [Item({}, group=group, size=size) for group, size in zip(groups, sizes, strict=True)]
+    connector = msgspec.structs.replace(FOR_TESTS["acme"], max_bytes=100)
+    assert sorted(prepare.groups(items, connector, most)) == packed

@@ -1,0 +1,194 @@
+"""The queue's own promises: the fence, the ledger, what goes with its partition."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from postback.connectors import catalog
+from postback.db import Pool, buckets, connect, partitions
+from postback.delivery import housekeeping
+from postback.queue import leases, ledger, sending
+from postback.queue.sending import Claimed, Ended, Settled, Ticket, Window
+from postback.secret import Secret
+
+sys.path.insert(0, str(Path(__file__).parent / "delivery"))
+
+from delivering import FOR_TESTS, Hub, open_hub
+
+ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
+EVERYWHERE = Window(UUID(int=0), UUID(int=2**128 - 1))
+ME, OTHER = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+async def hub(database: Secret, pool: Pool):
+    catalog().update(FOR_TESTS)
+    opened = await open_hub(database, pool)
+    yield opened
+    await opened.tx.close()
+    for name in FOR_TESTS:
+        del catalog()[name]
+
+
+async def claimed(hub: Hub, destination_id: UUID, epochs: dict[int, int]) -> list[tuple[Ticket, Claimed]]:
+    wanted = [(bucket, ALWAYS, 100) for bucket in buckets.BUCKETS]
+    found = await sending.claim(hub.tx, destination_id, wanted, datetime.now(UTC), EVERYWHERE)
+    return [
+        (Ticket(bucket, epochs.get(bucket, 0), row.event_id, destination_id.bytes, row.attempt), row)
+        for bucket, rows in found.items()
+        for row in rows
+    ]
+
+
+async def test_a_worker_that_lost_its_lease_changes_nothing(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    await hub.put([to], 10, flushes=5)
+    mine = await leases.take(hub.tx, ME, buckets.BUCKETS, 60)
+    tickets = [ticket for ticket, _ in await claimed(hub, to.id, mine)]
+    await hub.tx.execute("UPDATE lease SET expires_at = now() - interval '1 second'")
+    theirs = await leases.take(hub.tx, OTHER, buckets.BUCKETS, 60)
+    assert all(theirs[bucket] == mine[bucket] + 1 for bucket in mine)
+    now = datetime.now(UTC)
+    assert await sending.begin(hub.tx, ME, to.id, tickets, now) == 0
+    rows = [Settled(ticket, "delivered", now, ended=Ended("delivered"), at=now) for ticket in tickets]
+    assert (await sending.settle(hub.tx, ME, rows, now)).rowcount == 0
+    assert await hub.statuses() == {"queued": 10}
+    # The new owner's writes count, and once each.
+    tickets = [ticket for ticket, _ in await claimed(hub, to.id, theirs)]
+    assert await sending.begin(hub.tx, OTHER, to.id, tickets, now) == 10
+    await sending.withdraw(hub.tx, ME, tickets)
+    assert len(await hub.attempts()) == 10
+    rows = [Settled(ticket, "delivered", now, ended=Ended("delivered"), at=now) for ticket in tickets]
+    assert (await sending.settle(hub.tx, OTHER, rows, now)).rowcount == 10
+    assert (await sending.settle(hub.tx, OTHER, rows, now)).rowcount == 0
+    assert set(await hub.rows("status, attempt, tries")) == {("delivered", 1, 1)}
+
+
+async def test_an_attempt_that_was_withdrawn_leaves_no_trace(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    await hub.put([to], 3)
+    mine = await leases.take(hub.tx, ME, buckets.BUCKETS, 60)
+    tickets = [ticket for ticket, _ in await claimed(hub, to.id, mine)]
+    await sending.begin(hub.tx, ME, to.id, tickets, datetime.now(UTC))
+    assert all(row.unfinished_at for _, row in await claimed(hub, to.id, mine))
+    await sending.withdraw(hub.tx, ME, tickets)
+    assert await hub.attempts() == []
+    assert all(row.unfinished_at is None and row.attempt == 0 for _, row in await claimed(hub, to.id, mine))
+
+
+async def test_a_claim_takes_the_longest_due_first_and_only_what_is_due(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    now = datetime.now(UTC)
+    for seconds in (-5, -50, 60, -20):
+        await hub.put([to], 1, due_at=now + timedelta(seconds=seconds), prefix=f"{seconds}")
+    await hub.tx.execute("UPDATE delivery SET bucket = 60")
+    found = await sending.claim(hub.tx, to.id, [(60, ALWAYS, 2)], now, EVERYWHERE)
+    assert [round((row.due_at - now).total_seconds()) for row in found[60]] == [-50, -20]
+    found = await sending.claim(hub.tx, to.id, [(60, now - timedelta(seconds=20), 9)], now, EVERYWHERE)
+    assert [round((row.due_at - now).total_seconds()) for row in found[60]] == [-20, -5]
+
+
+async def test_claims_use_the_index_of_open_deliveries(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    await hub.put([to], 3000, flushes=3)
+    query = sending._queries.claim.decode()
+    names = ["bucket", "oldest", "newest", "destination_id", "since", "now", "limit"]
+    for n, name in enumerate(names):
+        query = query.replace(f"%({name})s", f"${n + 1}")
+    await hub.tx.execute(f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, int) AS {query}".encode())
+    values = f"8, '{EVERYWHERE.oldest}', '{buckets.floor(datetime.now(UTC) + timedelta(hours=1))}', '{to.id}', '2000-01-01', now(), 10"
+    plan = await (await hub.tx.execute(f"EXPLAIN EXECUTE c ({values})".encode())).fetchall()
+    text = "\n".join(line for (line,) in plan)
+    assert "bucket_destination_id_due_at" in text
+    assert "Seq Scan" not in text
+
+
+async def test_fair_shares_follow_the_workers_that_live(hub: Hub) -> None:
+    await leases.attend(hub.tx, ME)
+    await leases.attend(hub.tx, OTHER)
+    assert set(await leases.workers(hub.tx, 8)) == {ME, OTHER}
+    await leases.leave(hub.tx, OTHER)
+    assert await leases.workers(hub.tx, 8) == [ME]
+    assert await leases.workers(hub.tx, 0) == []
+
+
+async def test_the_oldest_pending_delivery_is_found_by_destination(hub: Hub) -> None:
+    first = await hub.install("acme", url="http://x/", token="t0ken")
+    second = await hub.install("careful", url="http://x/", token="t0ken")
+    now = datetime.now(UTC)
+    for minutes in (5, 90, 30):
+        await hub.put([first], 3, at=now - timedelta(minutes=minutes), flushes=2)
+    found = await sending.oldest_pending(hub.tx, [first.id, second.id], EVERYWHERE.oldest)
+    assert found.keys() == {first.id}
+    assert abs((now - found[first.id]).total_seconds() - 5400) < 1
+
+
+async def test_the_ledger_counts_by_destination_hour_and_reason(hub: Hub) -> None:
+    first = await hub.install("acme", url="http://x/", token="t0ken")
+    second = await hub.install("careful", url="http://x/", token="t0ken")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    ids = await hub.put([first, second], 6, at=hour + timedelta(minutes=59), flushes=3)
+    await hub.put([first], 2, at=hour + timedelta(minutes=61))
+    for n, (status, reason) in enumerate([("delivered", None), ("skipped", "a"), ("skipped", "b"), ("failed", "c")]):
+        await hub.tx.execute(
+            "UPDATE delivery SET status = %s, reason = %s WHERE event_id = %s AND destination_id = %s",
+            (status, reason, ids[n], first.id),
+        )
+    both = [first.id, second.id]
+    rows = await ledger.read(hub.tx, both, hour, hour + timedelta(hours=2), held={second.id})
+    by_key = {(row.destination_id, row.hour): row for row in rows}
+    one = by_key[first.id, hour]
+    assert (one.accepted, one.delivered, one.skipped, one.failed, one.pending) == (6, 1, {"a": 1, "b": 1}, {"c": 1}, 2)
+    assert by_key[second.id, hour].held == 6
+    assert by_key[first.id, hour + timedelta(hours=1)].pending == 2
+    assert all(row.difference == 0 for row in rows)
+    assert len(await ledger.read(hub.tx, both, hour, hour + timedelta(hours=1))) == 2
+    await hub.tx.execute("DELETE FROM delivery WHERE event_id = %s AND destination_id = %s", (ids[0], first.id))
+    [row] = await ledger.read(hub.tx, [first.id], hour, hour + timedelta(hours=1))
+    assert row.difference == 1
+
+
+async def test_the_ledger_still_tells_of_months_that_were_dropped(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    now = datetime.now(UTC)
+    old = partitions.month(now) - timedelta(days=70)
+    await partitions.make_ahead(hub.tx, old, months=0)
+    ids = await hub.put([to], 5, at=old + timedelta(hours=5), flushes=2)
+    await hub.put([to], 1)
+    await hub.tx.execute("UPDATE delivery SET status = 'delivered' WHERE event_id = %s", (ids[0],))
+    for _ in range(2):
+        await housekeeping.keep_partitions(hub.pool, now, timedelta(days=30))
+    assert {row[0] for row in await hub.rows("event_id")}.isdisjoint(ids)
+    names = [name for name, *_ in await partitions.older_than(hub.tx, now)]
+    assert all(f"{old:%Y_%m}" not in name for name in names)
+    [before] = await ledger.read(hub.tx, [to.id], old, old + timedelta(days=1))
+    assert (before.accepted, before.delivered, before.failed) == (5, 1, {ledger.EXPIRED: 4})
+    assert before.difference == 0
+    await hub.balances(to)
+
+
+async def test_dedup_keys_of_old_events_are_forgotten(hub: Hub) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 400):
+        for n in range(5):
+            id_ = UUID(bytes=buckets.make_ids(1, int((now - timedelta(days=days)).timestamp() * 1000), 0, n << 60)[0])
+            await hub.tx.execute("INSERT INTO dedup VALUES (60, gen_random_uuid(), %s, NULL, 0)", (id_,))
+    assert await housekeeping.trim_dedup(hub.pool, [60, 8], now - timedelta(days=30)) == 5
+    [(left,)] = await (await hub.tx.execute("SELECT count(*) FROM dedup")).fetchall()
+    assert left == 5
+
+
+async def test_the_window_reaches_back_to_the_oldest_open_delivery(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    now = datetime.now(UTC)
+    async with await connect(hub.dsn) as tx:
+        window = await sending.window(tx, buckets.BUCKETS, now, now - timedelta(days=400))
+        assert buckets.time_of(window.oldest) == partitions.month(now)
+        old = now - timedelta(days=100)
+        await hub.put([to], 1, at=old)
+        window = await sending.window(tx, buckets.BUCKETS, now, now - timedelta(days=400))
+        assert buckets.time_of(window.oldest) == partitions.month(old)
+        assert buckets.time_of(window.newest) > now
