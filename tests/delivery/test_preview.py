@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 from delivering import Hub
+
 from postback import destinations
 from postback.delivery import preview
 from postback.delivery.prepare import Keys

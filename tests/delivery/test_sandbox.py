@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from delivering import Hub, until
+
 from postback import sandbox
 from postback.destinations import Destination
 from postback.event import Order

@@ -66,8 +66,10 @@ class Load:
             await asyncio.sleep(0.05)
 
 
-async def run(hub: Hub, *, rounds: int, pause_seconds: float, seed: int) -> tuple[Figures, set[str]]:
-    """Kill `rounds` times under load; the figures and the ids that were acknowledged."""
+async def run(
+    hub: Hub, *, rounds: int, pause_seconds: float, seed: int, least_seconds: float = 0
+) -> tuple[Figures, set[str]]:
+    """Kill `rounds` times under a load that lasts `least_seconds`; the figures and the ids that were acknowledged."""
     dice = random.Random(seed)
     load = Load(hub)
     began = time.monotonic()
@@ -91,6 +93,7 @@ async def run(hub: Hub, *, rounds: int, pause_seconds: float, seed: int) -> tupl
         load.figures.slowest_recovery_seconds = max(
             load.figures.slowest_recovery_seconds, load.last_acknowledged - killed
         )
+    await asyncio.sleep(max(0.0, began + least_seconds - time.monotonic()))
     load.stopping = True
     await asyncio.gather(*clients)
     load.figures.acknowledged = len(load.acknowledged)

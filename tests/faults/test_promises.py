@@ -26,10 +26,13 @@ async def test_200_clients_with_one_id_over_two_processes_make_one_event(hub: Hu
     await hub.install("webhook")
 
     async def client() -> dict[str, object]:
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {hub.keys['api_key']}"}) as http:
-            async with http.post(f"{hub.url}/v1/events", json=purchase("the-same")) as answer:
-                assert answer.status == 202
-                return await answer.json()
+        headers = {"Authorization": f"Bearer {hub.keys['api_key']}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(f"{hub.url}/v1/events", json=purchase("the-same")) as answer,
+        ):
+            assert answer.status == 202
+            return await answer.json()
 
     answers = await asyncio.gather(*(client() for _ in range(200)))
     assert sorted(str(a["status"]) for a in answers) == ["accepted"] + ["duplicate"] * 199

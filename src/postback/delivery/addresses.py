@@ -8,12 +8,13 @@ checked, and the connection goes to the address that was checked: a name that ch
 import asyncio
 import ipaddress
 import socket
+import time
 
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from postback.errors import PostbackError
 
+KNOWN_SECONDS, KNOWN_MAX = 10.0, 1000
 PORTS = frozenset({443, 80, 8443})
 FIX = (
     "Give this destination a public https address on port 443, 80 or 8443; to reach your own network, set "
@@ -30,8 +31,8 @@ _BLOCKED = [
 ]
 
 
-class Blocked(PostbackError, OSError):
-    """The destination's address is one that may not be connected to. An OSError, as the HTTP library passes it on."""
+class Blocked(PostbackError):
+    """The destination's address is one that may not be connected to."""
 
     code = "address_blocked"
 
@@ -73,29 +74,31 @@ def _literal(host: str) -> str | None:
         return None
 
 
-class Resolver(AbstractResolver):
-    """Resolves names; raises Blocked where any of a name's addresses is, unless private ones are allowed."""
+class Resolver:
+    """Resolves names; what was found and checked is kept for a few seconds, and asked for once at a time."""
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
+        self._known: dict[tuple[str, int], tuple[float, asyncio.Future[list[str]]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG)
-        results: list[ResolveResult] = []
-        for kind, _, proto, _, address in found:
-            ip = str(address[0])
-            if not self._allow_private and is_blocked(ip):
-                raise Blocked(f"The host of this destination resolves to {ip}, which is not of the public internet.")
-            results.append(
-                ResolveResult(
-                    hostname=host, host=ip, port=port, family=kind, proto=proto,
-                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-                )
-            )  # fmt: skip
-        return results
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """A host's addresses. Raises Blocked where any of them is, unless private ones are allowed; none: not found."""
+        now = time.monotonic()
+        until, found = self._known.get((host, port), (0.0, None))
+        if found is None or until < now or (found.done() and (found.cancelled() or found.exception() is not None)):
+            found = asyncio.ensure_future(self._resolve(host, port))
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[host, port] = (now + KNOWN_SECONDS, found)
+        return await asyncio.shield(found)
 
-    async def close(self) -> None:
-        pass
+    async def _resolve(self, host: str, port: int) -> list[str]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return []
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        for address in addresses:
+            if not self._allow_private and is_blocked(address):
+                raise Blocked(f"The host of this destination resolves to {address}, which is not of the public internet.")
+        return addresses

@@ -29,11 +29,13 @@ class Previewed(Struct, frozen=True):
     request: dict[str, Any] | None
 
 
-async def preview(
+async def show(
     tx: Tx, event: StoredEvent, destinations: Sequence[Destination], keys: Keys, now: datetime
 ) -> list[Previewed]:
     """One line a destination, in their order. `event` need not be stored."""
     known = (await prepare.join(tx, [event], keys))[event.id]
+    if known is None:
+        raise ValueError("the event's body is not what intake writes")
     return [_one(known, destination, keys, now) for destination in destinations]
 
 

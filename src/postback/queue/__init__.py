@@ -20,7 +20,7 @@ NO_DESTINATION = bytes(16)
 
 
 class NewEvent(Struct, frozen=True):
-    """An event to write; ids are 16 bytes. `body` is JSON of event.Event; `visitor_key`: of the visitor id that was sent."""
+    """An event to write; ids are 16 bytes. `body` is JSON of event.Event; `visitor_key`: of the id that was sent."""
 
     id: bytes
     workspace_id: bytes

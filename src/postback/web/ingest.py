@@ -15,8 +15,9 @@ from msgspec import Struct
 
 from postback import destinations, keys, pii, queue
 from postback.db import Pool, is_unavailable
+from postback.delivery import preview
 from postback.delivery.prepare import Keys
-from postback.delivery.preview import Previewed, preview
+from postback.delivery.preview import Previewed
 from postback.dialects import Accepted, DestinationResult, Dialect, Result, convultra, native, roasproof
 from postback.errors import (
     Forbidden,
@@ -146,7 +147,7 @@ class Ingest:
         async with self._pool.connection() as tx:
             for event in pending:
                 unborn = StoredEvent(bytes(16), snapshot.id_bytes, event.body, event.sealed, event.visitor_key)
-                lines = await preview(tx, unborn, snapshot.destinations, keys_, now)
+                lines = await preview.show(tx, unborn, snapshot.destinations, keys_, now)
                 found[id(event)] = Accepted(
                     event.event.event_id, UUID(int=0), False, [_line(line) for line in lines], event.event.notes
                 )
