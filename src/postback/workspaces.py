@@ -107,6 +107,12 @@ def versions_for_share(trip: Trip, bucket: int, workspace_ids: Sequence[bytes]) 
     return trip.add(_queries.versions_for_share, {"bucket": bucket, "workspace_ids": arrays.uuids(workspace_ids)})
 
 
+def require_versions(trip: Trip, bucket: int, workspace_ids: Sequence[bytes], expected: Sequence[int]) -> Rows:
+    """As above, and refuse the transaction (22012) where a version is not the expected one."""
+    row = {"bucket": bucket, "workspace_ids": arrays.uuids(workspace_ids), "versions": arrays.bigints(expected)}
+    return trip.add(_queries.require_versions, row)
+
+
 async def versions(tx: Tx, workspace_ids: Sequence[UUID]) -> dict[UUID, int]:
     row = {"bucket": BUCKETS[0], "workspace_ids": list(workspace_ids)}
     return dict(await (await tx.execute(_queries.versions, row)).fetchall())

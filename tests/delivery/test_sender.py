@@ -1,15 +1,23 @@
 """The sender against a network that misbehaves."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from postback.connectors import Request, Response
 from postback.delivery.sender import NotSent, Sender, Unanswered, Unsendable
@@ -266,3 +274,56 @@ async def test_the_real_resolver_refuses_names_of_this_machine() -> None:
 async def test_a_header_that_would_break_the_request_is_not_sent(sender: Sender, header: str) -> None:
     answer = await sender.send(Request(method="POST", url="http://127.0.0.1:9/", json={}, headers={"x": header}), [])
     assert isinstance(answer, Unsendable)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for `localhost` that nobody has heard of, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_file.write_bytes(made.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return cert_file, key_file
+
+
+async def test_certificates_and_names_are_checked(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n{}"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    unknown = NotSent("the host's certificate is not valid")
+    async with server:
+        answers: list[object] = []
+        for trusts in (False, True):
+            if trusts:
+                monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+            sender = Sender(timeout_seconds=2, response_bytes_max=100, allow_private=True)
+            for host in ("localhost", "127.0.0.1"):
+                request = Request(method="POST", url=f"https://{host}:{port}/", json={})
+                answers += [await sender.send(request, []) for _ in range(2)]
+            await sender.close()
+    assert answers[:4] == [unknown] * 4
+    assert [isinstance(answer, Response) for answer in answers[4:6]] == [True, True]
+    assert answers[6:] == [unknown] * 2  # trusted, but not this name's

@@ -100,5 +100,5 @@ class Resolver:
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         for address in addresses:
             if not self._allow_private and is_blocked(address):
-                raise Blocked(f"The host of this destination resolves to {address}, which is not of the public internet.")
+                raise Blocked(f"The host resolves to {address}, which is not an address of the public internet.")
         return addresses

@@ -73,8 +73,13 @@ def _storable(text: str) -> str:
 def _has(value: Any, private: frozenset[str]) -> bool:
     """Whether any of these keys is in it, at any depth. Asked of everything that is sent: most has none."""
     if isinstance(value, dict):
-        return not private.isdisjoint(value) or any([_has(v, private) for v in value.values() if type(v) in _NESTED])
-    return any([_has(held, private) for held in value if type(held) in _NESTED])
+        if not private.isdisjoint(value):
+            return True
+        value = value.values()
+    for held in value:  # noqa: SIM110  # half the time of any()
+        if type(held) in _NESTED and _has(held, private):
+            return True
+    return False
 
 
 def _masked(value: Any, private: Collection[str]) -> Any:

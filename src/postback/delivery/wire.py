@@ -56,7 +56,7 @@ class Answered(Struct, frozen=True):
 
 
 class Client:
-    """`resolve` gives the addresses of a host, checked. `timeout_seconds`: from the request to the end of its answer."""
+    """`resolve` gives a host's addresses, checked. `timeout_seconds`: from the request to the end of its answer."""
 
     def __init__(
         self, resolve: Resolve, *, timeout_seconds: float, connect_seconds: float, body_bytes_max: int

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
+from zlib import crc32
 
 from psycopg.rows import tuple_row
 
@@ -33,7 +34,7 @@ def _tail(name: str) -> bytes:
 
 
 def body_hash(event: Event) -> int:
-    """A signed 64-bit hash of what a repeat must not change: value, currency, order id, order status."""
+    """A checksum of what a repeat must not change: value, currency, order id, order status."""
     value, order = event.value, event.order
     if value is None and order is None:
         return 0
@@ -41,22 +42,28 @@ def body_hash(event: Event) -> int:
     text = f"{value.amount}|{value.currency}" if value else ""
     if order:
         text += f"|{order.id}|{order.status}"
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), signed=True)
+    return crc32(text.encode())
 
 
 def insert(trip: Trip, keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> Rows:
     """File events under their keys, which must be sorted and differ. Rows: the keys that were new, 16 bytes."""
+    return trip.add(_queries.insert_dedup, _rows(keys, event_ids, body_hashes))
+
+
+def insert_new(trip: Trip, keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> None:
+    """The same, in the hope that all are new: one that is not refuses the whole transaction (23505)."""
+    trip.add(_queries.insert_new, _rows(keys, event_ids, body_hashes))
+
+
+def _rows(keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> dict[str, object]:
     own = [buckets.of_key(k) for k in keys]
-    return trip.add(
-        _queries.insert_dedup,
-        {
-            "buckets": arrays.ints(own),
-            "keys": arrays.uuids(keys),
-            "event_ids": arrays.uuids(event_ids),
-            "body_hashes": arrays.bigints(body_hashes),
-            "touched": arrays.ints(sorted(set(own))),
-        },
-    )
+    return {
+        "buckets": arrays.ints(own),
+        "keys": arrays.uuids(keys),
+        "event_ids": arrays.uuids(event_ids),
+        "body_hashes": arrays.bigints(body_hashes),
+        "touched": arrays.ints(sorted(set(own))),
+    }
 
 
 async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, tuple[UUID, int]]:

@@ -1,10 +1,10 @@
 """The writer: one in each process. What waits is committed in one transaction of a fixed number of statements, as soon
 as the last one ended; no timer. Each request waits for its own events.
 
-    read versions FOR SHARE, insert dedup keys,    one round trip; a version that moved: roll back, judge again
-    events and deliveries
-    (the first events of the repeats)              only where there are repeats
-    (take repeats back), visitors, usage, COMMIT   one round trip
+    versions FOR SHARE, dedup keys, visitors, events, deliveries, usage, COMMIT
+
+go out together, one round trip, in the hope that no version moved and no event is a repeat: the database refuses the
+transaction where one did. Then, and for some flushes after it, the keys go first and what is new follows.
 
 An answer that was lost on the way of the COMMIT is settled by the dedup rows: a flush is atomic, so one row that holds
 its own event's id means that all of it is there. A flush that the database refuses is halved until the culprit stands
@@ -37,7 +37,8 @@ from postback.secret import Secret
 
 log = structlog.get_logger()
 TRIES = 4
-FEW_REQUESTS = 16
+MOST_DOUBT = 64
+FEW_REQUESTS = int(os.environ.get("FEW", "16"))
 UNKNOWN_COMMIT_SECONDS = 10
 COLLISION = "collision"
 
@@ -80,7 +81,8 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._committing = False
-        self._hopeful = True
+        self._careful_left = 0
+        self._doubt = 1
         self._prepared: set[bytes] = set()
         self._clock_offset = 0.0
         self._turn = int.from_bytes(os.urandom(1))
@@ -217,24 +219,63 @@ class Writer:
                 judge_again(event, snapshot, now)
 
     async def _write(self, conn: Tx, events: Sequence[Pending], bucket: int, *, is_retry: bool) -> None:
-        """One transaction. Sets results only when it has committed.
-
-        Nearly every event is new, so events and deliveries go out with the dedup keys, and the few that turn out to be
-        repeats are taken back before the commit. Where many were, or a try went before, the keys go first.
-        """
-        self._committing = False
-        snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
+        """One transaction. Sets results only when it has committed."""
         first = _fold(events)
+        if not is_retry and self._careful_left == 0:
+            if await self._write_hopefully(conn, events, first, bucket):
+                self._doubt = max(1, self._doubt // 2)
+                return
+            self._careful_left, self._doubt = self._doubt, min(MOST_DOUBT, self._doubt * 2)
+        else:
+            self._careful_left = max(0, self._careful_left - 1)
+        await self._write_carefully(conn, events, first, bucket, is_retry=is_retry)
+
+    async def _write_hopefully(
+        self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
+    ) -> bool:
+        """As nearly every flush: no version moved, no event is a repeat. Then one trip does all, the commit included;
+        the database refuses it where the hope is wrong, and nothing has happened. False then."""
         keys = sorted(first)
         fresh = [first[k] for k in keys]
-        is_hopeful = self._hopeful and not is_retry
-        now = self.now()
+        snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
+        trip = Trip(conn, self._prepared)
+        trip.add(b"BEGIN")
+        versions = workspaces.require_versions(
+            trip, bucket, list(snapshots), [snapshot.version for snapshot in snapshots.values()]
+        )
+        dedup.insert_new(trip, keys, [event.id for event in fresh], [event.body_hash for event in fresh])
+        self._put(trip, bucket, fresh)
+        collided = _collisions(events, first, {})
+        if collided:
+            queue.note(trip, collided, COLLISION)
+        trip.add(b"COMMIT")
+        self._committing = True
+        try:
+            await trip.run()
+        except psycopg.Error as error:
+            if is_refusal(error):
+                await self._roll_back()
+                return False
+            raise
+        if len(versions.all) < len(snapshots):
+            raise RuntimeError("a workspace has no version row in this bucket")
+        self._set_clock(versions)
+        self.figures.collisions += len(collided)
+        self._answer(events, first, set(keys), {}, {})
+        return True
+
+    async def _write_carefully(
+        self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int, *, is_retry: bool
+    ) -> None:
+        """The keys first, then what is new: two trips, and one or two questions about the repeats between them."""
+        self._committing = False
+        keys = sorted(first)
+        fresh = [first[k] for k in keys]
+        snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
         trip = Trip(conn, self._prepared)
         trip.add(b"BEGIN")
         versions = workspaces.versions_for_share(trip, bucket, list(snapshots))
         won = dedup.insert(trip, keys, [event.id for event in fresh], [event.body_hash for event in fresh])
-        if is_hopeful:
-            _put(trip, bucket, fresh, now)
         await trip.run()
         self._check_versions(versions, snapshots)
         winners = {row[0] for row in won.all if row[0] is not None}
@@ -250,18 +291,10 @@ class Writer:
                 await self._roll_back()
                 self._answer(events, first, winners | own, found, stored)
                 return
-        self._hopeful = len(found) * 10 <= len(keys)
-        new = [event for event in fresh if event.dedup_key in winners]
         collided = _collisions(events, first, found)
         trip = Trip(conn, self._prepared)
-        if is_hopeful and found:
-            queue.withdraw(trip, bucket, [first[k].id for k in found])
-        elif not is_hopeful and new:
-            _put(trip, bucket, new, now)
-        if seen := [event.seen for event in new if event.seen]:
-            visitors.record(trip, seen)
-        if new:
-            queue.count(trip, self.id, _hour(new[0].id), _counts(new))
+        if new := [event for event in fresh if event.dedup_key in winners]:
+            self._put(trip, bucket, new)
         if collided:
             queue.note(trip, collided, COLLISION)
         trip.add(b"COMMIT")
@@ -271,10 +304,22 @@ class Writer:
         self.figures.collisions += len(collided)
         self._answer(events, first, winners, found, stored)
 
-    def _check_versions(self, versions: Rows, snapshots: dict[bytes, Snapshot]) -> None:
-        current = {row[0]: int8(row[1]) for row in versions.all}
+    def _put(self, trip: Trip, bucket: int, new: Sequence[Pending]) -> None:
+        """What follows from events that are new."""
+        now = self.now()
+        ordered = sorted(new, key=lambda event: event.id)
+        if seen := [event.seen for event in new if event.seen]:
+            visitors.record(trip, seen)
+        queue.put(trip, bucket, [_row(event) for event in ordered], _deliveries(ordered, now))
+        queue.count(trip, self.id, _hour(ordered[0].id), _counts(new))
+
+    def _set_clock(self, versions: Rows) -> None:
         if versions.all:
             self._clock_offset = moment(versions.all[0][2]).timestamp() - time.time()
+
+    def _check_versions(self, versions: Rows, snapshots: dict[bytes, Snapshot]) -> None:
+        current = {row[0]: int8(row[1]) for row in versions.all}
+        self._set_clock(versions)
         if moved := [s.workspace.id for id_, s in snapshots.items() if current.get(id_) != s.version]:
             raise _Moved(moved)
 
@@ -328,11 +373,6 @@ def _fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
     for event in events:
         first.setdefault(event.dedup_key, event)
     return first
-
-
-def _put(trip: Trip, bucket: int, events: Sequence[Pending], now: datetime) -> None:
-    ordered = sorted(events, key=lambda event: event.id)
-    queue.put(trip, bucket, [_row(event) for event in ordered], _deliveries(ordered, now))
 
 
 def _row(event: Pending) -> NewEvent:

@@ -106,13 +106,6 @@ def put(trip: Trip, bucket: int, events: Sequence[NewEvent], deliveries: Sequenc
         )
 
 
-def withdraw(trip: Trip, bucket: int, ids: Sequence[bytes]) -> None:
-    """Take back events of this flush, and their deliveries, that turned out to be repeats: two statements."""
-    row = {"bucket": bucket, "ids": arrays.uuids(ids), "min_id": UUID(bytes=min(ids)), "max_id": UUID(bytes=max(ids))}
-    trip.add(_queries.withdraw_deliveries, row)
-    trip.add(_queries.withdraw_events, row)
-
-
 def count(trip: Trip, writer: UUID, hour: datetime, counts: Counter[tuple[bytes, bytes]]) -> None:
     """Add to this writer's own rows: (workspace, destination) -> deliveries, destination zero -> events."""
     keys = sorted(counts)

@@ -293,9 +293,3 @@ SELECT a.n, a.at, a.outcome, a.reason, a.status, a.latency_ms, a.head, a.request
 -- wait_briefly: give up a lock that does not come soon; what waits for it holds up everybody behind. -> nothing
 SET LOCAL lock_timeout = '5s';
 
--- withdraw_deliveries: of repeats that this flush wrote before it knew. -> nothing
-DELETE FROM delivery d
- WHERE d.bucket = %(bucket)s AND d.event_id = ANY (%(ids)s::uuid[]) AND d.event_id BETWEEN %(min_id)s AND %(max_id)s;
-
--- withdraw_events: of repeats that this flush wrote before it knew. -> nothing
-DELETE FROM event e WHERE e.bucket = %(bucket)s AND e.id = ANY (%(ids)s::uuid[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;

@@ -24,7 +24,15 @@ SELECT v.workspace_id, v.version, clock_timestamp()
  WHERE v.bucket = %(bucket)s AND v.workspace_id = ANY (%(workspace_ids)s::uuid[])
    FOR SHARE;
 
--- versions: as above without a lock, for what writes nothing. -> workspace_id, version
+-- require_versions: as above; a version that is not the expected one ends the transaction (division by zero).
+-- -> workspace_id, version, clock, 1
+SELECT v.workspace_id, v.version, clock_timestamp(), 1 / (v.version = u.version)::int
+  FROM config_version v JOIN unnest(%(workspace_ids)s::uuid[], %(versions)s::bigint[]) u (workspace_id, version)
+    ON v.workspace_id = u.workspace_id
+ WHERE v.bucket = %(bucket)s
+   FOR SHARE OF v;
+
+-- versions: without a lock, for what writes nothing. -> workspace_id, version
 SELECT v.workspace_id, v.version
   FROM config_version v
  WHERE v.bucket = %(bucket)s AND v.workspace_id = ANY (%(workspace_ids)s::uuid[]);
