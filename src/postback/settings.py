@@ -74,9 +74,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     waiting_events_max: Annotated[
         int, _about("Events that may wait to be written, by API process; past it the answer is 503.", "events", ge=1)
     ] = 20_000
-    flush_events_max: Annotated[int, _about("Most events that one transaction writes.", "events", ge=1, le=50_000)] = (
-        2_000
-    )
+    flush_events_max: Annotated[
+        int,
+        _about(
+            "Most events that one transaction writes. What it sends should fit the socket's buffer: then the database "
+            "works while this process goes on.",
+            "events",
+            ge=1,
+            le=50_000,
+        ),
+    ] = 100
     database_connections_max: Annotated[
         int, _about("Connections to the database, by process.", "connections", ge=2, le=1000)
     ] = 8

@@ -22,7 +22,7 @@ from postback.db.trip import Trip
 from postback.destinations import Destination
 from postback.event import Consent, Event, JoinedEvent
 from postback.pii import Sealer
-from postback.queue import NewDelivery, NewEvent, ledger
+from postback.queue import Line, NewEvent, ledger
 from postback.secret import Secret
 from postback.settings import Settings
 from postback.workspaces import Workspace
@@ -126,13 +126,13 @@ class Hub:
             new = buckets.make_ids(size, int(at_.timestamp() * 1000), self._turn, int.from_bytes(os.urandom(9)))
             first = len(ids)
             rows = [self._row(id_, f"{prefix}{first + n}", name, at_, dict(event)) for n, id_ in enumerate(new)]
-            deliveries = [NewDelivery(id_, d.id.bytes, "queued", due_at or at_, None) for id_ in new for d in to]
+            fates = [[Line(d.id.bytes, "queued", due_at or at_, None) for d in to]]
             counts: Counter[tuple[bytes, bytes]] = Counter()
             for d in to:
                 counts[self.workspace.id.bytes, d.id.bytes] += size
             async with self.tx.transaction():
                 trip = Trip(self.tx, self.prepared)
-                queue.put(trip, buckets.BUCKETS[self._turn], rows, deliveries)
+                queue.put(trip, buckets.BUCKETS[self._turn], rows, fates)
                 queue.count(trip, self.writer, at_.replace(minute=0, second=0, microsecond=0), counts)
                 await trip.run()
             ids += [UUID(bytes=id_) for id_ in new]

@@ -32,13 +32,12 @@ from postback.errors import Invalid, PostbackError, Unavailable
 from postback.intake import dedup
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Pending, judge_again
-from postback.queue import NewDelivery, NewEvent
+from postback.queue import Line, NewEvent
 from postback.secret import Secret
 
 log = structlog.get_logger()
 TRIES = 4
 MOST_DOUBT = 64
-FEW_REQUESTS = int(os.environ.get("FEW", "16"))
 UNKNOWN_COMMIT_SECONDS = 10
 COLLISION = "collision"
 
@@ -128,12 +127,10 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[Submission], int]:
-        """What the next flush writes: half of what waits, so that the database writes one half while this process
-        answers, reads and judges the other; they would take turns if each flush took all."""
-        share = len(self._waiting) if len(self._waiting) <= FEW_REQUESTS else (len(self._waiting) + 1) // 2
+        """What the next flush writes: requests in order, up to the limit (one larger than that goes alone)."""
         batch: list[Submission] = []
         size = 0
-        while len(batch) < share and (not batch or size + len(self._waiting[0].events) <= self._flush_max):
+        while self._waiting and (not batch or size + len(self._waiting[0].events) <= self._flush_max):
             batch.append(self._waiting.popleft())
             size += len(batch[-1].events)
         return batch, size
@@ -310,7 +307,8 @@ class Writer:
         ordered = sorted(new, key=lambda event: event.id)
         if seen := [event.seen for event in new if event.seen]:
             visitors.record(trip, seen)
-        queue.put(trip, bucket, [_row(event) for event in ordered], _deliveries(ordered, now))
+        places, fates = _fates(ordered, now)
+        queue.put(trip, bucket, [_row(event, places[id(event.fate)]) for event in ordered], fates)
         queue.count(trip, self.id, _hour(ordered[0].id), _counts(new))
 
     def _set_clock(self, versions: Rows) -> None:
@@ -375,7 +373,7 @@ def _fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
     return first
 
 
-def _row(event: Pending) -> NewEvent:
+def _row(event: Pending, fate: int) -> NewEvent:
     e = event.event
     return NewEvent(
         event.id,
@@ -387,15 +385,24 @@ def _row(event: Pending) -> NewEvent:
         event.body,
         event.sealed,
         event.visitor_key,
+        fate,
     )
 
 
-def _deliveries(events: Sequence[Pending], now: datetime) -> list[NewDelivery]:
-    return [
-        NewDelivery(event.id, destination_id, status, now + timedelta(seconds=wait) if wait else now, reason)
-        for event in events
-        for destination_id, status, wait, reason in event.fate.rows
-    ]
+def _fates(events: Sequence[Pending], now: datetime) -> tuple[dict[int, int], list[list[Line]]]:
+    """The fates that occur, each once, and the place of each by its `id()`."""
+    places: dict[int, int] = {}
+    fates: list[list[Line]] = []
+    for event in events:
+        if id(event.fate) not in places:
+            places[id(event.fate)] = len(fates)
+            fates.append(
+                [
+                    Line(destination_id, status, now + timedelta(seconds=wait) if wait else now, reason)
+                    for destination_id, status, wait, reason in event.fate.rows
+                ]
+            )
+    return places, fates
 
 
 def _counts(events: Sequence[Pending]) -> Counter[tuple[bytes, bytes]]:

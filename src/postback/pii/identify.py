@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from postback.event import CLICK_IDS, READABLE, RawUser
 from postback.pii import normalise
@@ -44,6 +45,8 @@ _RULES: tuple[tuple[str, tuple[str, ...], Callable[[str], tuple[str, ...] | None
         ("external_id", ("external_id_sha256", "external_id_lower_sha256"), normalise.external_id, "an id"),
     )
 )
+_RULE_OF_FIELD = [next((rule for rule in _RULES if rule[0] == field), None) for field in RawUser.__struct_fields__]
+_HASH_CHARS = 64
 _PHONE = ("phone_sha256", "phone_digits_sha256")
 _STATE = ("state_sha256",)
 _EXTERNAL_ID = ("external_id_sha256", "external_id_lower_sha256")
@@ -61,11 +64,12 @@ def identify(user: RawUser, site_country: str | None, notes: list[str], *, keep_
     """Hashes of every variant; what was dropped is added to `notes`. `site_country`: of phones that name none."""
     hashed: dict[str, str] = {}
     readable: dict[str, str] = {}
-    for field, names, rule, what, stays_readable in _RULES:
-        value: str | None = getattr(user, field)
-        if not value or not (text := value.strip()):
+    # One call for all fields: most are absent.
+    for value, known_rule in zip(astuple(user), _RULE_OF_FIELD, strict=True):
+        if not value or known_rule is None or not (text := value.strip()):
             continue
-        if known := normalise.hashed_already(text):
+        field, names, rule, what, stays_readable = known_rule
+        if len(text) == _HASH_CHARS and (known := normalise.hashed_already(text)):
             hashed |= dict.fromkeys(names, known)
         elif len(text) <= _MAX_CHARS and (variants := rule(text)):
             _hash(hashed, names, variants)

@@ -31,12 +31,12 @@ class NewEvent(Struct, frozen=True):
     body: bytes
     sealed: bytes | None
     visitor_key: bytes | None
+    fate: int = 0
 
 
-class NewDelivery(Struct, frozen=True):
-    """`status` is `queued` or `skipped` (then with its reason); ids as 16 bytes."""
+class Line(Struct, frozen=True):
+    """What one destination (16 bytes) will do with events of one fate: `queued`, or `skipped` with its reason."""
 
-    event_id: bytes
     destination_id: bytes
     status: str
     due_at: datetime
@@ -75,8 +75,8 @@ def delivery_id(event_id: UUID, destination_id: UUID) -> str:
     return f"{event_id.hex}-{destination_id.hex}"
 
 
-def put(trip: Trip, bucket: int, events: Sequence[NewEvent], deliveries: Sequence[NewDelivery]) -> None:
-    """Write events and deliveries of one flush: two statements."""
+def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Sequence[Line]]) -> None:
+    """Write events and deliveries of one flush: two statements. `fates`: what `NewEvent.fate` is the place in."""
     trip.add(
         _queries.insert_events,
         {
@@ -92,16 +92,19 @@ def put(trip: Trip, bucket: int, events: Sequence[NewEvent], deliveries: Sequenc
             "visitor_keys": arrays.uuids(e.visitor_key for e in events),
         },
     )
-    if deliveries:
+    lines = [(place, line) for place, fate in enumerate(fates) for line in fate]
+    if lines:
         trip.add(
             _queries.insert_deliveries,
             {
                 "bucket": bucket,
-                "event_ids": arrays.uuids(d.event_id for d in deliveries),
-                "destination_ids": arrays.uuids(d.destination_id for d in deliveries),
-                "statuses": arrays.texts(d.status for d in deliveries),
-                "due_at": arrays.times(d.due_at for d in deliveries),
-                "reasons": arrays.texts(d.reason for d in deliveries),
+                "event_ids": arrays.uuids(e.id for e in events),
+                "fates": arrays.ints(e.fate for e in events),
+                "line_fates": arrays.ints(place for place, _ in lines),
+                "destination_ids": arrays.uuids(line.destination_id for _, line in lines),
+                "statuses": arrays.texts(line.status for _, line in lines),
+                "due_at": arrays.times(line.due_at for _, line in lines),
+                "reasons": arrays.texts(line.reason for _, line in lines),
             },
         )
 

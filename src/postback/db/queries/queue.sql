@@ -7,13 +7,14 @@ SELECT k.bucket, u.id, u.workspace_id, u.site_id, u.name, u.event_id, u.order_id
               u (id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_key)
  WHERE k.bucket = %(bucket)s;
 
--- insert_deliveries: rows of one flush, all in its bucket. -> nothing
+-- insert_deliveries: rows of one flush, all in its bucket: each event with the lines of its fate, which many share.
+-- -> nothing
 INSERT INTO delivery AS d (bucket, event_id, destination_id, status, due_at, reason, settled_at)
-SELECT k.bucket, u.event_id, u.destination_id, u.status, u.due_at, u.reason,
-       CASE WHEN u.status = 'skipped' THEN u.due_at END
-  FROM bucket k CROSS JOIN
-       unnest(%(event_ids)s::uuid[], %(destination_ids)s::uuid[], %(statuses)s::text[], %(due_at)s::timestamptz[],
-              %(reasons)s::text[]) u (event_id, destination_id, status, due_at, reason)
+SELECT k.bucket, e.id, f.destination_id, f.status, f.due_at, f.reason, CASE WHEN f.status = 'skipped' THEN f.due_at END
+  FROM bucket k
+ CROSS JOIN unnest(%(event_ids)s::uuid[], %(fates)s::int[]) e (id, fate)
+  JOIN unnest(%(line_fates)s::int[], %(destination_ids)s::uuid[], %(statuses)s::text[], %(due_at)s::timestamptz[],
+              %(reasons)s::text[]) f (fate, destination_id, status, due_at, reason) ON f.fate = e.fate
  WHERE k.bucket = %(bucket)s;
 
 -- count: what a writer accepted, added to its own rows. -> nothing
