@@ -9,7 +9,7 @@ JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench docs lock
+.PHONY: help demo test lint bench soak docs lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ lint: $(VENV)/.dev ## ruff, pyright, import rules
 
 bench: $(VENV)/.dev ## measure, beside a baseline of the same machine
 	@$(BIN)/python -m bench
+
+ROUNDS ?= 200
+soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and count what is lost
+	@$(BIN)/python tests/faults/kill.py $(ROUNDS)
 
 docs: ## the documentation site (not there yet)
 	@echo "The documentation is in docs/; there is nothing to build yet." >&2; exit 1
