@@ -39,9 +39,9 @@ _NUMBERS = "FROM generate_series({low}::int, {high}::int) n"
 FILL = (
     f"INSERT INTO dedup (bucket, key, event_id, body_hash) "
     f"SELECT {_BUCKET}[(('x' || left({_DIGEST}, 2))::bit(8)::int & 63) + 1], {_DIGEST}::uuid, {_ID}, n {_NUMBERS}",
-    f"INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed, links) "
+    f"INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed) "
     f"SELECT {_BUCKET}[n % 64 + 1], {_ID}, e.workspace_id, e.site_id, e.name, 'stored-' || n, 'order-' || n, e.body, "
-    f"e.sealed, e.links {_NUMBERS} CROSS JOIN (SELECT * FROM event ORDER BY id DESC LIMIT 1) e",
+    f"e.sealed {_NUMBERS} CROSS JOIN (SELECT * FROM event ORDER BY id DESC LIMIT 1) e",
     f"INSERT INTO delivery (bucket, event_id, destination_id, status, attempt, due_at, settled_at) "
     f"SELECT {_BUCKET}[n % 64 + 1], {_ID}, d.id, 'delivered', 1, now(), now() {_NUMBERS} "
     f"CROSS JOIN (SELECT id FROM destination ORDER BY id LIMIT 1) d",

@@ -20,7 +20,7 @@ from postback import installation
 from postback.db import Pool, Tx, connect, embedded, migrate, open_pool, partitions
 from postback.secret import Secret
 from postback.settings import Settings
-from postback.web.server import application
+from postback.web.server import application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -120,7 +120,7 @@ async def served(database: Secret, tmp_path: Path) -> AsyncIterator[Served]:
     await conn.close()
     assert made is not None
     async with application(settings, database) as app, aiohttp.ClientSession() as http:
-        config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False, ws="none")
+        config = configure(app, port=0)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         while not server.started:

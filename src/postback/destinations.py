@@ -12,21 +12,24 @@ from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
 import msgspec
+import structlog
 from msgspec import Struct
 from psycopg.rows import args_row
 
 from postback import secret, workspaces
-from postback.connectors import Connector, catalog
+from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
-from postback.errors import Invalid, NotFound
+from postback.errors import Invalid, NotFound, PostbackError
 from postback.pii.seal import Sealer
 from postback.secret import Secret
 
+log = structlog.get_logger()
 _queries = Queries("destinations")
 
 
 class Destination(Struct, frozen=True):
-    """An installed connector. `config` is the connector's own struct, secrets in clear inside `Secret`."""
+    """An installed connector. `config` is the connector's own struct, secrets in clear inside `Secret`; None where it
+    does not open, or where the destination was removed."""
 
     id: UUID
     workspace_id: UUID
@@ -161,14 +164,14 @@ async def of_workspaces(tx: Tx, sealer: Sealer, workspace_ids: Sequence[UUID]) -
     """Installed destinations, oldest first."""
     async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
         await cursor.execute(_queries.of_workspaces, {"workspace_ids": list(workspace_ids)})
-        return [_opened(sealer, row) for row in await cursor.fetchall()]
+        return [_opened_or_not(sealer, row) for row in await cursor.fetchall()]
 
 
 async def all_sendable(tx: Tx, sealer: Sealer) -> list[Destination]:
     """Every destination, removed ones too: their open deliveries are still to end."""
     async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
         await cursor.execute(_queries.all_sendable)
-        return [_opened(sealer, row) for row in await cursor.fetchall()]
+        return [_opened_or_not(sealer, row) for row in await cursor.fetchall()]
 
 
 async def read(tx: Tx, sealer: Sealer, workspace_id: UUID, id: UUID) -> Destination:
@@ -220,6 +223,37 @@ async def teach(tx: Tx, id: UUID, *, rate: float | None, not_before: datetime | 
 
 def _sealed(sealer: Sealer, config: Struct) -> bytes:
     return sealer.seal(msgspec.json.encode(config_text(config, Secret.reveal)))
+
+
+def _opened_or_not(sealer: Sealer, row: _Stored) -> Destination:
+    """As `_opened`; one that does not open has `config` None: events are queued for it, none is sent, and it harms no
+    other destination."""
+    try:
+        if row.removed_at is None:
+            return _opened(sealer, row)
+    except (PostbackError, msgspec.DecodeError) as error:
+        log.error("destination does not open", destination_id=str(row.id), error=str(error))
+    connector = catalog().get(row.connector) or _unknown(row.connector)
+    return Destination(row.id, row.workspace_id, connector, row.variant, row.name, None, row.created_at, row.removed_at)
+
+
+def _unknown(name: str) -> Connector:
+    """Stands for a connector that this version does not have."""
+
+    def build(*_: object) -> Skipped:
+        return Skipped(f"there is no connector {name}")
+
+    return Connector(
+        name=name,
+        title=name,
+        category="unknown",
+        config=Struct,
+        build=build,
+        pack=lambda items, config, now: Request(method="POST", url=""),
+        interpret=lambda response, count: otherwise(response),
+        identifiers=frozenset(),
+        docs="",
+    )
 
 
 def _opened(sealer: Sealer, row: _Stored) -> Destination:

@@ -51,13 +51,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             "with database_url; absent with the embedded database: one is made in data_dir/seal.key."
         ),
     ] = None
-    public_url: Annotated[
-        str | None, _about("Address that browsers reach this server by, where it is behind a proxy.", "URL")
-    ] = None
-    trusted_proxies: Annotated[
-        str,
-        _about("Addresses and networks, comma separated, whose X-Forwarded-For and X-Forwarded-Proto are believed."),
-    ] = "127.0.0.1,::1"
     dangerous_allow_private_destinations: Annotated[
         bool,
         _about(

@@ -237,7 +237,7 @@ class Worker:
         self._versions = versions
         self._removed = [d.id for d in found if d.removed_at is not None]
         self._window_at = float("-inf")
-        installed = {d.id: d for d in found if d.removed_at is None}
+        installed = {d.id: d for d in found if d.removed_at is None and d.config is not None}
         for id_ in [id_ for id_ in self.lanes if id_ not in installed]:
             asyncio.create_task(self._close(self.lanes.pop(id_), self._feeders.pop(id_)))  # noqa: RUF006  # it ends itself
         for id_, destination in installed.items():

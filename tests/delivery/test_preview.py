@@ -27,7 +27,7 @@ async def test_a_dry_run_shows_what_each_destination_would_get(hub: Hub) -> None
     sealed = keys.sealer.seal(msgspec.json.encode(readable))
     stored = StoredEvent(bytes(16), hub.workspace.id.bytes, msgspec.json.encode(event), sealed, None)
     known = await destinations.of_workspaces(hub.tx, hub.vault.sealer, [hub.workspace.id])
-    shown = {one.destination.id: one for one in await preview.show(hub.tx, stored, known, keys, NOW)}
+    shown = {one.destination.id: one for one in preview.show(stored, known, keys, NOW)}
     one = shown[meta.id]
     assert (one.status, one.reason) == ("queued", None)
     assert one.request is not None
@@ -49,5 +49,5 @@ async def test_a_dry_run_says_why_nothing_would_be_sent(hub: Hub) -> None:
     event = Event(event_id="e1", name="unfit", source_name="unfit", occurred_at=NOW, dialect="native")
     stored = StoredEvent(bytes(16), hub.workspace.id.bytes, msgspec.json.encode(event), None, None)
     keys = Keys(hub.vault.sealer, hub.vault.link_key)
-    [one] = await preview.show(hub.tx, stored, [to], keys, NOW)
+    [one] = preview.show(stored, [to], keys, NOW)
     assert (one.status, one.reason, one.request) == ("skipped", "no Acme event for this name", None)

@@ -1,6 +1,7 @@
 """The ingest paths over real sockets: what is refused, how it is said, and that nothing of it is written."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 from typing import Any
@@ -276,3 +277,57 @@ async def test_a_revoked_key_learns_nothing_not_even_what_is_wrong_with_its_body
         assert (await served.call("POST", "/v1/events", body, key=made["key"]))[0] == 401
     assert (await served.call("POST", "/v1/events?dry_run=1", NATIVE, key=made["key"]))[0] == 401
     assert (await served.call("GET", "/v1/events/e1", key=made["key"]))[0] == 401
+
+
+async def test_a_gzipped_body_of_two_parts_is_refused_not_half_read(served: Any) -> None:
+    headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
+    parts = b"".join(gzip.compress(json.dumps(NATIVE | {"event_id": f"g{n}"}).encode() + b"\n") for n in range(2))
+    status, _ = await served.call("POST", "/v1/events", parts, headers=headers)
+    assert status == 400
+    assert stored(served) == 0
+
+
+async def test_a_purchase_that_is_not_completed_is_kept_and_not_delivered(served: Any) -> None:
+    install = "/v1/admin/integration-catalog/webhook/install"
+    await served.call("POST", install, {"name": "Hook", "variant": "default", "config": {"url": "http://127.0.0.1:9/"}})
+    for status, expected in (("pending", "skipped"), ("completed", "queued"), ("processing", "skipped")):
+        event = NATIVE | {"event_id": status, "order_id": "o1", "order_status": status}
+        _, answer = await served.call("POST", "/v1/events", event)
+        assert answer["destinations"][0]["status"] == expected, status
+    assert stored(served) == 3
+
+
+async def test_a_key_of_one_site_does_not_see_the_events_of_another(served: Any) -> None:
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        row = conn.execute("SELECT workspace_id FROM site").fetchone()
+        assert row is not None
+        conn.execute(
+            "INSERT INTO site (id, workspace_id, name, site_key, created_at) VALUES (gen_random_uuid(), %s, 'b', 'b', now())",
+            row,
+        )
+        other = conn.execute("SELECT id FROM site WHERE name = 'b'").fetchone()
+        assert other is not None
+    _, made = await served.call("POST", "/v1/admin/keys", {"label": "first", "scopes": ["ingest"]})
+    await served.call("POST", "/v1/events", NATIVE, key=made["key"])
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        conn.execute("UPDATE api_key SET site_id = %s WHERE id = %s", [other[0], made["id"]])
+        conn.execute("UPDATE config_version SET version = version + 1")
+    assert (await served.call("GET", "/v1/events/e1", key=made["key"]))[0] == 404
+    assert (await served.call("GET", "/v1/events/e1"))[0] == 200
+
+
+async def test_a_head_without_end_is_given_up(served: Any) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/events HTTP/1.1\r\nHost: x\r\n")
+    for _ in range(2000):
+        writer.write(b"x-more: " + b"a" * 100 + b"\r\n")
+        try:
+            await writer.drain()
+        except ConnectionError:
+            break
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer == b"" or b"431" in answer
+    writer.close()

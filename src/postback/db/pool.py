@@ -14,6 +14,8 @@ from postback.secret import Secret
 Tx = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Tx]
 
+# A server that is gone without a word is noticed within some 20 seconds.
+_ALIVE: dict[str, Any] = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 5}
 # The database is away or full, not the caller's fault: connection lost, out of disk, memory or connections, shutting
 # down, I/O error, read only; and what a whole transaction may be tried again for: deadlock, serialisation.
 _AWAY = ("08", "57P", "53", "58", "25006")
@@ -21,7 +23,7 @@ _AGAIN = ("40", "55P03")
 
 
 async def connect(dsn: Secret) -> Tx:
-    conn = await AsyncConnection.connect(dsn.reveal(), autocommit=True, connect_timeout=5)
+    conn = await AsyncConnection.connect(dsn.reveal(), autocommit=True, connect_timeout=5, **_ALIVE)
     await _configure(conn)
     return conn
 
@@ -39,7 +41,7 @@ async def open_pool(dsn: Secret, *, max_size: int = 4) -> Pool:
         min_size=1,
         max_size=max_size,
         timeout=5,
-        kwargs={"autocommit": True},
+        kwargs={"autocommit": True, **_ALIVE},
         configure=_configure,
         check=AsyncConnectionPool.check_connection,
         open=False,

@@ -1,6 +1,7 @@
 """What would be sent: a dry run of one event, from judging to the request, and nothing goes out.
 
-The visitor is joined as it is now. The request is masked as the log masks it.
+The request is masked as the log masks it. The visitor is not joined: who may send events may not read what others sent
+of a visitor.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,14 @@ from msgspec import Struct
 
 from postback import secret
 from postback.connectors import Request
-from postback.db import Tx
 from postback.delivery import prepare
 from postback.delivery.prepare import Keys
 from postback.delivery.record import Record
 from postback.destinations import Destination
+from postback.event import Event
 from postback.queue.sending import StoredEvent
+
+_decode = msgspec.json.Decoder(Event).decode
 
 
 class Previewed(Struct, frozen=True):
@@ -29,17 +32,15 @@ class Previewed(Struct, frozen=True):
     request: dict[str, Any] | None
 
 
-async def show(
-    tx: Tx, event: StoredEvent, destinations: Sequence[Destination], keys: Keys, now: datetime
-) -> list[Previewed]:
+def show(event: StoredEvent, destinations: Sequence[Destination], keys: Keys, now: datetime) -> list[Previewed]:
     """One line a destination, in their order. `event` need not be stored."""
-    known = (await prepare.join(tx, [event], keys))[event.id]
-    if known is None:
-        raise ValueError("the event's body is not what intake writes")
+    known = prepare.Known(event, _decode(event.body), None, "")
     return [_one(known, destination, keys, now) for destination in destinations]
 
 
 def _one(known: prepare.Known, destination: Destination, keys: Keys, now: datetime) -> Previewed:
+    if destination.config is None:
+        return Previewed(destination, "skipped", "the destination's configuration does not open", None)
     built = prepare.build(known, destination, keys, now)
     if not isinstance(built, tuple):
         status = "skipped" if isinstance(built, prepare.Skipped) else "failed"

@@ -32,6 +32,10 @@ LONGEST_WAIT_SECONDS = 5
 ALWAYS_FRESH = timedelta(hours=24)
 
 
+UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
+TAKEN_BACK = frozenset({"cancelled", "refunded"})
+
+
 class Fate(Struct, frozen=True):
     """What each destination will do with an event: rows to write and lines to answer, in the same order.
 
@@ -74,7 +78,8 @@ class Snapshot:
     def fate(self, event: Event, now: datetime) -> Fate:
         """What each destination will do with an event: queue it, or skip it for a reason known at once."""
         age = now - event.occurred_at
-        if event.consent is None and timedelta(minutes=-5) <= age < ALWAYS_FRESH:
+        has_status = event.order is not None and event.order.status is not None
+        if event.consent is None and not has_status and timedelta(minutes=-5) <= age < ALWAYS_FRESH:
             if (usual := self._usual.get(event.name)) is None:
                 usual = self._judge(event, timedelta(0))
                 if len(self._usual) < 10_000:
@@ -102,6 +107,11 @@ def _skip_reason(destination: Destination, event: Event, age: timedelta) -> str 
         return f"not mapped: {connector.title} has no event for {event.name}"
     if event.consent is not None and event.consent.denies(connector.consent):
         return "consent: denied by the visitor"
+    status = event.order.status if event.order else None
+    if status in UNCOUNTED and event.name == "purchase":
+        return f"order not completed: it is {status}"
+    if status in TAKEN_BACK and not connector.retracts:
+        return f"no retraction: {connector.title} takes no order back"
     limit = connector.max_age(event)
     if limit is not None and age > limit:
         return f"expired: {connector.title} takes events up to {_span(limit)} old"

@@ -38,6 +38,8 @@ from postback.secret import Secret
 log = structlog.get_logger()
 TRIES = 4
 MOST_DOUBT = 64
+WAITING_BYTES = 100_000_000
+FLUSH_BYTES = 4_000_000
 UNKNOWN_COMMIT_SECONDS = 10
 COLLISION = "collision"
 
@@ -47,6 +49,7 @@ class Submission(Struct, eq=False):
 
     events: Sequence[Pending]
     done: "asyncio.Future[None]"
+    size_bytes: int
 
 
 class Figures(Struct):
@@ -80,6 +83,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._committing = False
+        self._waiting_bytes = 0
         self._careful_left = 0
         self._doubt = 1
         self._prepared: set[bytes] = set()
@@ -106,10 +110,13 @@ class Writer:
 
     async def submit(self, events: Sequence[Pending]) -> None:
         """Commit events; each has its `result` then. Raises Unavailable: nothing of this request was acknowledged."""
-        if self.waiting_events + len(events) > self._waiting_max or self._closing:
+        size = sum([len(event.body) for event in events])
+        is_full = self.waiting_events + len(events) > self._waiting_max or self._waiting_bytes + size > WAITING_BYTES
+        if self._closing or is_full:
             raise Unavailable("Too many events are waiting to be written; try again in a second.")
-        submission = Submission(events, asyncio.get_running_loop().create_future())
+        submission = Submission(events, asyncio.get_running_loop().create_future(), size)
         self.waiting_events += len(events)
+        self._waiting_bytes += size
         self._waiting.append(submission)
         self._wake.set()
         await submission.done
@@ -127,12 +134,17 @@ class Writer:
                 return
 
     def _take(self) -> tuple[list[Submission], int]:
-        """What the next flush writes: requests in order, up to the limit (one larger than that goes alone)."""
+        """What the next flush writes: requests in order, up to the limits (one larger than that goes alone)."""
         batch: list[Submission] = []
-        size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].events) <= self._flush_max):
-            batch.append(self._waiting.popleft())
+        size = size_bytes = 0
+        while (waiting := self._waiting) and (
+            not batch
+            or (size + len(waiting[0].events) <= self._flush_max and size_bytes + waiting[0].size_bytes <= FLUSH_BYTES)
+        ):
+            batch.append(waiting.popleft())
             size += len(batch[-1].events)
+            size_bytes += batch[-1].size_bytes
+        self._waiting_bytes -= size_bytes
         return batch, size
 
     async def _serve(self, batch: list[Submission]) -> None:
@@ -150,7 +162,15 @@ class Writer:
         for submission in batch:
             if submission.done.done():
                 continue
-            if error is None or all(event.result is not None for event in submission.events):
+            done = [event for event in submission.events if event.result is not None]
+            if error is not None and not done:
+                submission.done.set_exception(error)
+                continue
+            for event in submission.events:
+                # What a split had committed stays so: only the rest of a request is told to come again.
+                if event.result is None and isinstance(error, PostbackError):
+                    event.result = error
+            if error is None or isinstance(error, PostbackError) or len(done) == len(submission.events):
                 submission.done.set_result(None)
             else:
                 submission.done.set_exception(error)
@@ -164,8 +184,9 @@ class Writer:
         await self._commit(events, buckets.BUCKETS[index])
 
     async def _commit(self, events: Sequence[Pending], bucket: int) -> None:
-        tries, odd_errors, is_unknown, deadline = 0, 0, False, time.monotonic() + UNKNOWN_COMMIT_SECONDS
+        tries, odd_errors, deadline = 0, 0, 0.0
         while True:
+            self._committing = False
             try:
                 conn = await self._connection()
                 live = [event for event in events if event.result is None]
@@ -176,17 +197,18 @@ class Writer:
                 await self._roll_back()
                 await self._judge_again(events, moved.workspace_ids)
             except Exception as error:
-                is_unknown = is_unknown or (self._committing and _is_lost(error, self._conn))
+                # From the first COMMIT of which no answer came: only the dedup rows tell what became of it.
+                if not deadline and self._committing and _is_unknown(error, self._conn):
+                    deadline = time.monotonic() + UNKNOWN_COMMIT_SECONDS
                 await self._roll_back()
                 tries += 1
                 odd = isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("XX")
                 odd_errors += odd
                 if is_unavailable(error) or (odd and odd_errors == 1):
-                    is_again = isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(("40", "XX"))
-                    if (tries < TRIES and is_again) or (is_unknown and time.monotonic() < deadline):
-                        await asyncio.sleep(0 if is_again else 0.1)
+                    if (tries < TRIES and _is_again(error)) or time.monotonic() < deadline:
+                        await asyncio.sleep(0 if _is_again(error) else 0.1)
                         continue
-                    raise Unavailable(_away(error)) from error
+                    raise Unavailable(_away(error, is_unknown=deadline > 0)) from error
                 if not is_refusal(error):
                     raise
                 return await self._split(events, bucket, error)
@@ -207,7 +229,7 @@ class Writer:
             await self._directory.reload(workspace_ids)
         except Exception as error:
             if is_unavailable(error):
-                raise Unavailable(_away(error)) from error
+                raise Unavailable(_away(error, is_unknown=False)) from error
             raise
         now = self.now()
         for event in events:
@@ -225,7 +247,7 @@ class Writer:
             self._careful_left, self._doubt = self._doubt, min(MOST_DOUBT, self._doubt * 2)
         else:
             self._careful_left = max(0, self._careful_left - 1)
-        await self._write_carefully(conn, events, first, bucket, is_retry=is_retry)
+        await self._write_carefully(conn, events, first, bucket)
 
     async def _write_hopefully(
         self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
@@ -262,7 +284,7 @@ class Writer:
         return True
 
     async def _write_carefully(
-        self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int, *, is_retry: bool
+        self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
     ) -> None:
         """The keys first, then what is new: two trips, and one or two questions about the repeats between them."""
         self._committing = False
@@ -274,7 +296,6 @@ class Writer:
         versions = workspaces.versions_for_share(trip, bucket, list(snapshots))
         won = dedup.insert(trip, keys, [event.id for event in fresh], [event.body_hash for event in fresh])
         await trip.run()
-        self._check_versions(versions, snapshots)
         winners = {row[0] for row in won.all if row[0] is not None}
         found: dict[bytes, tuple[UUID, int]] = {}
         stored: dict[UUID, list[queue.DeliveryStatus]] = {}
@@ -283,11 +304,12 @@ class Writer:
             own = {k for k, (id_, _) in found.items() if id_.bytes == first[k].id}
             if others := [id_ for k, (id_, _) in found.items() if k not in own]:
                 stored = await queue.deliveries_of(conn, others)
-            if is_retry and own:
-                # The earlier try had committed: whoever holds its own id was new then, the rest were repeats then.
+            if own:
+                # An earlier try had committed: whoever holds its own id was new then, the rest were repeats then.
                 await self._roll_back()
                 self._answer(events, first, winners | own, found, stored)
                 return
+        self._check_versions(versions, snapshots)
         collided = _collisions(events, first, found)
         trip = Trip(conn, self._prepared)
         if new := [event for event in fresh if event.dedup_key in winners]:
@@ -449,11 +471,21 @@ def _as_stored(rows: Sequence[queue.DeliveryStatus], snapshot: Snapshot) -> list
     ]
 
 
-def _is_lost(error: Exception, conn: Tx | None) -> bool:
-    return is_unavailable(error) and (conn is None or conn.closed or conn.broken)
+def _is_unknown(error: Exception, conn: Tx | None) -> bool:
+    """Whether a COMMIT may have happened: no answer came, or a node of several did not give its own."""
+    is_lost = conn is None or conn.closed or conn.broken
+    state = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
+    return is_unavailable(error) and (is_lost or state.startswith(("08", "58")))
 
 
-def _away(error: Exception) -> str:
+def _is_again(error: Exception) -> bool:
+    """A deadlock, or what Citus makes of one: nothing was committed, and the whole flush may be tried at once."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(("40", "XX"))
+
+
+def _away(error: Exception, *, is_unknown: bool) -> str:
+    if is_unknown:
+        return "The database went away during the commit. Send the same events again, with the same event_id."
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     if state == "53100":
         return "The disk is full; nothing was written. Free some space, then try again."

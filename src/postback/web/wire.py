@@ -126,6 +126,8 @@ def _unpack(body: bytes, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     if not unpacker.eof:
         raise Invalid("The gzipped body ends too early.", malformed=True)
+    if unpacker.unused_data:
+        raise Invalid("The gzipped body has more than one part; send one.", malformed=True)
     return plain
 
 

@@ -15,7 +15,7 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
-from postback import destinations, queue
+from postback import destinations, pii, queue
 from postback.db import Tx, buckets
 from postback.delivery import prepare
 from postback.dialects import convultra
@@ -135,7 +135,7 @@ async def _joined(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
 
 async def _known(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
     """Our ids of the events behind an id of the sender's, or of one that we answered; newest first."""
-    found = await dedup.find_by_sender_id(tx, workspace_id, event_id)
+    found = await dedup.find_by_sender_id(tx, workspace_id, pii.stored_id(event_id))
     if (own := convultra.from_evt_id(event_id) or _uuid(event_id)) is not None:
         found.append(own)
     return found

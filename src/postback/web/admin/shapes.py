@@ -38,7 +38,7 @@ def destination_out(destination: Destination, lane: Lane | None) -> DestinationO
         status=lane.state if lane else "active",  # type: ignore[arg-type]  # the lane's own words
         reason=lane.reason if lane else None,
         fix=lane.fix if lane else None,
-        config=destinations.config_text(destination.config, lambda _: secret.MASK),
+        config=destinations.config_text(destination.config, lambda _: secret.MASK) if destination.config else {},
         created_at=destination.created_at,
     )
 
