@@ -8,7 +8,6 @@ These structs hold trees alone, never a cycle, so the garbage collector need not
 Times are aware UTC datetimes. Money is Decimal with its currency. Names of identifiers are those of `IDENTIFIERS`.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -217,7 +216,3 @@ def standard_name(name: str) -> str:
         return lower
     return ALIASES.get(lower, name)
 
-
-def identifier_source(event: JoinedEvent, names: Mapping[str, str]) -> dict[str, str]:
-    """Of the identifiers that leave, where each came from."""
-    return {name: event.provenance.get(name, "sent") for name in names}

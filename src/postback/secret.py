@@ -5,7 +5,6 @@ The sender swaps stand-ins for values on the way to the network; whatever logs t
 """
 
 import secrets as _random
-from collections.abc import Iterable
 
 import msgspec
 
@@ -46,15 +45,6 @@ def of(config: msgspec.Struct) -> list[Secret]:
         elif isinstance(value, msgspec.Struct):
             found += of(value)
     return found
-
-
-def mask(text: str, secrets: Iterable[Secret]) -> str:
-    """The text with every stand-in and every value replaced by the mask."""
-    for secret in secrets:
-        text = text.replace(secret.stand_in, MASK)
-        if value := secret.reveal():
-            text = text.replace(value, MASK)
-    return text
 
 
 def decode_hook(kind: type, value: object) -> object:

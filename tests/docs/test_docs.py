@@ -1,0 +1,45 @@
+"""The documentation names what there is, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from postback import errors
+from postback.connectors import catalog
+from postback.settings import docs_table
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+def test_the_table_of_settings_is_current() -> None:
+    assert docs_table().strip() in (ROOT / "docs" / "settings.md").read_text()
+
+
+@pytest.mark.parametrize("connector", sorted(catalog()))
+def test_every_connector_has_its_page_and_every_field_is_named_there(connector: str) -> None:
+    page = (ROOT / "docs" / f"{connector}.md").read_text()
+    for field in catalog()[connector].config.__struct_fields__:
+        assert f"`{field}`" in page, field
+
+
+def test_every_error_code_is_explained() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
+    assert codes
+    assert not [code for code in codes if f"`{code}`" not in page]
+
+
+def test_every_command_is_named() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    said = (ROOT / "src" / "postback" / "cli" / "app.py").read_text()
+    names = set(re.findall(r'name="([a-z]+)"', said))
+    assert not [name for name in names - {"postback"} if name not in page]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
