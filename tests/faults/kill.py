@@ -51,6 +51,8 @@ class Load:
             event_id = f"kill-{number}-{count}"
             await self.post(event_id)
             count += 1
+            # A load that the stand-ins, which share the two cores, keep up with.
+            await asyncio.sleep(0.02)
 
     async def post(self, event_id: str) -> None:
         while True:
