@@ -373,6 +373,29 @@ async def test_a_dead_destination_is_tried_now_and_then_and_its_queue_goes_out_w
     await hub.balances(to)
 
 
+async def test_a_dead_destination_is_not_tried_with_an_event_before_its_time(hub: Hub, platform: Receiver) -> None:
+    platform.answer = refuse(500)
+    to = await hub.install("careful", url=platform.url, token="t0ken")
+    await hub.put([to], 12)
+    await hub.put([to], 3, flushes=3, due_at=datetime.now(UTC) + timedelta(minutes=5), prefix="later")
+    async with hub.worker() as running:
+
+        async def is_open() -> bool:
+            return to.id in running.lanes and running.lanes[to.id].gate.breaker.is_open
+
+        await until(is_open)
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await hub.tx.execute("UPDATE delivery SET due_at = %s WHERE status = 'retrying'", (later,))
+        platform.answer = platform.take
+
+        async def is_done() -> bool:
+            return (await hub.statuses())["delivered"] == 12
+
+        await until(is_done, 12)
+    assert await hub.statuses() == {"delivered": 12, "queued": 3}
+    assert not [id_ for id_ in platform.ids if id_.startswith("later")]
+
+
 async def test_a_black_hole_does_not_slow_its_neighbour(hub: Hub, platform: Receiver) -> None:
     async def hang(ids: list[str]) -> web.StreamResponse:
         await asyncio.Event().wait()

@@ -40,7 +40,6 @@ _AWAY_SECONDS = 0.5
 _LEAST_WAIT_SECONDS = 0.001
 _YIELD_EVERY = 50
 _FEW_BUCKETS = 4
-_FAR = timedelta(days=3650)
 _UNFINISHED = "the worker died before an answer came"
 
 
@@ -169,20 +168,31 @@ class Lane:
         self._wave = min(max(self._wave, least), WAVE_MAX)
 
     async def _claim_probe(self) -> None:
-        """Claim one delivery: what is due, else what waits the shortest."""
+        """Claim one delivery: what is due, else the retry that waits the shortest; never an event before its time."""
         tools, now = self._tools, self._tools.leases.now()
         pairs = [(bucket, self.destination.id) for bucket in tools.leases.claimable()]
         async with tools.pool.connection() as tx:
-            due = await sending.due(tx, pairs, now + _FAR, tools.window())
-        for bucket, _, due_at in sorted(due, key=lambda row: row[2])[:_FEW_BUCKETS]:
+            found = await sending.due(tx, pairs, now, tools.window())
+            found = found or await sending.waiting(tx, pairs, tools.window())
+        for bucket, _, due_at in sorted(found, key=lambda row: row[2])[:_FEW_BUCKETS]:
             self._claims.read_anew(bucket)
-            await self._read([bucket], 1, max(now, due_at), max_items=1)
+            await self._read([bucket], 1, now, until=max(now, due_at), max_items=1)
+            self._claims.read_anew(bucket)
             if self._prepared:
                 self._prepared[0].is_probe = True
                 return
 
-    async def _read(self, own: Sequence[int], count: int, now: datetime, max_items: int | None = None) -> None:
-        """Claim up to `count` or so, from few buckets if they have enough, then join, build and group them."""
+    async def _read(
+        self,
+        own: Sequence[int],
+        count: int,
+        now: datetime,
+        *,
+        until: datetime | None = None,
+        max_items: int | None = None,
+    ) -> None:
+        """Claim up to `count` or so, from few buckets if they have enough, then join, build and group them; `until`:
+        retries that are due by then too."""
         tools, destination = self._tools, self.destination
         self._claims.begin()
         new: list[tuple[Ticket, Claimed]] = []
@@ -192,7 +202,7 @@ class Lane:
                 while some < len(own) and len(new) < count:
                     turn = own[some : some + step]
                     wanted = self._claims.wanted(turn, count - len(new))
-                    found = await sending.claim(tx, destination.id, wanted, now, tools.window())
+                    found = await sending.claim(tx, destination.id, wanted, now, tools.window(), until)
                     for bucket, _, limit in wanted:
                         epoch = tools.leases.epochs.get(bucket)
                         new += self._claims.take(bucket, found[bucket], limit, epoch, destination.id.bytes)

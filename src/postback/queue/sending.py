@@ -94,15 +94,15 @@ async def due(
     """Of some (bucket, destination), those that have something due, and since when."""
     if not pairs:
         return []
-    row = {
-        "buckets": arrays.ints(bucket for bucket, _ in pairs),
-        "destination_ids": arrays.uuids(id_.bytes for _, id_ in pairs),
-        "touched": list({bucket for bucket, _ in pairs}),
-        "until": until,
-        "oldest": window.oldest,
-        "newest": window.newest,
-    }
+    row = _pairs(pairs, window) | {"until": until}
     return await (await tx.execute(_queries.due, row, binary=True)).fetchall()
+
+
+async def waiting(tx: Tx, pairs: Sequence[tuple[int, UUID]], window: Window) -> list[tuple[int, UUID, datetime]]:
+    """Of some (bucket, destination), those that have retries waiting, and when the first is due."""
+    if not pairs:
+        return []
+    return await (await tx.execute(_queries.waiting, _pairs(pairs, window), binary=True)).fetchall()
 
 
 async def window(tx: Tx, own: Sequence[int], now: datetime, oldest: datetime) -> Window:
@@ -119,13 +119,20 @@ async def window(tx: Tx, own: Sequence[int], now: datetime, oldest: datetime) ->
 
 
 async def claim(
-    tx: Tx, destination_id: UUID, wanted: Sequence[tuple[int, datetime, int]], now: datetime, span: Window
+    tx: Tx,
+    destination_id: UUID,
+    wanted: Sequence[tuple[int, datetime, int]],
+    now: datetime,
+    span: Window,
+    until: datetime | None = None,
 ) -> dict[int, list[Claimed]]:
-    """Open deliveries by bucket; `wanted`: bucket, no earlier than, how many. One round trip."""
+    """Deliveries that are due now, and retries that are due by `until`, by bucket; `wanted`: bucket, no earlier than,
+    how many. One round trip."""
     cursors: list[AsyncCursor[Claimed]] = []
     async with tx.pipeline():
         for bucket, since, limit in wanted:
-            row = {"bucket": bucket, "destination_id": destination_id, "now": now, "since": since, "limit": limit}
+            row = {"bucket": bucket, "destination_id": destination_id, "since": since, "limit": limit}
+            row |= {"now": now, "until": until or now}
             cursor = tx.cursor(row_factory=args_row(Claimed), binary=True)
             await cursor.execute(_queries.claim, row | {"oldest": span.oldest, "newest": span.newest})
             cursors.append(cursor)
@@ -232,6 +239,16 @@ async def oldest_pending(tx: Tx, destination_ids: Sequence[UUID], oldest: UUID) 
         at = buckets.time_of(event_id)
         found[destination_id] = min(at, found.get(destination_id, at))
     return found
+
+
+def _pairs(pairs: Sequence[tuple[int, UUID]], window: Window) -> dict[str, Any]:
+    return {
+        "buckets": arrays.ints(bucket for bucket, _ in pairs),
+        "destination_ids": arrays.uuids(id_.bytes for _, id_ in pairs),
+        "touched": list({bucket for bucket, _ in pairs}),
+        "oldest": window.oldest,
+        "newest": window.newest,
+    }
 
 
 def _keys(owner: UUID, tickets: Sequence[Ticket]) -> dict[str, Any]:

@@ -115,13 +115,24 @@ SELECT k.bucket, u.destination_id, d.due_at
                       ORDER BY o.due_at LIMIT 1) d
  WHERE k.bucket = ANY (%(touched)s::int[]) AND d.due_at <= %(until)s;
 
+-- waiting: of some pairs of bucket and destination, the retry that is due first. -> bucket, destination_id, due_at
+SELECT k.bucket, u.destination_id, d.due_at
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(destination_ids)s::uuid[]) u (bucket, destination_id)
+    ON u.bucket = k.bucket
+ CROSS JOIN LATERAL (SELECT o.due_at FROM delivery o
+                      WHERE o.bucket = k.bucket AND o.bucket = ANY (%(touched)s::int[])
+                        AND o.destination_id = u.destination_id AND o.status = 'retrying'
+                        AND o.event_id >= %(oldest)s AND o.event_id < %(newest)s
+                      ORDER BY o.due_at LIMIT 1) d
+ WHERE k.bucket = ANY (%(touched)s::int[]);
+
 -- has_open: whether deliveries of some months are open, in some buckets. -> one row where they are
 SELECT 1 FROM delivery d
  WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.event_id >= %(low)s AND d.event_id < %(high)s
    AND d.status IN ('queued', 'retrying') LIMIT 1;
 
--- claim: open deliveries of one destination in one bucket, due at %(now)s, the longest due first; with the time of an
--- attempt that has no outcome. -> Claimed rows
+-- claim: open deliveries of one destination in one bucket, due at %(now)s, or a retry due by %(until)s, the longest due
+-- first; with the time of an attempt that has no outcome. -> Claimed rows
 -- No lock: the bucket's lease makes its owner the only sender; every write that follows carries the lease's epoch.
 SELECT uuid_send(d.event_id), d.attempt, d.tries, d.tried_at, d.due_at,
        (SELECT a.at FROM attempt a
@@ -131,7 +142,8 @@ SELECT uuid_send(d.event_id), d.attempt, d.tries, d.tried_at, d.due_at,
   FROM delivery d
  WHERE d.bucket = %(bucket)s AND d.destination_id = %(destination_id)s
    AND d.event_id >= %(oldest)s AND d.event_id < %(newest)s
-   AND d.status IN ('queued', 'retrying') AND d.due_at >= %(since)s AND d.due_at <= %(now)s
+   AND d.status IN ('queued', 'retrying') AND d.due_at >= %(since)s AND d.due_at <= %(until)s
+   AND (d.due_at <= %(now)s OR d.status = 'retrying')
  ORDER BY d.due_at LIMIT %(limit)s;
 
 -- events: what some deliveries are about. -> StoredEvent rows
