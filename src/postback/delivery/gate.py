@@ -21,7 +21,6 @@ from postback.delivery.judge import Judged
 from postback.delivery.leases import Leases
 from postback.delivery.pace import Breaker, Pace
 from postback.delivery.prepare import Keys
-from postback.delivery.record import Record
 from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
 from postback.destinations import Destination
@@ -82,7 +81,7 @@ class Gate:
         if taught is not None and state is not None and self._is_to_recover(state, now):
             self._spawn(self._teach(pace.recovered(taught, full), None))
 
-    def heed(self, judged: Judged, used: Destination, record: Record, began: float) -> None:
+    def heed(self, judged: Judged, used: Destination, began: float) -> None:
         """What an answer means for what may be sent next; `used`: what the request was built with."""
         now = time.monotonic()
         if judged.is_failure:
@@ -93,7 +92,7 @@ class Gate:
             self._spawn(self._hasten())
         if judged.refused is not None and not self._is_holding:
             self._is_holding = True
-            self._spawn(self._hold(used, record, judged.refused))
+            self._spawn(self._hold(used, judged.refused))
         if judged.throttled is not None:
             self._throttle(judged.throttled, began, now)
 
@@ -123,9 +122,9 @@ class Gate:
             log.warning("throttled", destination_id=str(self.destination.id), requests_per_second=round(rate, 1))
             self._spawn(self._teach(rate, until))
 
-    async def _hold(self, used: Destination, record: Record, refused: Refused) -> None:
+    async def _hold(self, used: Destination, refused: Refused) -> None:
         """Hold the destination, unless its configuration has changed since the request was built."""
-        tools, reason, fix = self._tools, record.text(refused.reason), record.text(refused.fix)
+        tools, reason, fix = self._tools, refused.reason, refused.fix
         try:
             async with tools.pool.connection() as tx, tx.transaction():
                 current = await destinations.read(tx, tools.keys.sealer, used.workspace_id, used.id)

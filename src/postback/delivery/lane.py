@@ -362,7 +362,7 @@ class Lane:
             latency_ms=int((time.monotonic() - began) * 1000),
             now=leases.now(),
         )
-        self.gate.heed(judged, destination, self._record, began)
+        self.gate.heed(judged, destination, began)
         if judged.is_split:
             self._tools.settler.put(judged.settled, lambda: self._halve(batch))
         else:
