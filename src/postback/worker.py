@@ -118,6 +118,7 @@ class Worker:
         self._versions: dict[UUID, int] = {}
         self._removed: list[UUID] = []
         self._feeders: dict[UUID, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self.lanes: dict[UUID, Lane] = {}
         self._wake = asyncio.Event()
         self._tools = Tools(
@@ -156,7 +157,9 @@ class Worker:
         await _cancel(others)
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
-                await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
+                # A feeder may be writing that attempts begin: what it takes back must reach the settler.
+                closing = [lane.close() for lane in self.lanes.values()]
+                await asyncio.gather(*closing, *self._feeders.values(), *self._closing)
                 await self._settler.drain()
                 await _cancel([heartbeat])
                 async with self._pool.connection() as tx:
@@ -239,7 +242,9 @@ class Worker:
         self._window_at = float("-inf")
         installed = {d.id: d for d in found if d.removed_at is None}
         for id_ in [id_ for id_ in self.lanes if id_ not in installed]:
-            asyncio.create_task(self._close(self.lanes.pop(id_), self._feeders.pop(id_)))  # noqa: RUF006  # it ends itself
+            closing = asyncio.create_task(self._close(self.lanes.pop(id_), self._feeders.pop(id_)))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         for id_, destination in installed.items():
             self._install(id_, destination)
 
@@ -251,8 +256,7 @@ class Worker:
             lane.change(destination)
 
     async def _close(self, lane: Lane, feeder: asyncio.Task[None]) -> None:
-        await lane.close()
-        await _cancel([feeder])
+        await asyncio.gather(lane.close(), feeder)
 
     # ---- housekeeping
 

@@ -105,7 +105,7 @@ class Lane:
             self._wake.set()
 
     async def run(self) -> None:
-        """Claim and begin as long as there is something to do; to be cancelled after `close`."""
+        """Claim and begin as long as there is something to do; ends by itself after `close`."""
         while not self._is_closing:
             await self._wake.wait()
             self._wake.clear()
@@ -118,7 +118,10 @@ class Lane:
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def close(self) -> None:
-        """Begin nothing more, and return when what is under way has been answered; settling is the settler's."""
+        """Begin nothing more, and return when what is under way has been answered; settling is the settler's.
+
+        A begin that is under way is taken back by `run`: wait for that too, before the settler is drained.
+        """
         self._is_closing = True
         self._wake.set()
         self._drop_waiting()
@@ -291,6 +294,9 @@ class Lane:
             raise
         if begun < len(tickets):
             log.warning("a lease was lost before sending", destination_id=str(self.destination.id))
+            self._withdraw(tickets)
+            return False
+        if self._is_closing:
             self._withdraw(tickets)
             return False
         since = time.monotonic()
