@@ -242,7 +242,7 @@ class Lane:
             else:
                 settled.append(built)
         if settled:
-            self._tools.settler.put(settled, lambda: self._claims.forget(row.ticket for row in settled))
+            self._tools.settler.put(settled, lambda: self._settled([row.ticket for row in settled]))
         for members in prepare.groups([parcel.item for parcel in parcels], destination.connector, max_items):
             self._prepared.append(Batch([parcels[index] for index in members], destination))
 
@@ -351,7 +351,7 @@ class Lane:
             log.exception("pack failed", connector=connector.name)
             ended, reason = Ended("failed", "it was not sent"), _bug(error, destination)
             rows = [Settled(ticket, "failed", now, reason, REPORT, ended, now) for ticket in batch.tickets]
-            self._tools.settler.put(rows, lambda: self._claims.forget(batch.tickets))
+            self._tools.settler.put(rows, lambda: self._settled(batch.tickets))
             return
         self.gate.pace.count(began)
         secrets = self._secrets if destination is self.destination else secret.of(destination.config)
@@ -372,18 +372,24 @@ class Lane:
         if judged.is_split:
             self._tools.settler.put(judged.settled, lambda: self._halve(batch))
         else:
-            self._tools.settler.put(judged.settled, lambda: self._claims.forget(batch.tickets))
+            self._tools.settler.put(judged.settled, lambda: self._settled(batch.tickets))
 
     # Afterwards.
 
+    def _settled(self, tickets: Sequence[Ticket]) -> None:
+        """What the settler could not write stays under way: it would be sent for ever."""
+        stuck = self._tools.settler.stuck
+        self._claims.forget(ticket for ticket in tickets if ticket not in stuck)
+
     def _halve(self, batch: Batch) -> None:
         """The platform refused a batch and did not say which event was wrong: each half is a new attempt."""
-        for parcel in batch.parcels:
+        parcels = [parcel for parcel in batch.parcels if parcel.ticket not in self._tools.settler.stuck]
+        for parcel in parcels:
             was = parcel.ticket
             parcel.tries += 1
             parcel.ticket = Ticket(was.bucket, was.epoch, was.event_id, was.destination_id, was.attempt + 1)
-        middle = len(batch.parcels) // 2
-        for half in (batch.parcels[middle:], batch.parcels[:middle]):
+        middle = len(parcels) // 2
+        for half in filter(None, (parcels[middle:], parcels[:middle])):
             self._prepared.appendleft(Batch(half, batch.destination))
         if self._is_closing or batch.destination is not self.destination:
             self._drop_waiting()
