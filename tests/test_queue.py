@@ -170,6 +170,23 @@ async def test_the_ledger_still_tells_of_months_that_were_dropped(hub: Hub) -> N
     await hub.balances(to)
 
 
+async def test_visitors_and_links_that_were_not_seen_for_the_retention_time_are_forgotten(hub: Hub) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 400):
+        at = now - timedelta(days=days)
+        await hub.tx.execute(
+            "INSERT INTO visitor SELECT 60, gen_random_uuid(), %s, '{}', NULL, %s, %s FROM generate_series(1, 1100)",
+            (hub.workspace.id, now - timedelta(days=500), at),
+        )
+        await hub.tx.execute(
+            "INSERT INTO link SELECT 60, gen_random_uuid(), gen_random_uuid(), %s FROM generate_series(1, 5)", (at,)
+        )
+    assert await housekeeping.trim(hub.pool, [60, 8], now - timedelta(days=30)) == 1105
+    for table, column, left in ("visitor", "last_seen_at", 1100), ("link", "seen_at", 5):
+        query = f"SELECT count(*), min({column}) > now() - interval '2 days' FROM {table}"
+        assert await (await hub.tx.execute(query.encode())).fetchall() == [(left, True)]
+
+
 async def test_dedup_keys_of_old_events_are_forgotten(hub: Hub) -> None:
     now = datetime.now(UTC)
     for days in (1, 400):

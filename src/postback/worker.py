@@ -2,7 +2,7 @@
 
     heartbeat      several times a lease: renew, give back what is over our share, take what is free
     scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work
-    housekeeping   hourly: partitions, retention, old dedup rows; what is open for removed destinations
+    housekeeping   hourly: partitions, retention, old dedup rows and visitors; what is open for removed destinations
 
 Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
 is back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
@@ -269,7 +269,7 @@ class Worker:
             if BUCKETS[0] in self.leases.epochs:
                 await housekeeping.keep_partitions(self._pool, now, retention)
             if turn % _TRIM_EVERY == _TRIM_EVERY - 1:
-                await housekeeping.trim_dedup(self._pool, self.leases.claimable(), now - retention)
+                await housekeeping.trim(self._pool, self.leases.claimable(), now - retention)
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
