@@ -1,8 +1,9 @@
 """The worker: leases buckets, and lets a lane for each destination deliver what is due in them.
 
     heartbeat      several times a lease: renew, give back what is over our share, take what is free
-    scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work
-    housekeeping   hourly: partitions, retention, old dedup rows and visitors; what is open for removed destinations
+    scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work;
+                   every ten seconds what is open for removed destinations
+    housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links
 
 Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
 is back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
@@ -19,7 +20,7 @@ from uuid import UUID
 
 import structlog
 import uvloop
-from psycopg.errors import UndefinedTable
+from psycopg.errors import LockNotAvailable, UndefinedTable
 
 from postback import destinations, installation, workspaces
 from postback.db import Pool, Tx, buckets, connect, is_unavailable, open_pool
@@ -43,8 +44,10 @@ POLL_SECONDS = 1.0
 BUSY_POLL_SECONDS = 0.2  # while there is work
 WINDOW_SECONDS = 10
 HOUSEKEEPING_SECONDS = 3600
+LOCKED_SECONDS = 600  # until what was refused is tried again
+FIRST_TRIM_SECONDS, TRIM_SECONDS = 300, 86_400
+HOUSEKEEPING_POLL_SECONDS = 60
 _AWAY_SECONDS = 0.5
-_TRIM_EVERY = 24  # turns of housekeeping
 
 
 def run(settings: Settings, dsn: Secret) -> None:
@@ -119,6 +122,8 @@ class Worker:
         self._removed: list[UUID] = []
         self._feeders: dict[UUID, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._partitions_at = float("-inf")
+        self._trim_at = time.monotonic() + FIRST_TRIM_SECONDS
         self.lanes: dict[UUID, Lane] = {}
         self._wake = asyncio.Event()
         self._tools = Tools(
@@ -262,15 +267,22 @@ class Worker:
 
     async def _housekeeping_loop(self) -> None:
         retention = timedelta(days=self._settings.retention_days)
-        for turn in range(1_000_000):
-            while not self.leases.epochs:  # noqa: ASYNC110  # they come within a second, and this is hourly
+        while True:
+            while not self.leases.epochs:  # noqa: ASYNC110  # they come within a second, and this is rare
                 await asyncio.sleep(POLL_SECONDS)
-            now = self.leases.now()
-            if BUCKETS[0] in self.leases.epochs:
-                await housekeeping.keep_partitions(self._pool, now, retention)
-            if turn % _TRIM_EVERY == _TRIM_EVERY - 1:
+            now, then = self.leases.now(), time.monotonic()
+            if then >= self._partitions_at and BUCKETS[0] in self.leases.epochs:
+                self._partitions_at = then + LOCKED_SECONDS
+                try:
+                    await housekeeping.keep_partitions(self._pool, now, retention)
+                    self._partitions_at = then + HOUSEKEEPING_SECONDS
+                except LockNotAvailable:
+                    log.warning("a partition is in use: tried again later", seconds=LOCKED_SECONDS)
+            if then >= self._trim_at:
+                self._trim_at = then + LOCKED_SECONDS
                 await housekeeping.trim(self._pool, self.leases.claimable(), now - retention)
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+                self._trim_at = then + TRIM_SECONDS
+            await asyncio.sleep(HOUSEKEEPING_POLL_SECONDS)
 
 
 def _new_id() -> UUID:

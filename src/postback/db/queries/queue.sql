@@ -304,5 +304,5 @@ SELECT a.n, a.at, a.outcome, a.reason, a.status, a.latency_ms, a.head, a.request
  ORDER BY a.n;
 
 -- wait_briefly: give up a lock that does not come soon; what waits for it holds up everybody behind. -> nothing
-SET LOCAL lock_timeout = '5s';
+SET LOCAL lock_timeout = '1s';
 
