@@ -137,6 +137,29 @@ async def test_a_wait_that_the_platform_asks_for_is_kept(hub: Hub, platform: Rec
     assert len(platform.requests) == 1
 
 
+async def test_resuming_forgets_the_wait_that_the_platform_asked_for(hub: Hub, platform: Receiver) -> None:
+    platform.answer = refuse(429, {"retry-after": "60"})
+    to = await hub.install("acme", url=platform.url, token="t0ken")
+    await hub.put([to], 1)
+    async with hub.worker():
+
+        async def is_taught() -> bool:
+            return (await hub.lane(to)).not_before is not None
+
+        await until(is_taught)
+        await asyncio.sleep(1.5)  # the worker has read it too
+        platform.answer = platform.take
+        now = datetime.now(UTC)
+        await destinations.set_state(hub.tx, to.id, "paused", {"active"}, now)
+        await destinations.set_state(hub.tx, to.id, "active", {"paused"}, now)
+        await hub.put([to], 1)
+
+        async def is_sent() -> bool:
+            return (await hub.statuses())["delivered"] == 1
+
+        await until(is_sent, 6)
+
+
 async def test_a_429_slows_the_lane_of_every_worker_and_loses_nothing(hub: Hub, platform: Receiver) -> None:
     calls = 0
 

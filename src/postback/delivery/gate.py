@@ -53,6 +53,7 @@ class Gate:
         self.concurrency = 1
         self._tools = tools
         self._state: destinations.Lane | None = None
+        self._seen: destinations.Lane | None = None
         self._not_before: datetime | None = None
         self._is_holding = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,6 +72,10 @@ class Gate:
 
     def see(self, state: destinations.Lane | None) -> None:
         """The lane's row, read each second or so."""
+        if self._was_reset(state):
+            self._not_before = None
+        if state is not None:
+            self._seen = state
         self._state = state
         now = self._tools.leases.now()
         told = [at for at in (self._not_before, state and state.not_before) if at and at > now]
@@ -100,6 +105,13 @@ class Gate:
         """Return when what was learned is written."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    def _was_reset(self, state: destinations.Lane | None) -> bool:
+        """Whether somebody resumed the destination or changed it, which forgets what the platform asked for; a rate
+        that was taught moves the row too."""
+        if state is None or (seen := self._seen) is None or state.changed_at == seen.changed_at:
+            return False
+        return state.not_before is None and (state.rate is None or state.rate == seen.rate)
 
     def _keep_to(self, rate: float) -> None:
         share = self._tools.leases.share
