@@ -43,6 +43,7 @@ BEATS_A_LEASE = 8
 POLL_SECONDS = 1.0
 BUSY_POLL_SECONDS = 0.2  # while there is work
 WINDOW_SECONDS = 10
+REMOVED_FOR = timedelta(minutes=1)  # who still thinks it is installed learns of it sooner
 HOUSEKEEPING_SECONDS = 3600
 LOCKED_SECONDS = 600  # until what was refused is tried again
 FIRST_TRIM_SECONDS, TRIM_SECONDS = 300, 86_400
@@ -119,7 +120,8 @@ class Worker:
         self._window = Window(UUID(int=0), UUID(int=2**128 - 1))
         self._window_at = float("-inf")
         self._versions: dict[UUID, int] = {}
-        self._removed: list[UUID] = []
+        self._removed: dict[UUID, datetime] = {}
+        self._cleared: set[int] = set()  # buckets in which nothing can be open for those any more
         self._feeders: dict[UUID, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._partitions_at = float("-inf")
@@ -222,7 +224,7 @@ class Worker:
         if time.monotonic() - self._window_at > WINDOW_SECONDS:
             oldest = now - timedelta(days=self._settings.retention_days)
             self._window = await sending.window(tx, own, now, oldest)
-            await housekeeping.end_removed(self._pool, self._removed, own, now, self._window)
+            await self._end_removed(own, now)
             self._window_at = time.monotonic()
         states = await destinations.lanes(tx, BUCKETS)
         for id_, lane in self.lanes.items():
@@ -235,6 +237,14 @@ class Worker:
             lane.find(due.get(id_, ()))
         return any(lane.has_work for lane in self.lanes.values())
 
+    async def _end_removed(self, own: list[int], now: datetime) -> None:
+        """Until nothing is found, and no web process can queue more."""
+        wanted = [bucket for bucket in own if bucket not in self._cleared]
+        ended = await housekeeping.end_removed(self._pool, list(self._removed), wanted, now, self._window)
+        newest = max(self._removed.values(), default=None)
+        if not ended and (newest is None or now - newest > REMOVED_FOR):
+            self._cleared.update(wanted)
+
     async def _read_destinations(self, tx: Tx) -> None:
         """Read configurations again where a workspace's version moved."""
         known = [workspace.id for workspace in await workspaces.all_(tx)]
@@ -243,7 +253,10 @@ class Worker:
             return
         found = await destinations.all_sendable(tx, self._keys.sealer)
         self._versions = versions
-        self._removed = [d.id for d in found if d.removed_at is not None]
+        removed = {d.id: d.removed_at for d in found if d.removed_at is not None}
+        if removed != self._removed:
+            self._removed = removed
+            self._cleared.clear()
         self._window_at = float("-inf")
         installed = {d.id: d for d in found if d.removed_at is None}
         for id_ in [id_ for id_ in self.lanes if id_ not in installed]:
