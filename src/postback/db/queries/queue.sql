@@ -195,10 +195,15 @@ UPDATE delivery d
    AND d.event_id BETWEEN %(min_id)s AND %(max_id)s
    AND EXISTS (SELECT FROM lease l WHERE l.bucket = d.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
 
--- hasten: make a destination's waiting deliveries due. -> nothing
+-- hasten: make a destination's waiting deliveries due, of one bucket, a thousand or so at a time.
+-- -> nothing; counts rows
 UPDATE delivery d SET due_at = %(now)s
- WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.destination_id = %(destination_id)s AND d.status = 'retrying'
-   AND d.due_at > %(now)s AND d.event_id >= %(oldest)s AND d.event_id < %(newest)s;
+ WHERE d.bucket = %(bucket)s AND d.destination_id = %(destination_id)s AND d.status = 'retrying'
+   AND d.due_at > %(now)s AND d.event_id >= %(oldest)s AND d.event_id < %(newest)s
+   AND d.event_id = ANY (ARRAY(SELECT o.event_id FROM delivery o
+                                WHERE o.bucket = %(bucket)s AND o.destination_id = %(destination_id)s
+                                  AND o.status = 'retrying' AND o.due_at > %(now)s
+                                  AND o.event_id >= %(oldest)s AND o.event_id < %(newest)s LIMIT %(limit)s));
 
 -- end_open: end open deliveries of one destination in one bucket, a thousand or so at a time. -> nothing; counts rows
 UPDATE delivery d
