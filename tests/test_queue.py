@@ -95,11 +95,11 @@ async def test_claims_use_the_index_of_open_deliveries(hub: Hub) -> None:
     to = await hub.install("acme", url="http://x/", token="t0ken")
     await hub.put([to], 3000, flushes=3)
     query = sending._queries.claim.decode()
-    names = ["bucket", "oldest", "newest", "destination_id", "since", "now", "limit"]
+    names = ["bucket", "oldest", "newest", "destination_id", "since", "until", "now", "limit"]
     for n, name in enumerate(names):
         query = query.replace(f"%({name})s", f"${n + 1}")
-    await hub.tx.execute(f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, int) AS {query}".encode())
-    values = f"8, '{EVERYWHERE.oldest}', '{buckets.floor(datetime.now(UTC) + timedelta(hours=1))}', '{to.id}', '2000-01-01', now(), 10"
+    await hub.tx.execute(f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, timestamptz, int) AS {query}".encode())
+    values = f"8, '{EVERYWHERE.oldest}', '{buckets.floor(datetime.now(UTC) + timedelta(hours=1))}', '{to.id}', '2000-01-01', now(), now(), 10"
     plan = await (await hub.tx.execute(f"EXPLAIN EXECUTE c ({values})".encode())).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "bucket_destination_id_due_at" in text

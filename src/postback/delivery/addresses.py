@@ -100,8 +100,8 @@ class Resolver:
         """A host's addresses. Raises Blocked where any of them is, unless private ones are allowed; none: not found."""
         now = time.monotonic()
         until, found = self._known.get((host, port), (0.0, None))
-        is_over = found is not None and found.done() and (found.cancelled() or found.exception() is not None or until < now)
-        if found is None or is_over:
+        # One that hangs is not asked for again.
+        if found is None or (found.done() and (until < now or found.cancelled() or found.exception() is not None)):
             found = asyncio.ensure_future(self._resolve(host, port))
             if len(self._known) >= KNOWN_MAX:
                 self._known = {key: known for key, known in self._known.items() if not known[1].done()}

@@ -32,7 +32,8 @@ class Parcel(Struct, eq=False):
 class Judged(Struct):
     """`settled`: a row for each delivery. `is_failure`: no answer or a 5xx, for the breaker; None: nothing was sent.
     `refused`: the destination is to be held; its texts are masked. `throttled`: the platform asked for fewer calls.
-    `is_split`: refused as a whole, to be sent again by halves. `wait_seconds`: the longest that the platform asked for."""
+    `is_split`: refused as a whole, to be sent again by halves. `wait_seconds`: the longest that the platform
+    asked for."""
 
     settled: list[Settled]
     is_failure: bool | None = False
