@@ -95,11 +95,11 @@ async def test_claims_use_the_index_of_open_deliveries(hub: Hub) -> None:
     to = await hub.install("acme", url="http://x/", token="t0ken")
     await hub.put([to], 3000, flushes=3)
     query = sending._queries.claim.decode()
-    names = ["bucket", "oldest", "newest", "destination_id", "since", "now", "limit"]
+    names = ["bucket", "oldest", "newest", "destination_id", "since", "until", "now", "limit"]
     for n, name in enumerate(names):
         query = query.replace(f"%({name})s", f"${n + 1}")
-    await hub.tx.execute(f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, int) AS {query}".encode())
-    values = f"8, '{EVERYWHERE.oldest}', '{buckets.floor(datetime.now(UTC) + timedelta(hours=1))}', '{to.id}', '2000-01-01', now(), 10"
+    await hub.tx.execute(f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, timestamptz, int) AS {query}".encode())
+    values = f"8, '{EVERYWHERE.oldest}', '{buckets.floor(datetime.now(UTC) + timedelta(hours=1))}', '{to.id}', '2000-01-01', now(), now(), 10"
     plan = await (await hub.tx.execute(f"EXPLAIN EXECUTE c ({values})".encode())).fetchall()
     text = "\n".join(line for (line,) in plan)
     assert "bucket_destination_id_due_at" in text
@@ -168,6 +168,23 @@ async def test_the_ledger_still_tells_of_months_that_were_dropped(hub: Hub) -> N
     assert (before.accepted, before.delivered, before.failed) == (5, 1, {ledger.EXPIRED: 4})
     assert before.difference == 0
     await hub.balances(to)
+
+
+async def test_visitors_and_links_that_were_not_seen_for_the_retention_time_are_forgotten(hub: Hub) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 400):
+        at = now - timedelta(days=days)
+        await hub.tx.execute(
+            "INSERT INTO visitor SELECT 60, gen_random_uuid(), %s, '{}', NULL, %s, %s FROM generate_series(1, 1100)",
+            (hub.workspace.id, now - timedelta(days=500), at),
+        )
+        await hub.tx.execute(
+            "INSERT INTO link SELECT 60, gen_random_uuid(), gen_random_uuid(), %s FROM generate_series(1, 5)", (at,)
+        )
+    assert await housekeeping.trim(hub.pool, [60, 8], now - timedelta(days=30)) == 1105
+    for table, column, left in ("visitor", "last_seen_at", 1100), ("link", "seen_at", 5):
+        query = f"SELECT count(*), min({column}) > now() - interval '2 days' FROM {table}"
+        assert await (await hub.tx.execute(query.encode())).fetchall() == [(left, True)]
 
 
 async def test_dedup_keys_of_old_events_are_forgotten(hub: Hub) -> None:

@@ -1,8 +1,9 @@
 """The worker: leases buckets, and lets a lane for each destination deliver what is due in them.
 
     heartbeat      several times a lease: renew, give back what is over our share, take what is free
-    scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work
-    housekeeping   hourly: partitions, retention, old dedup rows; what is open for removed destinations
+    scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work;
+                   every ten seconds what is open for removed destinations
+    housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links
 
 Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
 is back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
@@ -19,7 +20,7 @@ from uuid import UUID
 
 import structlog
 import uvloop
-from psycopg.errors import UndefinedTable
+from psycopg.errors import LockNotAvailable, UndefinedTable
 
 from postback import destinations, installation, workspaces
 from postback.db import Pool, Tx, buckets, connect, is_unavailable, open_pool
@@ -42,9 +43,12 @@ BEATS_A_LEASE = 8
 POLL_SECONDS = 1.0
 BUSY_POLL_SECONDS = 0.2  # while there is work
 WINDOW_SECONDS = 10
+REMOVED_FOR = timedelta(minutes=1)  # who still thinks it is installed learns of it sooner
 HOUSEKEEPING_SECONDS = 3600
+LOCKED_SECONDS = 600  # until what was refused is tried again
+FIRST_TRIM_SECONDS, TRIM_SECONDS = 300, 86_400
+HOUSEKEEPING_POLL_SECONDS = 60
 _AWAY_SECONDS = 0.5
-_TRIM_EVERY = 24  # turns of housekeeping
 
 
 def run(settings: Settings, dsn: Secret) -> None:
@@ -116,8 +120,12 @@ class Worker:
         self._window = Window(UUID(int=0), UUID(int=2**128 - 1))
         self._window_at = float("-inf")
         self._versions: dict[UUID, int] = {}
-        self._removed: list[UUID] = []
+        self._removed: dict[UUID, datetime] = {}
+        self._cleared: set[int] = set()  # buckets in which nothing can be open for those any more
         self._feeders: dict[UUID, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._partitions_at = float("-inf")
+        self._trim_at = time.monotonic() + FIRST_TRIM_SECONDS
         self.lanes: dict[UUID, Lane] = {}
         self._wake = asyncio.Event()
         self._tools = Tools(
@@ -156,7 +164,9 @@ class Worker:
         await _cancel(others)
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
-                await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
+                # A feeder may be writing that attempts begin: what it takes back must reach the settler.
+                closing = [lane.close() for lane in self.lanes.values()]
+                await asyncio.gather(*closing, *self._feeders.values(), *self._closing)
                 await self._settler.drain()
                 await _cancel([heartbeat])
                 async with self._pool.connection() as tx:
@@ -214,7 +224,7 @@ class Worker:
         if time.monotonic() - self._window_at > WINDOW_SECONDS:
             oldest = now - timedelta(days=self._settings.retention_days)
             self._window = await sending.window(tx, own, now, oldest)
-            await housekeeping.end_removed(self._pool, self._removed, own, now, self._window)
+            await self._end_removed(own, now)
             self._window_at = time.monotonic()
         states = await destinations.lanes(tx, BUCKETS)
         for id_, lane in self.lanes.items():
@@ -227,6 +237,14 @@ class Worker:
             lane.find(due.get(id_, ()))
         return any(lane.has_work for lane in self.lanes.values())
 
+    async def _end_removed(self, own: list[int], now: datetime) -> None:
+        """Until nothing is found, and no web process can queue more."""
+        wanted = [bucket for bucket in own if bucket not in self._cleared]
+        ended = await housekeeping.end_removed(self._pool, list(self._removed), wanted, now, self._window)
+        newest = max(self._removed.values(), default=None)
+        if not ended and (newest is None or now - newest > REMOVED_FOR):
+            self._cleared.update(wanted)
+
     async def _read_destinations(self, tx: Tx) -> None:
         """Read configurations again where a workspace's version moved."""
         known = [workspace.id for workspace in await workspaces.all_(tx)]
@@ -235,11 +253,16 @@ class Worker:
             return
         found = await destinations.all_sendable(tx, self._keys.sealer)
         self._versions = versions
-        self._removed = [d.id for d in found if d.removed_at is not None]
+        removed = {d.id: d.removed_at for d in found if d.removed_at is not None}
+        if removed != self._removed:
+            self._removed = removed
+            self._cleared.clear()
         self._window_at = float("-inf")
         installed = {d.id: d for d in found if d.removed_at is None and d.config is not None}
         for id_ in [id_ for id_ in self.lanes if id_ not in installed]:
-            asyncio.create_task(self._close(self.lanes.pop(id_), self._feeders.pop(id_)))  # noqa: RUF006  # it ends itself
+            closing = asyncio.create_task(self._close(self.lanes.pop(id_), self._feeders.pop(id_)))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         for id_, destination in installed.items():
             self._install(id_, destination)
 
@@ -251,22 +274,28 @@ class Worker:
             lane.change(destination)
 
     async def _close(self, lane: Lane, feeder: asyncio.Task[None]) -> None:
-        await lane.close()
-        await _cancel([feeder])
+        await asyncio.gather(lane.close(), feeder)
 
     # ---- housekeeping
 
     async def _housekeeping_loop(self) -> None:
         retention = timedelta(days=self._settings.retention_days)
-        for turn in range(1_000_000):
-            while not self.leases.epochs:  # noqa: ASYNC110  # they come within a second, and this is hourly
+        while True:
+            while not self.leases.epochs:  # noqa: ASYNC110  # they come within a second, and this is rare
                 await asyncio.sleep(POLL_SECONDS)
-            now = self.leases.now()
-            if BUCKETS[0] in self.leases.epochs:
-                await housekeeping.keep_partitions(self._pool, now, retention)
-            if turn % _TRIM_EVERY == _TRIM_EVERY - 1:
-                await housekeeping.trim_dedup(self._pool, self.leases.claimable(), now - retention)
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            now, then = self.leases.now(), time.monotonic()
+            if then >= self._partitions_at and BUCKETS[0] in self.leases.epochs:
+                self._partitions_at = then + LOCKED_SECONDS
+                try:
+                    await housekeeping.keep_partitions(self._pool, now, retention)
+                    self._partitions_at = then + HOUSEKEEPING_SECONDS
+                except LockNotAvailable:
+                    log.warning("a partition is in use: tried again later", seconds=LOCKED_SECONDS)
+            if then >= self._trim_at:
+                self._trim_at = then + LOCKED_SECONDS
+                await housekeeping.trim(self._pool, self.leases.claimable(), now - retention)
+                self._trim_at = then + TRIM_SECONDS
+            await asyncio.sleep(HOUSEKEEPING_POLL_SECONDS)
 
 
 def _new_id() -> UUID:

@@ -1,5 +1,10 @@
 """Which addresses may be connected to."""
 
+import asyncio
+import socket
+import threading
+from typing import Any
+
 import pytest
 from yarl import URL
 
@@ -63,3 +68,26 @@ async def test_private_names_resolve_where_the_deployment_allows_them() -> None:
     assert "127.0.0.1" in await resolve("localhost", 443)
     assert await resolve("8.8.8.8", 443) == ["8.8.8.8"]
     assert await resolve("no-such-host.invalid", 443) == []
+
+
+async def test_names_that_hang_hold_up_no_other_and_are_not_asked_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    free = threading.Event()
+
+    def look_up(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        if host.startswith("dead"):
+            free.wait(5)
+            return []
+        return [(0, 0, 0, "", ("8.8.8.8", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    resolve = Resolver(allow_private=False)
+    hanging = [asyncio.create_task(resolve(f"dead{n % 8}.test", 443)) for n in range(40)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(1):
+        assert await resolve("alive.test", 443) == ["8.8.8.8"]
+    assert len(asked) == 9
+    free.set()
+    assert await asyncio.gather(*hanging) == [[]] * 40
+    resolve.close()

@@ -137,6 +137,29 @@ async def test_a_wait_that_the_platform_asks_for_is_kept(hub: Hub, platform: Rec
     assert len(platform.requests) == 1
 
 
+async def test_resuming_forgets_the_wait_that_the_platform_asked_for(hub: Hub, platform: Receiver) -> None:
+    platform.answer = refuse(429, {"retry-after": "60"})
+    to = await hub.install("acme", url=platform.url, token="t0ken")
+    await hub.put([to], 1)
+    async with hub.worker():
+
+        async def is_taught() -> bool:
+            return (await hub.lane(to)).not_before is not None
+
+        await until(is_taught)
+        await asyncio.sleep(1.5)  # the worker has read it too
+        platform.answer = platform.take
+        now = datetime.now(UTC)
+        await destinations.set_state(hub.tx, to.id, "paused", {"active"}, now)
+        await destinations.set_state(hub.tx, to.id, "active", {"paused"}, now)
+        await hub.put([to], 1)
+
+        async def is_sent() -> bool:
+            return (await hub.statuses())["delivered"] == 1
+
+        await until(is_sent, 6)
+
+
 async def test_a_429_slows_the_lane_of_every_worker_and_loses_nothing(hub: Hub, platform: Receiver) -> None:
     calls = 0
 
@@ -371,6 +394,29 @@ async def test_a_dead_destination_is_tried_now_and_then_and_its_queue_goes_out_w
         assert await hub.settled(seconds=12) == {"delivered": 40}
         assert not lane.gate.breaker.is_open
     await hub.balances(to)
+
+
+async def test_a_dead_destination_is_not_tried_with_an_event_before_its_time(hub: Hub, platform: Receiver) -> None:
+    platform.answer = refuse(500)
+    to = await hub.install("careful", url=platform.url, token="t0ken")
+    await hub.put([to], 12)
+    await hub.put([to], 3, flushes=3, due_at=datetime.now(UTC) + timedelta(minutes=5), prefix="later")
+    async with hub.worker() as running:
+
+        async def is_open() -> bool:
+            return to.id in running.lanes and running.lanes[to.id].gate.breaker.is_open
+
+        await until(is_open)
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await hub.tx.execute("UPDATE delivery SET due_at = %s WHERE status = 'retrying'", (later,))
+        platform.answer = platform.take
+
+        async def is_done() -> bool:
+            return (await hub.statuses())["delivered"] == 12
+
+        await until(is_done, 12)
+    assert await hub.statuses() == {"delivered": 12, "queued": 3}
+    assert not [id_ for id_ in platform.ids if id_.startswith("later")]
 
 
 async def test_a_black_hole_does_not_slow_its_neighbour(hub: Hub, platform: Receiver) -> None:

@@ -216,6 +216,31 @@ async def test_connections_are_used_again_and_not_once_they_are_stale(sender: Se
         assert isinstance(answer, Response)
 
 
+@pytest.mark.parametrize("more", [b"HTTP/1.1 500 No\r\nx-more: 1\r\ncontent-length: 0\r\n\r\n", b"garbage\r\n"])
+async def test_what_follows_an_answer_is_not_taken_for_the_next(sender: Sender, more: bytes) -> None:
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" + more)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for _ in range(3):
+        said = await sender.send(Request(method="GET", url=f"http://127.0.0.1:{port}/"), [])
+        assert isinstance(said, Response)
+        assert (said.status, said.body) == (200, b"ok")
+        assert "x-more" not in said.headers
+    assert connections == 3
+    server.close()
+
+
 async def test_many_requests_at_once_keep_their_own_answers(sender: Sender) -> None:
     async def echo(request: web.Request) -> web.StreamResponse:
         body = await request.read()

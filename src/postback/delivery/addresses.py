@@ -9,12 +9,15 @@ import asyncio
 import ipaddress
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from yarl import URL
 
 from postback.errors import PostbackError
 
 KNOWN_SECONDS, KNOWN_MAX = 10.0, 1000
+THREADS = 32
 PORTS = frozenset({443, 80, 8443})
 FIX = (
     "Give this destination a public https address on port 443, 80 or 8443; to reach your own network, set "
@@ -74,27 +77,41 @@ def _literal(host: str) -> str | None:
         return None
 
 
+def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 class Resolver:
-    """Resolves names; what was found and checked is kept for a few seconds, and asked for once at a time."""
+    """Resolves names; what was found and checked is kept for a few seconds, and asked for once at a time.
+
+    In threads of its own: uvloop's are four, and a dead name server holds one for many seconds.
+    """
 
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
         self._known: dict[tuple[str, int], tuple[float, asyncio.Future[list[str]]]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, "resolver")
+
+    def close(self) -> None:
+        """Ask for nothing more; what hangs is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def __call__(self, host: str, port: int) -> list[str]:
         """A host's addresses. Raises Blocked where any of them is, unless private ones are allowed; none: not found."""
         now = time.monotonic()
         until, found = self._known.get((host, port), (0.0, None))
-        if found is None or until < now or (found.done() and (found.cancelled() or found.exception() is not None)):
+        # One that hangs is not asked for again.
+        if found is None or (found.done() and (until < now or found.cancelled() or found.exception() is not None)):
             found = asyncio.ensure_future(self._resolve(host, port))
             if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
+                self._known = {key: known for key, known in self._known.items() if not known[1].done()}
             self._known[host, port] = (now + KNOWN_SECONDS, found)
         return await asyncio.shield(found)
 
     async def _resolve(self, host: str, port: int) -> list[str]:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._threads, _look_up, host, port)
         except (OSError, UnicodeError):
             return []
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -21,7 +21,6 @@ from postback.delivery.judge import Judged
 from postback.delivery.leases import Leases
 from postback.delivery.pace import Breaker, Pace
 from postback.delivery.prepare import Keys
-from postback.delivery.record import Record
 from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
 from postback.destinations import Destination
@@ -54,6 +53,7 @@ class Gate:
         self.concurrency = 1
         self._tools = tools
         self._state: destinations.Lane | None = None
+        self._seen: destinations.Lane | None = None
         self._not_before: datetime | None = None
         self._is_holding = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,6 +72,10 @@ class Gate:
 
     def see(self, state: destinations.Lane | None) -> None:
         """The lane's row, read each second or so."""
+        if self._was_reset(state):
+            self._not_before = None
+        if state is not None:
+            self._seen = state
         self._state = state
         now = self._tools.leases.now()
         told = [at for at in (self._not_before, state and state.not_before) if at and at > now]
@@ -82,7 +86,7 @@ class Gate:
         if taught is not None and state is not None and self._is_to_recover(state, now):
             self._spawn(self._teach(pace.recovered(taught, full), None))
 
-    def heed(self, judged: Judged, used: Destination, record: Record, began: float) -> None:
+    def heed(self, judged: Judged, used: Destination, began: float) -> None:
         """What an answer means for what may be sent next; `used`: what the request was built with."""
         now = time.monotonic()
         if judged.is_failure:
@@ -93,7 +97,7 @@ class Gate:
             self._spawn(self._hasten())
         if judged.refused is not None and not self._is_holding:
             self._is_holding = True
-            self._spawn(self._hold(used, record, judged.refused))
+            self._spawn(self._hold(used, judged.refused))
         if judged.throttled is not None:
             self._throttle(judged.throttled, began, now)
 
@@ -101,6 +105,13 @@ class Gate:
         """Return when what was learned is written."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    def _was_reset(self, state: destinations.Lane | None) -> bool:
+        """Whether somebody resumed the destination or changed it, which forgets what the platform asked for; a rate
+        that was taught moves the row too."""
+        if state is None or (seen := self._seen) is None or state.changed_at == seen.changed_at:
+            return False
+        return state.not_before is None and (state.rate is None or state.rate == seen.rate)
 
     def _keep_to(self, rate: float) -> None:
         share = self._tools.leases.share
@@ -123,9 +134,9 @@ class Gate:
             log.warning("throttled", destination_id=str(self.destination.id), requests_per_second=round(rate, 1))
             self._spawn(self._teach(rate, until))
 
-    async def _hold(self, used: Destination, record: Record, refused: Refused) -> None:
+    async def _hold(self, used: Destination, refused: Refused) -> None:
         """Hold the destination, unless its configuration has changed since the request was built."""
-        tools, reason, fix = self._tools, record.text(refused.reason), record.text(refused.fix)
+        tools, reason, fix = self._tools, refused.reason, refused.fix
         try:
             async with tools.pool.connection() as tx, tx.transaction():
                 current = await destinations.read(tx, tools.keys.sealer, used.workspace_id, used.id)

@@ -1,5 +1,5 @@
-"""What time undoes: partitions are made ahead, those past the retention time are counted, then dropped; old dedup rows
-go; what is open for a destination that was removed ends.
+"""What time undoes: partitions are made ahead, those past the retention time are counted, then dropped; old dedup rows,
+visitors and links go; what is open for a destination that was removed ends.
 
 Repeating is harmless, and so is being stopped anywhere. Partitions are the business of the worker that has the first
 bucket; the rest each worker does in its own buckets.
@@ -17,7 +17,8 @@ from postback.queue import ledger, sending
 from postback.queue.sending import Window
 
 log = structlog.get_logger()
-_queue = Queries("queue")
+_queue, _visitors = Queries("queue"), Queries("visitors")
+TRIM_ROWS = 1000
 REMOVED = "destination removed"
 _FAR = timedelta(days=3650)
 # The ledger goes with the deliveries: both are counted in the transaction that drops them.
@@ -68,18 +69,31 @@ async def end_removed(
     return ended
 
 
+async def trim(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
+    """Forget what is older than `oldest`, in some buckets: keys of events, visitors, links; how many it were."""
+    count = await trim_dedup(pool, own, oldest)
+    for statement in (_visitors.trim, _visitors.trim_links):
+        count += await _trim(pool, own, statement, oldest)
+    return count
+
+
 async def trim_dedup(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
-    """Forget the keys of events older than `oldest`, in some buckets, a few at a time; how many it were."""
+    """Forget the keys of events older than `oldest`, in some buckets; how many it were."""
+    return await _trim(pool, own, Queries("intake").trim, buckets.floor(oldest))
+
+
+async def _trim(pool: Pool, own: Sequence[int], statement: bytes, oldest: datetime | UUID) -> int:
+    """A thousand rows a transaction, in the order of their keys."""
     count = 0
-    row = {"oldest": buckets.floor(oldest), "limit": 1000}
+    row = {"oldest": oldest, "limit": TRIM_ROWS}
     for bucket in own:
         after = UUID(int=0)
         while True:
             async with pool.connection() as tx:
-                cursor = await tx.execute(Queries("intake").trim, row | {"bucket": bucket, "after": after})
+                cursor = await tx.execute(statement, row | {"bucket": bucket, "after": after})
                 keys = [key for (key,) in await cursor.fetchall()]
-            if not keys:
-                break
             count += len(keys)
+            if len(keys) < TRIM_ROWS:
+                break
             after = max(keys)
     return count

@@ -31,8 +31,9 @@ class Parcel(Struct, eq=False):
 
 class Judged(Struct):
     """`settled`: a row for each delivery. `is_failure`: no answer or a 5xx, for the breaker; None: nothing was sent.
-    `refused`: the destination is to be held. `throttled`: the platform asked for fewer calls. `is_split`: refused as a
-    whole, to be sent again by halves. `wait_seconds`: the longest that the platform asked for."""
+    `refused`: the destination is to be held; its texts are masked. `throttled`: the platform asked for fewer calls.
+    `is_split`: refused as a whole, to be sent again by halves. `wait_seconds`: the longest that the platform
+    asked for."""
 
     settled: list[Settled]
     is_failure: bool | None = False
@@ -70,10 +71,12 @@ def judge(
     if len(outcomes) == 1:
         outcomes = [outcomes[0]] * len(parcels)
     head = record.head(request)
+    # Of all, since a text that all share may name any; the longer first, since one may hold another.
+    values = {value for parcel in parcels for value in parcel.event.readable.values()}
+    readable = sorted(values, key=len, reverse=True)
     status, response = None, None
     if isinstance(answer, Response):
         status = answer.status
-        readable = {value for parcel in parcels for value in parcel.event.readable.values()} if answer.body else ()
         most = RESPONSE_CHARS if len(parcels) == 1 else SHARED_RESPONSE_CHARS
         response = record.answer(answer, readable, most)
     texts: dict[str, str] = {}
@@ -85,11 +88,13 @@ def judge(
         reason = outcome.note if isinstance(outcome, Delivered) else outcome.reason
         for text in (reason, standing.reason, standing.fix):
             if text and text not in texts:
-                texts[text] = record.text(text, parcel.event.readable.values())
+                texts[text] = record.text(text, readable)
         body = record.body(parcel.item.body, content if is_whole else None)
         ended = Ended(name, texts.get(reason or ""), status, latency_ms, head, body, response)
         why, fix = texts.get(standing.reason or ""), texts.get(standing.fix or "")
         judged.settled.append(Settled(parcel.ticket, standing.status, standing.due_at, why, fix, ended, at))
+    if (refused := judged.refused) is not None:
+        judged.refused = Refused(record.text(refused.reason, readable), record.text(refused.fix, readable))
     return judged
 
 

@@ -40,7 +40,6 @@ _AWAY_SECONDS = 0.5
 _LEAST_WAIT_SECONDS = 0.001
 _YIELD_EVERY = 50
 _FEW_BUCKETS = 4
-_FAR = timedelta(days=3650)
 _UNFINISHED = "the worker died before an answer came"
 
 
@@ -106,7 +105,7 @@ class Lane:
             self._wake.set()
 
     async def run(self) -> None:
-        """Claim and begin as long as there is something to do; to be cancelled after `close`."""
+        """Claim and begin as long as there is something to do; ends by itself after `close`."""
         while not self._is_closing:
             await self._wake.wait()
             self._wake.clear()
@@ -119,7 +118,10 @@ class Lane:
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def close(self) -> None:
-        """Begin nothing more, and return when what is under way has been answered; settling is the settler's."""
+        """Begin nothing more, and return when what is under way has been answered; settling is the settler's.
+
+        A begin that is under way is taken back by `run`: wait for that too, before the settler is drained.
+        """
         self._is_closing = True
         self._wake.set()
         self._drop_waiting()
@@ -169,20 +171,31 @@ class Lane:
         self._wave = min(max(self._wave, least), WAVE_MAX)
 
     async def _claim_probe(self) -> None:
-        """Claim one delivery: what is due, else what waits the shortest."""
+        """Claim one delivery: what is due, else the retry that waits the shortest; never an event before its time."""
         tools, now = self._tools, self._tools.leases.now()
         pairs = [(bucket, self.destination.id) for bucket in tools.leases.claimable()]
         async with tools.pool.connection() as tx:
-            due = await sending.due(tx, pairs, now + _FAR, tools.window())
-        for bucket, _, due_at in sorted(due, key=lambda row: row[2])[:_FEW_BUCKETS]:
+            found = await sending.due(tx, pairs, now, tools.window())
+            found = found or await sending.waiting(tx, pairs, tools.window())
+        for bucket, _, due_at in sorted(found, key=lambda row: row[2])[:_FEW_BUCKETS]:
             self._claims.read_anew(bucket)
-            await self._read([bucket], 1, max(now, due_at), max_items=1)
+            await self._read([bucket], 1, now, until=max(now, due_at), max_items=1)
+            self._claims.read_anew(bucket)
             if self._prepared:
                 self._prepared[0].is_probe = True
                 return
 
-    async def _read(self, own: Sequence[int], count: int, now: datetime, max_items: int | None = None) -> None:
-        """Claim up to `count` or so, from few buckets if they have enough, then join, build and group them."""
+    async def _read(
+        self,
+        own: Sequence[int],
+        count: int,
+        now: datetime,
+        *,
+        until: datetime | None = None,
+        max_items: int | None = None,
+    ) -> None:
+        """Claim up to `count` or so, from few buckets if they have enough, then join, build and group them; `until`:
+        retries that are due by then too."""
         tools, destination = self._tools, self.destination
         self._claims.begin()
         new: list[tuple[Ticket, Claimed]] = []
@@ -192,7 +205,7 @@ class Lane:
                 while some < len(own) and len(new) < count:
                     turn = own[some : some + step]
                     wanted = self._claims.wanted(turn, count - len(new))
-                    found = await sending.claim(tx, destination.id, wanted, now, tools.window())
+                    found = await sending.claim(tx, destination.id, wanted, now, tools.window(), until)
                     for bucket, _, limit in wanted:
                         epoch = tools.leases.epochs.get(bucket)
                         new += self._claims.take(bucket, found[bucket], limit, epoch, destination.id.bytes)
@@ -229,7 +242,7 @@ class Lane:
             else:
                 settled.append(built)
         if settled:
-            self._tools.settler.put(settled, lambda: self._claims.forget(row.ticket for row in settled))
+            self._tools.settler.put(settled, lambda: self._settled([row.ticket for row in settled]))
         for members in prepare.groups([parcel.item for parcel in parcels], destination.connector, max_items):
             self._prepared.append(Batch([parcels[index] for index in members], destination))
 
@@ -281,6 +294,9 @@ class Lane:
             raise
         if begun < len(tickets):
             log.warning("a lease was lost before sending", destination_id=str(self.destination.id))
+            self._withdraw(tickets)
+            return False
+        if self._is_closing:
             self._withdraw(tickets)
             return False
         since = time.monotonic()
@@ -335,7 +351,7 @@ class Lane:
             log.exception("pack failed", connector=connector.name)
             ended, reason = Ended("failed", "it was not sent"), _bug(error, destination)
             rows = [Settled(ticket, "failed", now, reason, REPORT, ended, now) for ticket in batch.tickets]
-            self._tools.settler.put(rows, lambda: self._claims.forget(batch.tickets))
+            self._tools.settler.put(rows, lambda: self._settled(batch.tickets))
             return
         self.gate.pace.count(began)
         secrets = self._secrets if destination is self.destination else secret.of(destination.config)
@@ -352,22 +368,28 @@ class Lane:
             latency_ms=int((time.monotonic() - began) * 1000),
             now=leases.now(),
         )
-        self.gate.heed(judged, destination, self._record, began)
+        self.gate.heed(judged, destination, began)
         if judged.is_split:
             self._tools.settler.put(judged.settled, lambda: self._halve(batch))
         else:
-            self._tools.settler.put(judged.settled, lambda: self._claims.forget(batch.tickets))
+            self._tools.settler.put(judged.settled, lambda: self._settled(batch.tickets))
 
     # Afterwards.
 
+    def _settled(self, tickets: Sequence[Ticket]) -> None:
+        """What the settler could not write stays under way: it would be sent for ever."""
+        stuck = self._tools.settler.stuck
+        self._claims.forget(ticket for ticket in tickets if ticket not in stuck)
+
     def _halve(self, batch: Batch) -> None:
         """The platform refused a batch and did not say which event was wrong: each half is a new attempt."""
-        for parcel in batch.parcels:
+        parcels = [parcel for parcel in batch.parcels if parcel.ticket not in self._tools.settler.stuck]
+        for parcel in parcels:
             was = parcel.ticket
             parcel.tries += 1
             parcel.ticket = Ticket(was.bucket, was.epoch, was.event_id, was.destination_id, was.attempt + 1)
-        middle = len(batch.parcels) // 2
-        for half in (batch.parcels[middle:], batch.parcels[:middle]):
+        middle = len(parcels) // 2
+        for half in filter(None, (parcels[middle:], parcels[:middle])):
             self._prepared.appendleft(Batch(half, batch.destination))
         if self._is_closing or batch.destination is not self.destination:
             self._drop_waiting()

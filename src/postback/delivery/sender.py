@@ -65,8 +65,9 @@ class Sender:
     ) -> None:
         self._allow_private = allow_private
         self._targets: dict[tuple[str, str], Target] = {}
+        self._resolver = Resolver(allow_private=allow_private)
         self._client = Client(
-            resolve or Resolver(allow_private=allow_private),
+            resolve or self._resolver,
             timeout_seconds=timeout_seconds,
             connect_seconds=min(CONNECT_SECONDS, timeout_seconds),
             body_bytes_max=response_bytes_max,
@@ -74,6 +75,7 @@ class Sender:
 
     async def close(self) -> None:
         await self._client.close()
+        self._resolver.close()
 
     async def send(self, request: Request, secrets: Sequence[Secret], content: bytes | None = None) -> Answer:
         """Send once. `content`: the request's, where it was encoded already."""

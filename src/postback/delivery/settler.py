@@ -1,7 +1,8 @@
 """The settler: one for all lanes of a worker. What ended while the last transaction ran is written by the next one.
 
 It goes on trying while the database is away: what was sent is not forgotten. Rows that the database refuses are halved
-until the culprit stands alone, and that one is settled without its log.
+until the culprit stands alone, and that one is settled without its log. Where even that is refused, it is `stuck`: it
+stays under way, so that it is not sent again.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ class Settler:
         self._idle = asyncio.Event()
         self._idle.set()
         self.settled = 0
+        self.stuck: set[Ticket] = set()
 
     def put(self, settled: Sequence[Settled], done: Callable[[], None]) -> None:
         """Write these soon; `done` is called when they are committed."""
@@ -98,7 +100,7 @@ class Settler:
                     await asyncio.sleep(_AWAY_SECONDS)
                     continue
                 log.exception("settling refused", deliveries=len(rows))
-                return await self._split(rows)
+                return await self._split(rows, withdrawn)
             self.settled += took
             if took < len(rows):
                 log.warning("outcomes dropped: the lease was lost, or the delivery was ended", count=len(rows) - took)
@@ -116,8 +118,13 @@ class Settler:
                 took = await sending.settle(tx, self._leases.worker, rows, self._leases.now())
         return took.rowcount if took is not None else 0
 
-    async def _split(self, rows: Sequence[Settled]) -> None:
+    async def _split(self, rows: Sequence[Settled], withdrawn: Sequence[Ticket]) -> None:
         if not rows:
+            log.error("attempts cannot be taken back", attempts=len(withdrawn))
+            return
+        if withdrawn:
+            await self._write((), withdrawn)
+            await self._write(rows, ())
             return
         if len(rows) > 1:
             await self._write(rows[: len(rows) // 2], ())
@@ -126,6 +133,7 @@ class Settler:
         row = rows[0]
         if row.ended is None or row.ended.reason == _NO_LOG:
             log.error("a delivery cannot be settled", event_id=row.ticket.event_id.hex())
+            self.stuck.add(row.ticket)
             return
         bare = Ended(row.ended.outcome, _NO_LOG)
         reason = None if row.reason is None else _NO_LOG

@@ -190,9 +190,13 @@ class _Connection(asyncio.Protocol):
         if self._answered is None:
             self.close()  # nobody asked
             return
+        if self._answered.done():
+            self.is_reusable = False  # it may be taken for the next answer
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.is_reusable = False
             self._fail("the answer is not HTTP")
             return
         if not self._has_head:
@@ -202,6 +206,10 @@ class _Connection(asyncio.Protocol):
         self._head_bytes += size
         if self._head_bytes > HEAD_BYTES_MAX:
             self._fail("the head of the answer is too long")
+
+    def on_message_begin(self) -> None:
+        if self._has_head:
+            self.is_reusable = False  # a second answer to one request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow_head(len(name) + len(value))
@@ -230,7 +238,7 @@ class _Connection(asyncio.Protocol):
     def _finish(self) -> None:
         if self._answered is not None and not self._answered.done():
             body = b"".join(self._body)[: self._body_bytes_max]
-            self._answered.set_result(Answered(self._parser.get_status_code(), self._headers, body))
+            self._answered.set_result(Answered(self._parser.get_status_code(), dict(self._headers), body))
 
     def _fail(self, reason: str) -> None:
         if self._answered is not None and not self._answered.done():

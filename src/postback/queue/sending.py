@@ -17,6 +17,7 @@ from postback.db import Queries, Tx, arrays, buckets, partitions
 
 _queries = Queries("queue")
 END_OPEN_ROWS = 1000
+HASTEN_ROWS = 1000
 # Ids are made by writers' clocks, which may go ahead of ours.
 _CLOCKS_APART = timedelta(hours=1)
 
@@ -94,15 +95,15 @@ async def due(
     """Of some (bucket, destination), those that have something due, and since when."""
     if not pairs:
         return []
-    row = {
-        "buckets": arrays.ints(bucket for bucket, _ in pairs),
-        "destination_ids": arrays.uuids(id_.bytes for _, id_ in pairs),
-        "touched": list({bucket for bucket, _ in pairs}),
-        "until": until,
-        "oldest": window.oldest,
-        "newest": window.newest,
-    }
+    row = _pairs(pairs, window) | {"until": until}
     return await (await tx.execute(_queries.due, row, binary=True)).fetchall()
+
+
+async def waiting(tx: Tx, pairs: Sequence[tuple[int, UUID]], window: Window) -> list[tuple[int, UUID, datetime]]:
+    """Of some (bucket, destination), those that have retries waiting, and when the first is due."""
+    if not pairs:
+        return []
+    return await (await tx.execute(_queries.waiting, _pairs(pairs, window), binary=True)).fetchall()
 
 
 async def window(tx: Tx, own: Sequence[int], now: datetime, oldest: datetime) -> Window:
@@ -119,13 +120,20 @@ async def window(tx: Tx, own: Sequence[int], now: datetime, oldest: datetime) ->
 
 
 async def claim(
-    tx: Tx, destination_id: UUID, wanted: Sequence[tuple[int, datetime, int]], now: datetime, span: Window
+    tx: Tx,
+    destination_id: UUID,
+    wanted: Sequence[tuple[int, datetime, int]],
+    now: datetime,
+    span: Window,
+    until: datetime | None = None,
 ) -> dict[int, list[Claimed]]:
-    """Open deliveries by bucket; `wanted`: bucket, no earlier than, how many. One round trip."""
+    """Deliveries that are due now, and retries that are due by `until`, by bucket; `wanted`: bucket, no earlier than,
+    how many. One round trip."""
     cursors: list[AsyncCursor[Claimed]] = []
     async with tx.pipeline():
         for bucket, since, limit in wanted:
-            row = {"bucket": bucket, "destination_id": destination_id, "now": now, "since": since, "limit": limit}
+            row = {"bucket": bucket, "destination_id": destination_id, "since": since, "limit": limit}
+            row |= {"now": now, "until": until or now}
             cursor = tx.cursor(row_factory=args_row(Claimed), binary=True)
             await cursor.execute(_queries.claim, row | {"oldest": span.oldest, "newest": span.newest})
             cursors.append(cursor)
@@ -202,9 +210,12 @@ async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) ->
 
 
 async def hasten(tx: Tx, destination_id: UUID, own: Sequence[int], now: datetime, span: Window) -> None:
-    """Make what waits for a retry due."""
-    row = {"destination_id": destination_id, "buckets": list(own), "now": now}
-    await tx.execute(_queries.hasten, row | {"oldest": span.oldest, "newest": span.newest})
+    """Make what waits for a retry due, HASTEN_ROWS at a time; outside a transaction."""
+    row = {"destination_id": destination_id, "now": now, "limit": HASTEN_ROWS}
+    row |= {"oldest": span.oldest, "newest": span.newest}
+    for bucket in own:
+        while (await tx.execute(_queries.hasten, row | {"bucket": bucket})).rowcount == HASTEN_ROWS:
+            pass
 
 
 async def end_open(
@@ -232,6 +243,16 @@ async def oldest_pending(tx: Tx, destination_ids: Sequence[UUID], oldest: UUID) 
         at = buckets.time_of(event_id)
         found[destination_id] = min(at, found.get(destination_id, at))
     return found
+
+
+def _pairs(pairs: Sequence[tuple[int, UUID]], window: Window) -> dict[str, Any]:
+    return {
+        "buckets": arrays.ints(bucket for bucket, _ in pairs),
+        "destination_ids": arrays.uuids(id_.bytes for _, id_ in pairs),
+        "touched": list({bucket for bucket, _ in pairs}),
+        "oldest": window.oldest,
+        "newest": window.newest,
+    }
 
 
 def _keys(owner: UUID, tickets: Sequence[Ticket]) -> dict[str, Any]:

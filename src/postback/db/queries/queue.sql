@@ -115,13 +115,24 @@ SELECT k.bucket, u.destination_id, d.due_at
                       ORDER BY o.due_at LIMIT 1) d
  WHERE k.bucket = ANY (%(touched)s::int[]) AND d.due_at <= %(until)s;
 
+-- waiting: of some pairs of bucket and destination, the retry that is due first. -> bucket, destination_id, due_at
+SELECT k.bucket, u.destination_id, d.due_at
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(destination_ids)s::uuid[]) u (bucket, destination_id)
+    ON u.bucket = k.bucket
+ CROSS JOIN LATERAL (SELECT o.due_at FROM delivery o
+                      WHERE o.bucket = k.bucket AND o.bucket = ANY (%(touched)s::int[])
+                        AND o.destination_id = u.destination_id AND o.status = 'retrying'
+                        AND o.event_id >= %(oldest)s AND o.event_id < %(newest)s
+                      ORDER BY o.due_at LIMIT 1) d
+ WHERE k.bucket = ANY (%(touched)s::int[]);
+
 -- has_open: whether deliveries of some months are open, in some buckets. -> one row where they are
 SELECT 1 FROM delivery d
  WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.event_id >= %(low)s AND d.event_id < %(high)s
    AND d.status IN ('queued', 'retrying') LIMIT 1;
 
--- claim: open deliveries of one destination in one bucket, due at %(now)s, the longest due first; with the time of an
--- attempt that has no outcome. -> Claimed rows
+-- claim: open deliveries of one destination in one bucket, due at %(now)s, or a retry due by %(until)s, the longest due
+-- first; with the time of an attempt that has no outcome. -> Claimed rows
 -- No lock: the bucket's lease makes its owner the only sender; every write that follows carries the lease's epoch.
 SELECT uuid_send(d.event_id), d.attempt, d.tries, d.tried_at, d.due_at,
        (SELECT a.at FROM attempt a
@@ -131,7 +142,8 @@ SELECT uuid_send(d.event_id), d.attempt, d.tries, d.tried_at, d.due_at,
   FROM delivery d
  WHERE d.bucket = %(bucket)s AND d.destination_id = %(destination_id)s
    AND d.event_id >= %(oldest)s AND d.event_id < %(newest)s
-   AND d.status IN ('queued', 'retrying') AND d.due_at >= %(since)s AND d.due_at <= %(now)s
+   AND d.status IN ('queued', 'retrying') AND d.due_at >= %(since)s AND d.due_at <= %(until)s
+   AND (d.due_at <= %(now)s OR d.status = 'retrying')
  ORDER BY d.due_at LIMIT %(limit)s;
 
 -- events: what some deliveries are about. -> StoredEvent rows
@@ -183,10 +195,15 @@ UPDATE delivery d
    AND d.event_id BETWEEN %(min_id)s AND %(max_id)s
    AND EXISTS (SELECT FROM lease l WHERE l.bucket = d.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
 
--- hasten: make a destination's waiting deliveries due. -> nothing
+-- hasten: make a destination's waiting deliveries due, of one bucket, a thousand or so at a time.
+-- -> nothing; counts rows
 UPDATE delivery d SET due_at = %(now)s
- WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.destination_id = %(destination_id)s AND d.status = 'retrying'
-   AND d.due_at > %(now)s AND d.event_id >= %(oldest)s AND d.event_id < %(newest)s;
+ WHERE d.bucket = %(bucket)s AND d.destination_id = %(destination_id)s AND d.status = 'retrying'
+   AND d.due_at > %(now)s AND d.event_id >= %(oldest)s AND d.event_id < %(newest)s
+   AND d.event_id = ANY (ARRAY(SELECT o.event_id FROM delivery o
+                                WHERE o.bucket = %(bucket)s AND o.destination_id = %(destination_id)s
+                                  AND o.status = 'retrying' AND o.due_at > %(now)s
+                                  AND o.event_id >= %(oldest)s AND o.event_id < %(newest)s LIMIT %(limit)s));
 
 -- end_open: end open deliveries of one destination in one bucket, a thousand or so at a time. -> nothing; counts rows
 UPDATE delivery d
@@ -292,5 +309,5 @@ SELECT a.n, a.at, a.outcome, a.reason, a.status, a.latency_ms, a.head, a.request
  ORDER BY a.n;
 
 -- wait_briefly: give up a lock that does not come soon; what waits for it holds up everybody behind. -> nothing
-SET LOCAL lock_timeout = '5s';
+SET LOCAL lock_timeout = '1s';
 

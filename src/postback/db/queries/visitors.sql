@@ -12,6 +12,7 @@ ON CONFLICT (bucket, key) DO UPDATE
                                                  WHERE v.identifiers -> n.key -> 0 IS DISTINCT FROM n.value -> 0), '{}'),
        sealed = COALESCE(excluded.sealed, v.sealed), last_seen_at = GREATEST(v.last_seen_at, excluded.last_seen_at)
  WHERE (excluded.sealed IS NOT NULL AND v.sealed IS NULL)
+    OR v.last_seen_at < excluded.last_seen_at - interval '1 day'
     OR EXISTS (SELECT FROM jsonb_each(excluded.identifiers) n
                 WHERE v.identifiers -> n.key -> 0 IS DISTINCT FROM n.value -> 0);
 
@@ -24,7 +25,8 @@ SELECT k.bucket, u.key, u.visitor_key, u.seen_at
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, key) DO UPDATE
    SET visitor_key = excluded.visitor_key, seen_at = excluded.seen_at
- WHERE l.visitor_key <> excluded.visitor_key AND l.seen_at <= excluded.seen_at;
+ WHERE (l.visitor_key <> excluded.visitor_key AND l.seen_at <= excluded.seen_at)
+    OR (l.visitor_key = excluded.visitor_key AND l.seen_at < excluded.seen_at - interval '1 day');
 
 -- find_links: the visitors behind some identifiers. -> key, visitor_key
 SELECT l.key, l.visitor_key
@@ -36,3 +38,19 @@ SELECT v.key, v.workspace_id, v.identifiers::text, v.sealed
   FROM visitor v JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
     ON v.bucket = u.bucket AND v.key = u.key
  WHERE v.bucket = ANY (%(touched)s::int[]);
+
+-- trim: visitors that were not seen within the retention, in key order. -> key
+DELETE FROM visitor v
+ WHERE v.bucket = %(bucket)s AND v.last_seen_at < %(oldest)s
+   AND v.key = ANY (ARRAY(SELECT o.key FROM visitor o
+                           WHERE o.bucket = %(bucket)s AND o.key > %(after)s AND o.last_seen_at < %(oldest)s
+                           ORDER BY o.key LIMIT %(limit)s))
+RETURNING v.key;
+
+-- trim_links: links that were not seen within the retention, in key order. -> key
+DELETE FROM link l
+ WHERE l.bucket = %(bucket)s AND l.seen_at < %(oldest)s
+   AND l.key = ANY (ARRAY(SELECT o.key FROM link o
+                           WHERE o.bucket = %(bucket)s AND o.key > %(after)s AND o.seen_at < %(oldest)s
+                           ORDER BY o.key LIMIT %(limit)s))
+RETURNING l.key;
