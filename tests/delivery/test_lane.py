@@ -469,6 +469,17 @@ async def test_an_event_that_was_erased_is_skipped(hub: Hub, platform: Receiver)
     assert {r for (r,) in await hub.rows("reason")} == {"erased: the event is gone"}
 
 
+async def test_a_reason_that_deliveries_share_shows_the_personal_data_of_none(hub: Hub, platform: Receiver) -> None:
+    platform.answer = refuse(200, text='{"each": ["no 81.2.69.142", "no 81.2.69.142"]}')
+    to = await hub.install("acme", url=platform.url, token="t0ken")
+    await hub.put([to], 1, readable={"client_ip_address": "81.2.69.142"})
+    await hub.put([to], 1, readable={"client_ip_address": "81.2.69.143"})
+    async with hub.worker():
+        assert await hub.settled() == {"failed": 2}
+    assert len(platform.requests) == 1
+    assert await hub.rows("reason") == [("no [private]",)] * 2
+
+
 async def test_a_private_address_holds_the_destination(hub: Hub, platform: Receiver) -> None:
     to = await hub.install("acme", url=platform.url, token="t0ken")
     await hub.put([to], 3)
