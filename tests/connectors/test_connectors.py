@@ -133,7 +133,9 @@ def _plain(body: Any) -> Any:
 
 
 def _masked(text: str, config: Struct) -> str:
-    return secret.mask(text, secret.of(config))
+    for one in secret.of(config):
+        text = text.replace(one.stand_in, secret.MASK).replace(one.reveal(), secret.MASK)
+    return text
 
 
 def _assert_is(request: Request, expected: Expected, config: Struct) -> None:
