@@ -11,7 +11,7 @@ from postback.secret import Secret
 
 
 async def test_migrations_run_once_and_say_what_they_ran(empty_database: Secret) -> None:
-    assert migrate.migrate(empty_database) == ["0001"]
+    assert migrate.migrate(empty_database) == ["0001", "0002"]
     assert migrate.migrate(empty_database) == []
     assert migrate.is_current(empty_database)
 
@@ -37,7 +37,13 @@ async def test_an_event_lands_in_the_partition_of_its_month(tx: Tx) -> None:
 async def test_old_partitions_are_found_oldest_first_and_dropped_whole(tx: Tx) -> None:
     await partitions.make_ahead(tx, datetime(2025, 1, 15, tzinfo=UTC), months=1)
     old = await partitions.older_than(tx, datetime(2025, 2, 1, tzinfo=UTC))
-    assert [name for name, _, _ in old] == ["attempt_2025_01", "delivery_2025_01", "event_2025_01", "usage_2025_01"]
+    assert [name for name, _, _ in old] == [
+        "attempt_2025_01",
+        "conversion_2025_01",
+        "delivery_2025_01",
+        "event_2025_01",
+        "usage_2025_01",
+    ]
     for name, _, _ in old:
         await partitions.drop(tx, name)
     assert await partitions.older_than(tx, datetime(2025, 2, 1, tzinfo=UTC)) == []

@@ -17,9 +17,9 @@ from postback.secret import Secret
 
 DATA = {
     "config_version", "dedup", "visitor", "link", "event", "delivery", "attempt", "usage", "ledger_hour", "lease",
-    "worker", "lane",
+    "worker", "lane", "orders", "conversion", "rate_window", "key_usage", "oauth_token", "job",
 }  # fmt: skip
-PARTITIONED_BY_ID = {"event", "delivery", "attempt"}
+PARTITIONED_BY_ID = {"event", "delivery", "attempt", "conversion"}
 ALL = [(room, name, sql.decode()) for room in rooms() for name, sql in statements(room).items()]
 EACH = pytest.mark.parametrize("sql", [pytest.param(sql, id=f"{room}.{name}") for room, name, sql in ALL])
 
