@@ -215,4 +215,3 @@ def standard_name(name: str) -> str:
     if lower in STANDARD_NAMES:
         return lower
     return ALIASES.get(lower, name)
-

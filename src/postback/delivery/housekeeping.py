@@ -49,9 +49,7 @@ async def _drop(tx: Tx, name: str | None) -> None:
         log.info("partition dropped", partition=name)
 
 
-async def end_removed(
-    pool: Pool, removed: Sequence[UUID], own: Sequence[int], now: datetime, window: Window
-) -> int:
+async def end_removed(pool: Pool, removed: Sequence[UUID], own: Sequence[int], now: datetime, window: Window) -> int:
     """End what is open for destinations that were removed; how many it were."""
     ended = 0
     if not removed or not own:
@@ -60,9 +58,7 @@ async def end_removed(
         pairs = [(bucket, id_) for id_ in removed for bucket in own]
         for bucket, destination_id, _ in await sending.due(tx, pairs, now + _FAR, window):
             while True:
-                count = await sending.end_open(
-                    tx, destination_id, bucket, "skipped", REMOVED, None, now, window.oldest
-                )
+                count = await sending.end_open(tx, destination_id, bucket, "skipped", REMOVED, None, now, window.oldest)
                 ended += count
                 if count < sending.END_OPEN_ROWS:
                     break

@@ -93,4 +93,3 @@ class Leases:
         taken = await leases.take(tx, self.worker, some, self._seconds) if some else {}
         self.epochs |= taken
         return bool(taken)
-

@@ -251,4 +251,3 @@ class _Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._has_head = False
         self._has_length = False
-

@@ -16,7 +16,7 @@ import contextlib
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -45,11 +45,12 @@ COLLISION = "collision"
 
 
 class Submission(Struct, eq=False):
-    """One request's events; `done` when all of them have a result."""
+    """One request's events; `done` is called once all of them have a result, or with what was wrong."""
 
     events: Sequence[Pending]
-    done: "asyncio.Future[None]"
+    done: Callable[[Exception | None], None]
     size_bytes: int
+    error: Exception | None = None
 
 
 class Figures(Struct):
@@ -110,16 +111,25 @@ class Writer:
 
     async def submit(self, events: Sequence[Pending]) -> None:
         """Commit events; each has its `result` then. Raises Unavailable: nothing of this request was acknowledged."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settle(error: Exception | None) -> None:
+            if not done.done():
+                done.set_result(None) if error is None else done.set_exception(error)
+
+        self.enqueue(events, settle)
+        await done
+
+    def enqueue(self, events: Sequence[Pending], done: Callable[[Exception | None], None]) -> None:
+        """The same without waiting: `done` is called later, with None or the error. Raises Unavailable at once."""
         size = sum([len(event.body) for event in events])
         is_full = self.waiting_events + len(events) > self._waiting_max or self._waiting_bytes + size > WAITING_BYTES
         if self._closing or is_full:
             raise Unavailable("Too many events are waiting to be written; try again in a second.")
-        submission = Submission(events, asyncio.get_running_loop().create_future(), size)
         self.waiting_events += len(events)
         self._waiting_bytes += size
-        self._waiting.append(submission)
+        self._waiting.append(Submission(events, done, size))
         self._wake.set()
-        await submission.done
 
     async def _run(self) -> None:
         while True:
@@ -160,20 +170,9 @@ class Writer:
         self.figures.flushes += 1
         self.figures.flush_seconds += time.perf_counter() - began
         for submission in batch:
-            if submission.done.done():
-                continue
-            done = [event for event in submission.events if event.result is not None]
-            if error is not None and not done:
-                submission.done.set_exception(error)
-                continue
-            for event in submission.events:
-                # What a split had committed stays so: only the rest of a request is told to come again.
-                if event.result is None and isinstance(error, PostbackError):
-                    event.result = error
-            if error is None or isinstance(error, PostbackError) or len(done) == len(submission.events):
-                submission.done.set_result(None)
-            else:
-                submission.done.set_exception(error)
+            submission.error = _error_of(submission.events, error)
+        # The next flush goes out first: the database works while these are answered.
+        asyncio.get_running_loop().call_soon(_settle, batch)
 
     async def _flush(self, events: Sequence[Pending]) -> None:
         """Give every event its result. Raises Unavailable."""
@@ -385,6 +384,26 @@ class Writer:
             with contextlib.suppress(psycopg.Error, OSError):
                 await self._conn.close()
             self._conn = None
+
+
+def _error_of(events: Sequence[Pending], error: Exception | None) -> Exception | None:
+    """What a request is told as a whole. What a split had committed stays so: only the rest is told to come again."""
+    if error is None or all(event.result is not None for event in events):
+        return None
+    if not isinstance(error, PostbackError) or all(event.result is None for event in events):
+        return error
+    for event in events:
+        if event.result is None:
+            event.result = error
+    return None
+
+
+def _settle(batch: Sequence[Submission]) -> None:
+    for submission in batch:
+        try:
+            submission.done(submission.error)
+        except Exception:  # one answer that cannot be given harms no other
+            log.exception("answering failed")
 
 
 def _fold(events: Sequence[Pending]) -> dict[bytes, Pending]:

@@ -1,11 +1,12 @@
 """The dialects' paths: authenticate, parse, judge, commit, answer. The hot way: no framework, one pass.
 
-A request that writes nothing (invalid, a dry run, a question) reads the configuration's version once before it
-answers, so that a revoked key learns nothing after its revocation was answered.
+`take` serves the usual request without waiting for anything but its commit; `post` serves any. A request that writes
+nothing (invalid, a dry run, a question) reads the configuration's version once before it answers, so that a revoked key
+learns nothing after its revocation was answered.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import parse_qs, unquote
 from uuid import UUID
@@ -19,7 +20,7 @@ from postback.db import Pool, is_unavailable
 from postback.delivery import preview
 from postback.delivery.prepare import Keys
 from postback.delivery.preview import Previewed
-from postback.dialects import Accepted, DestinationResult, Dialect, Result, convultra, native, roasproof
+from postback.dialects import Accepted, DestinationResult, Dialect, Parsed, Result, convultra, native, roasproof
 from postback.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -39,9 +40,10 @@ from postback.intake.writer import Writer
 from postback.keys import ApiKey
 from postback.queue.sending import StoredEvent
 from postback.web import wire
-from postback.web.wire import Limits, Receive, Scope, Send
+from postback.web.wire import Header, Limits, Receive, Scope, Send
 
 log = structlog.get_logger()
+Answering = Callable[[int, bytes, Sequence[Header]], None]
 ROUTES: dict[str, Dialect] = {
     "/v1/events": native.DIALECT,
     "/v1/track": convultra.DIALECT,
@@ -88,7 +90,7 @@ class Ingest:
         return status
 
     async def _take(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        headers = wire.headers_of(scope)
+        headers = wire.read_headers(scope["headers"])
         query = scope["query_string"]
         now = self._writer.now()
         snapshot, key = await self._authenticate(headers, query if dialect.key_in_query else b"", now, ("ingest",))
@@ -100,36 +102,74 @@ class Ingest:
             await self._directory.confirm(snapshot, key, now)
             raise
         is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
-        results: list[Result] = []
-        pending: list[Pending] = []
-        judge = self._judge
-        for raw in parsed.events:
-            if isinstance(raw, PostbackError):
-                results.append(raw)
-                continue
-            try:
-                event = judge(raw, key, snapshot, now, dialect.allowed_names)
-            except Rejected as refusal:
-                results.append(refusal)
-            else:
-                pending.append(event)
-                results.append(event)  # type: ignore[arg-type]  # replaced by its result below
+        results, pending = self._judged(parsed, key, snapshot, now, dialect)
         if pending and not is_dry_run:
             await self._writer.submit(pending)
         else:
             snapshot = await self._directory.confirm(snapshot, key, now)
         if is_dry_run:
             dry = await self._preview(pending, snapshot, now)
-            final = [dry[id(r)] if isinstance(r, Pending) else r for r in results]
-        else:
-            final = [r.result if isinstance(r, Pending) else r for r in results]
-        settled = [r for r in final if r is not None]
-        if settled and all(isinstance(r, Unauthenticated) for r in settled):
-            raise settled[0]  # type: ignore[misc]  # the key was revoked while the events waited
-        if parsed.single and isinstance(settled[0], Forbidden | Unavailable):
-            raise settled[0]
-        answer = dialect.answer(settled, parsed.single)
-        return answer.status, answer.body
+            results = [dry[id(r)] if isinstance(r, Pending) else r for r in results]
+        return _finish(dialect, results, parsed.single)
+
+    def take(self, dialect: Dialect, sent_headers: Sequence[Header], body: bytes, answer: Answering) -> bool:
+        """Take a usual request, complete and from a known key: nothing of it is waited for but the commit, after which
+        `answer` is called. False: it is not one, and nothing has happened."""
+        headers = wire.read_headers(sent_headers)
+        if len(body) > dialect.max_bytes or "content-encoding" in headers:
+            return False
+        now = self._writer.now()
+        try:
+            wire.require_json(headers, dialect.content_types)
+            text = key_text(headers, b"")
+            known = (
+                None if keys.diagnose(text, self._environment) else self._directory.known(keys.fingerprint(text), now)
+            )
+            if known is None or "ingest" not in known[1].scopes:
+                return False
+            parsed = dialect.parse(body, headers)
+        except Rejected:
+            return False
+        results, pending = self._judged(parsed, known[1], known[0], now, dialect)
+        if not pending:
+            return False
+
+        def done(error: Exception | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                answer(*_finish(dialect, results, parsed.single), ())
+            except PostbackError as refusal:
+                refused = dialect.refuse(refusal)
+                answer(refused.status, refused.body, wire.extra_headers(refusal))
+            except Exception:
+                answer(500, wire.failed(dialect.name), ())
+
+        try:
+            self._writer.enqueue(pending, done)
+        except Unavailable as full:
+            done(full)
+        return True
+
+    def _judged(
+        self, parsed: Parsed, key: ApiKey, snapshot: Snapshot, now: datetime, dialect: Dialect
+    ) -> tuple[list[Result | Pending], list[Pending]]:
+        """Each event as it waits for its commit, or why it is refused; and those that wait."""
+        results: list[Result | Pending] = []
+        pending: list[Pending] = []
+        judge, names = self._judge, dialect.allowed_names
+        for raw in parsed.events:
+            if isinstance(raw, PostbackError):
+                results.append(raw)
+                continue
+            try:
+                event = judge(raw, key, snapshot, now, names)
+            except Rejected as refusal:
+                results.append(refusal)
+            else:
+                pending.append(event)
+                results.append(event)
+        return results, pending
 
     async def _authenticate(
         self, headers: dict[str, str], query: bytes, now: datetime, scopes: Sequence[str]
@@ -160,7 +200,9 @@ class Ingest:
             if scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("GET")
             now = self._writer.now()
-            snapshot, key = await self._authenticate(wire.headers_of(scope), b"", now, ("ingest", "read", "admin"))
+            snapshot, key = await self._authenticate(
+                wire.read_headers(scope["headers"]), b"", now, ("ingest", "read", "admin")
+            )
             snapshot = await self._directory.confirm(snapshot, key, now)
             raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
             sent = unquote(raw_path.partition(b"?")[0].decode("latin-1")[len(STATUS_PREFIX) :])
@@ -200,6 +242,17 @@ def _line(line: Previewed) -> DestinationResult:
     return DestinationResult(
         str(destination.id), destination.connector.name, destination.name, line.status, line.reason, line.request
     )
+
+
+def _finish(dialect: Dialect, results: Sequence[Result | Pending], single: bool) -> tuple[int, bytes]:
+    """The answer, once every event has its result. Raises what stands for the request as a whole."""
+    settled = [final for r in results if (final := r.result if isinstance(r, Pending) else r) is not None]
+    if settled and all(isinstance(r, Unauthenticated) for r in settled):
+        raise settled[0]  # type: ignore[misc]  # the key was revoked while the events waited
+    if single and isinstance(settled[0], Forbidden | Unavailable):
+        raise settled[0]
+    answer = dialect.answer(settled, single)
+    return answer.status, answer.body
 
 
 class DeliveryShown(Struct, omit_defaults=True):

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Generator
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from postback import installation
 from postback.db import connect, is_unavailable, open_pool
@@ -27,12 +26,11 @@ from postback.settings import Settings
 from postback.web.admin import Admin
 from postback.web.app import App
 from postback.web.ingest import Ingest
+from postback.web.protocol import Protocol
 from postback.web.wire import Limits
 
 log = structlog.get_logger()
 DRAIN_SECONDS = 20
-HEAD_SECONDS = 30
-HEAD_BYTES = 65_536
 
 
 def run(settings: Settings, dsn: Secret, listening: socket.socket) -> None:
@@ -45,48 +43,6 @@ def _loop() -> asyncio.AbstractEventLoop:
     import uvloop
 
     return uvloop.new_event_loop()
-
-
-class _Protocol(HttpToolsProtocol):
-    """Adds what uvicorn leaves out: bounds on the size of a head and on the time that it takes to come."""
-
-    _head_open = True
-    _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head_open:
-            self._head_bytes += len(data)
-            if self._head_timer is None:
-                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
-            if self._head_bytes > HEAD_BYTES:
-                self._give_up()
-
-    def on_message_begin(self) -> None:
-        self._head_open, self._head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head_open = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        if self._head_open and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
-            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -105,7 +61,7 @@ def configure(app: App, *, port: int | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         port=port or 0,
-        http=_Protocol,
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -9,10 +9,12 @@ import itertools
 import os
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 
 from postback.errors import (
     Invalid,
@@ -30,6 +32,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+log = structlog.get_logger()
 _process = os.urandom(4).hex()
 _numbers = itertools.count()
 _JSON = (b"content-type", b"application/json")
@@ -51,9 +54,9 @@ class Limits(msgspec.Struct, frozen=True):
     bytes_per_second: int = 1024
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
+def read_headers(sent: Iterable[Header]) -> dict[str, str]:
     """Those that ingest reads; the last of a name counts."""
-    return {_READ[name]: value.decode("latin-1") for name, value in scope["headers"] if name in _READ}
+    return {_READ[name]: value.decode("latin-1") for name, value in sent if name in _READ}
 
 
 _READ = {
@@ -151,6 +154,20 @@ def new_request_id() -> str:
     return f"{_process}{next(_numbers):08x}"
 
 
+def message(status: int, body: bytes, extra: Sequence[Header] = ()) -> bytes:
+    """A whole answer as it goes over the wire."""
+    head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (_HEADS[status], len(body), new_request_id().encode())
+    if extra:
+        head += b"".join([b"%b: %b\r\n" % header for header in extra])
+    return b"%b\r\n%b" % (head, body)
+
+
+_HEADS = {
+    status.value: b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\n" % (status.value, status.phrase.encode())
+    for status in HTTPStatus
+}
+
+
 async def answer(
     send: Send, status: int, body: bytes, extra: tuple[Header, ...] = (), *, unread: Receive | None = None
 ) -> None:
@@ -190,6 +207,14 @@ def extra_headers(error: PostbackError) -> tuple[Header, ...]:
     if isinstance(error, TooLarge | TimedOut):
         return ((b"connection", b"close"),)
     return ()
+
+
+def failed(path: str) -> bytes:
+    """Our bug, inside an `except`: one line in the log with the id that the caller sees, nothing of the request."""
+    error_id = new_request_id()
+    log.exception("request failed", error_id=error_id, path=path)
+    failure = PostbackError(f"Something went wrong here; nothing is known to be written. Error {error_id}.")
+    return plain_error(failure)
 
 
 def plain_error(error: PostbackError) -> bytes:

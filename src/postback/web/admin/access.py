@@ -46,7 +46,7 @@ def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
 async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
     """The guard of every path that needs a key. Raises Unauthenticated, Forbidden, Invalid, Unavailable."""
     hub: Hub = connection.app.state.hub
-    text = _key_text(wire.headers_of(connection.scope))
+    text = _key_text(wire.read_headers(connection.scope["headers"]))
     if problem := keys.diagnose(text, hub.settings.environment):
         raise problem
     now = hub.writer.now()

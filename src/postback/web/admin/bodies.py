@@ -30,7 +30,7 @@ class StrictRequest(Request[Any, Any, State]):
     async def body(self) -> bytes:
         if self._sent is None:
             hub: Hub = self.app.state.hub
-            headers = wire.headers_of(self.scope)
+            headers = wire.read_headers(self.scope["headers"])
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
                 wire.require_json(headers, JSON)
             limits = wire.Limits(hub.settings.slow_body_seconds, hub.settings.slow_body_bytes_per_second)
