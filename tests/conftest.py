@@ -104,7 +104,9 @@ class Served:
     ) -> tuple[int, Any]:
         """Status and JSON of one request, by default with the admin key (its scopes are all)."""
         headers = {"Authorization": f"Bearer {self.keys.admin_key if key is None else key}"} | more.pop("headers", {})
-        sent: dict[str, Any] = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        sent: dict[str, Any] = (
+            {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body} if body is not None else {}
+        )
         async with self.http.request(method, self.url + path, headers=headers, **sent, **more) as answer:
             with suppress(ValueError):
                 return answer.status, await answer.json(content_type=None)

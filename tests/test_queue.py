@@ -98,7 +98,9 @@ async def test_claims_use_the_index_of_open_deliveries(hub: Hub) -> None:
     names = ["bucket", "oldest", "newest", "destination_id", "since", "until", "now", "limit"]
     for n, name in enumerate(names):
         query = query.replace(f"%({name})s", f"${n + 1}")
-    await hub.tx.execute(f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, timestamptz, int) AS {query}".encode())
+    await hub.tx.execute(
+        f"PREPARE c (int, uuid, uuid, uuid, timestamptz, timestamptz, timestamptz, int) AS {query}".encode()
+    )
     values = f"8, '{EVERYWHERE.oldest}', '{buckets.floor(datetime.now(UTC) + timedelta(hours=1))}', '{to.id}', '2000-01-01', now(), now(), 10"
     plan = await (await hub.tx.execute(f"EXPLAIN EXECUTE c ({values})".encode())).fetchall()
     text = "\n".join(line for (line,) in plan)

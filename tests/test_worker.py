@@ -116,7 +116,9 @@ asyncio.run(main())
 """
 
 
-async def test_a_worker_that_stops_settles_what_is_under_way_and_gives_its_buckets_back(hub: Hub, platform: Receiver) -> None:
+async def test_a_worker_that_stops_settles_what_is_under_way_and_gives_its_buckets_back(
+    hub: Hub, platform: Receiver
+) -> None:
     async def slow(ids: list[str]) -> web.StreamResponse:
         await asyncio.sleep(0.3)
         return web.Response(text="{}")

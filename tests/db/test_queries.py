@@ -107,7 +107,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with tempfile.TemporaryDirectory(prefix="postback-sql-", dir="/var/tmp") as folder:
         Path(folder).chmod(0o711)
         started = asyncio.run(
-            embedded.start(Path(folder) / "data", major=request.param, settings={"fsync": "off", "shared_buffers": "16MB"})
+            embedded.start(
+                Path(folder) / "data", major=request.param, settings={"fsync": "off", "shared_buffers": "16MB"}
+            )
         )
         migrate.migrate(Secret(started.dsn))
         yield started.dsn

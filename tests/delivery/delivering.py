@@ -40,7 +40,9 @@ def _build(event: JoinedEvent, config: AcmeConfig, now: datetime) -> Item | Skip
         return Skipped("no Acme event for this name")
     if event.name == "bug":
         raise KeyError("bug")
-    return Item({"id": event.event_id, "ip": event.readable.get("client_ip_address"), "ids": dict(event.click_ids)}, size=50)
+    return Item(
+        {"id": event.event_id, "ip": event.readable.get("client_ip_address"), "ids": dict(event.click_ids)}, size=50
+    )
 
 
 def _pack(items: Sequence[Item], config: AcmeConfig, now: datetime) -> Request:
@@ -141,7 +143,12 @@ class Hub:
     def _row(self, id_: bytes, event_id: str, name: str, at: datetime, more: dict[str, Any]) -> NewEvent:
         readable = more.pop("readable", None)
         body = Event(
-            event_id=event_id, name=name, source_name=name, occurred_at=more.pop("occurred_at", at), dialect="native", **more
+            event_id=event_id,
+            name=name,
+            source_name=name,
+            occurred_at=more.pop("occurred_at", at),
+            dialect="native",
+            **more,
         )
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
@@ -169,6 +176,7 @@ class Hub:
 
     async def settled(self, to: Sequence[Destination] = (), seconds: float = 10) -> Counter[str]:
         """Wait until nothing is open."""
+
         async def is_done() -> bool:
             for d in to or [None]:
                 if (await self.statuses(d)).keys() & queue.OPEN:

@@ -51,7 +51,9 @@ def test_a_url_that_no_public_receiver_has_is_refused(url: str) -> None:
     assert error.value.message
 
 
-@pytest.mark.parametrize("url", ["https://example.com/a?b=c", "https://example.com:8443/", "https://8.8.8.8/", "https://example.com:80/"])
+@pytest.mark.parametrize(
+    "url", ["https://example.com/a?b=c", "https://example.com:8443/", "https://8.8.8.8/", "https://example.com:80/"]
+)
 def test_a_public_url_is_taken(url: str) -> None:
     addresses.check(URL(url))
 

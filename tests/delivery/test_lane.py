@@ -182,7 +182,9 @@ async def test_a_429_slows_the_lane_of_every_worker_and_loses_nothing(hub: Hub, 
     await hub.balances(to)
 
 
-async def test_a_refused_credential_holds_the_destination_and_resuming_loses_nothing(hub: Hub, platform: Receiver) -> None:
+async def test_a_refused_credential_holds_the_destination_and_resuming_loses_nothing(
+    hub: Hub, platform: Receiver
+) -> None:
     platform.answer = refuse(401)
     to = await hub.install("acme", url=platform.url, token="t0ken")
     await hub.put([to], 100, flushes=10)
@@ -291,11 +293,16 @@ async def test_an_answer_that_never_comes_is_repeated_where_that_is_safe(hub: Hu
         await until(lambda: _has(hub, "unknown", 3))
         platform.answer = platform.take
         assert await hub.settled() == {"delivered": 3}
-    assert Counter(await hub.attempts("outcome, reason")) == {("unknown", "no answer within 1 s"): 3, ("delivered", None): 3}
+    assert Counter(await hub.attempts("outcome, reason")) == {
+        ("unknown", "no answer within 1 s"): 3,
+        ("delivered", None): 3,
+    }
 
 
 @pytest.mark.parametrize("way", ["hang", "reset"])
-async def test_an_unknown_outcome_fails_where_a_repeat_could_count_twice(hub: Hub, platform: Receiver, way: str) -> None:
+async def test_an_unknown_outcome_fails_where_a_repeat_could_count_twice(
+    hub: Hub, platform: Receiver, way: str
+) -> None:
     async def vanish(ids: list[str]) -> web.StreamResponse:
         if way == "hang":
             await asyncio.Event().wait()
@@ -312,7 +319,9 @@ async def test_an_unknown_outcome_fails_where_a_repeat_could_count_twice(hub: Hu
     await hub.balances(to)
 
 
-async def test_a_refused_connection_is_tried_again_even_where_a_repeat_is_not_safe(hub: Hub, platform: Receiver) -> None:
+async def test_a_refused_connection_is_tried_again_even_where_a_repeat_is_not_safe(
+    hub: Hub, platform: Receiver
+) -> None:
     to = await hub.install("careful", url="http://127.0.0.1:1/", token="t0ken")
     await hub.put([to], 2)
     async with hub.worker():

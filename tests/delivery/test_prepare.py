@@ -116,7 +116,9 @@ async def test_an_unknown_visitor_changes_nothing(place: Place) -> None:
 async def test_readable_identifiers_are_opened_only_where_the_connector_takes_one(place: Place) -> None:
     event, readable = msgspec.structs.replace(EVENT, visitor_id="v1"), {"client_ip_address": "203.0.113.1"}
     await place.saw("v1", {}, readable={"client_user_agent": "Firefox", "client_ip_address": "203.0.113.2"})
-    joined = await place.joined(event, destination(identifiers=frozenset({"client_ip_address", "client_user_agent"})), readable=readable)
+    joined = await place.joined(
+        event, destination(identifiers=frozenset({"client_ip_address", "client_user_agent"})), readable=readable
+    )
     assert joined.readable == {"client_ip_address": "203.0.113.1", "client_user_agent": "Firefox"}
     assert joined.provenance == {"client_user_agent": "visitor"}
     joined = await place.joined(event, destination(identifiers=frozenset({"fbp"})), readable=readable)
@@ -145,7 +147,9 @@ async def test_a_claim_needs_two_look_ups_however_many_events_it_has(place: Plac
         for n in range(20)
     ]
     known = await prepare.join(place.hub.tx, rows, place.keys)
-    assert [one.visitor.identifiers["fbp"][0] for one in known.values() if one and one.visitor] == [f"p{n}" for n in range(20)]
+    assert [one.visitor.identifiers["fbp"][0] for one in known.values() if one and one.visitor] == [
+        f"p{n}" for n in range(20)
+    ]
 
 
 async def test_sealed_data_that_does_not_open_waits_for_its_key(place: Place) -> None:

@@ -20,7 +20,12 @@ async def test_a_dry_run_shows_what_each_destination_would_get(hub: Hub) -> None
     webhook = await hub.install("webhook", url="https://example.com/in", secret="whsec_AAECAwQFBgcICQoLDA0ODw==")
     await hub.install("acme", url="https://example.com", token="t0ken")
     event = Event(
-        event_id="e1", name="lead", source_name="lead", occurred_at=NOW, dialect="native", user={"email_sha256": "a" * 64}
+        event_id="e1",
+        name="lead",
+        source_name="lead",
+        occurred_at=NOW,
+        dialect="native",
+        user={"email_sha256": "a" * 64},
     )
     readable = {"client_ip_address": "203.0.113.5", "client_user_agent": "Firefox 1"}
     keys = Keys(hub.vault.sealer, hub.vault.link_key)

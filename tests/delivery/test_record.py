@@ -12,7 +12,9 @@ RECORD = Record([TOKEN], {"client_ip_address", "ip"})
 
 
 def test_the_head_shows_method_url_and_headers_without_the_secret() -> None:
-    request = Request(method="POST", url=f"https://a.example/x?key={TOKEN}", headers={"authorization": f"Bearer {TOKEN}"})
+    request = Request(
+        method="POST", url=f"https://a.example/x?key={TOKEN}", headers={"authorization": f"Bearer {TOKEN}"}
+    )
     assert RECORD.head(request) == f"POST https://a.example/x?key={MASK}\nauthorization: Bearer {MASK}"
 
 
@@ -26,7 +28,9 @@ def test_private_keys_are_masked_at_any_depth_and_nothing_else_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [TOKEN.reveal(), 's3cret%2F%22%2B%26value', 's3cret/\\"+&value', TOKEN.stand_in], ids=["as it is", "percent", "json", "stand-in"]
+    "form",
+    [TOKEN.reveal(), "s3cret%2F%22%2B%26value", 's3cret/\\"+&value', TOKEN.stand_in],
+    ids=["as it is", "percent", "json", "stand-in"],
 )
 def test_an_answer_that_repeats_a_secret_in_any_form_is_masked(form: str) -> None:
     shown = RECORD.answer(Response(400, {}, f"bad key <{form}>, from 10.1.2.3".encode()), ["10.1.2.3"], 4096)

@@ -54,7 +54,10 @@ async def test_a_request_arrives_as_it_was_made_with_secrets_put_in_where_they_b
     token = Secret('a/b+"c&d')
     async with platform(take) as url:
         request = Request(
-            method="POST", url=f"{url}/in?key={token}&x=1", json={"key": str(token)}, headers={"authorization": f"B {token}"}
+            method="POST",
+            url=f"{url}/in?key={token}&x=1",
+            json={"key": str(token)},
+            headers={"authorization": f"B {token}"},
         )
         answer = await sender.send(request, [token])
     assert isinstance(answer, Response)
@@ -176,8 +179,19 @@ async def test_an_answer_that_does_not_come_is_unknown_not_unsent(sender: Sender
         (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", Unanswered),
     ],
     ids=[
-        "nothing", "another protocol", "cut short", "bad chunks", "long head", "endless head", "no content", "no length",
-        "old", "early hints", "chunks", "more than the cap", "upgrade",
+        "nothing",
+        "another protocol",
+        "cut short",
+        "bad chunks",
+        "long head",
+        "endless head",
+        "no content",
+        "no length",
+        "old",
+        "early hints",
+        "chunks",
+        "more than the cap",
+        "upgrade",
     ],
 )
 async def test_what_is_no_whole_answer_is_unknown(sender: Sender, said: bytes, kind: type) -> None:

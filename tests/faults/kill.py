@@ -107,7 +107,9 @@ async def check(hub: Hub, acknowledged: set[str]) -> dict[str, int]:
     """Every acknowledged event is stored exactly once, every delivery ended, the ledger balances. Counts by status."""
     await hub.until_settled(seconds=120)
     stored = Counter(row[0] for row in await hub.rows("SELECT event_id FROM event"))
-    assert not (missing := acknowledged - stored.keys()), f"{len(missing)} acknowledged events are lost: {sorted(missing)[:5]}"
+    assert not (missing := acknowledged - stored.keys()), (
+        f"{len(missing)} acknowledged events are lost: {sorted(missing)[:5]}"
+    )
     assert not (twice := [e for e, n in stored.items() if n > 1]), f"stored twice: {twice[:5]}"
     [(events,)] = await hub.rows("SELECT count(*) FROM event")
     [(deliveries,)] = await hub.rows("SELECT count(*) FROM delivery")
@@ -124,7 +126,9 @@ async def soak(rounds: int) -> None:
         figures, acknowledged = await run(hub, rounds=rounds, pause_seconds=3, seed=int(time.time()))
         ended = await check(hub, acknowledged)
     print(f"{rounds} kills in {figures.seconds:.0f} s: {dict(figures.kills)}")
-    print(f"{figures.acknowledged} events acknowledged, {figures.repeats} of them after a lost answer, none lost, none twice")
+    print(
+        f"{figures.acknowledged} events acknowledged, {figures.repeats} of them after a lost answer, none lost, none twice"
+    )
     print(f"{figures.refused} requests answered 503; slowest recovery {figures.slowest_recovery_seconds:.1f} s")
     print(f"deliveries by end: {ended}; the ledger balances")
 

@@ -45,7 +45,7 @@ def test_an_event_without_anything_is_an_event() -> None:
     assert len(result.event.event_id) == 32
     assert result.event.occurred_at == NOW
     assert result.event.site_id == SITE.site_id
-    assert (result.sealed, result.links, result.event.notes) == (None, (), ())
+    assert (result.sealed, result.links, result.event.notes) == (None, [], ())
 
 
 def test_an_event_without_id_gets_one_from_the_callers_source() -> None:
@@ -152,7 +152,7 @@ def test_what_a_destination_needs_in_clear_is_sealed_and_nothing_else() -> None:
         "client_ip_address": "203.0.113.7",
         "client_user_agent": "Mozilla/5.0",
     }
-    assert set(result.readable_names) == set(readable(result)) == READABLE - {"email"}
+    assert set(result.readable) == set(readable(result)) == READABLE - {"email"}
     assert result.event.user.keys() == HASHED
     assert readable(protected(keep_email=True, user=everything))["email"] == "Jane@Example.com"
 
@@ -293,7 +293,7 @@ def test_no_value_of_a_user_ever_fails_the_event(fields: dict[str, str]) -> None
     result = protected(user=RawUser(**fields))
     assert result.event.user.keys() <= HASHED
     assert all(len(digest) == 64 for digest in result.event.user.values())
-    assert set(readable(result)) == set(result.readable_names) <= READABLE
+    assert set(readable(result)) == set(result.readable) <= READABLE
 
 
 @given(st.dictionaries(st.sampled_from(sorted(CLICK_IDS)), st.text(max_size=80), max_size=3))

@@ -30,6 +30,7 @@ LOOKUPS_PER_SECOND = 10
 LONGEST_WAIT_SECONDS = 5
 # Events younger than this are too old for no platform, so that their fate depends on their name alone.
 ALWAYS_FRESH = timedelta(hours=24)
+AHEAD = timedelta(minutes=-5)
 
 
 UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
@@ -77,9 +78,8 @@ class Snapshot:
 
     def fate(self, event: Event, now: datetime) -> Fate:
         """What each destination will do with an event: queue it, or skip it for a reason known at once."""
-        age = now - event.occurred_at
-        has_status = event.order is not None and event.order.status is not None
-        if event.consent is None and not has_status and timedelta(minutes=-5) <= age < ALWAYS_FRESH:
+        age, order = now - event.occurred_at, event.order
+        if event.consent is None and (order is None or order.status is None) and AHEAD <= age < ALWAYS_FRESH:
             if (usual := self._usual.get(event.name)) is None:
                 usual = self._judge(event, timedelta(0))
                 if len(self._usual) < 10_000:
@@ -90,7 +90,7 @@ class Snapshot:
     def _judge(self, event: Event, age: timedelta) -> Fate:
         rows: list[tuple[bytes, str, float, str | None]] = []
         answers: list[DestinationResult] = []
-        wait = max(0.0, -age.total_seconds()) if age < timedelta(minutes=-5) else 0.0
+        wait = max(0.0, -age.total_seconds()) if age < AHEAD else 0.0
         for destination in self.destinations:
             reason = _skip_reason(destination, event, age)
             status = "skipped" if reason else "queued"

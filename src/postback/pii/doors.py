@@ -26,12 +26,12 @@ _PERSONAL_NAMES = frozenset(("phone", "first_name", "last_name", "date_of_birth"
 
 def masked(text: str) -> str:
     """The text with what has the form of an email address replaced."""
-    return _EMAIL.sub(MASK, text) if _may_hold_email(text) else text
+    return _EMAIL.sub(MASK, text) if may_hold_email(text) else text
 
 
 def stored_id(text: str, field: str = "", notes: list[str] | None = None) -> str:
     """An id as it is stored and looked up: itself, or its SHA-256 where it holds an email address."""
-    if not _may_hold_email(text) or not _EMAIL.search(text):
+    if not may_hold_email(text) or not _EMAIL.search(text):
         return text
     if notes is not None:
         notes.append(f"{field}: has the form of an email address, kept as its SHA-256")
@@ -53,7 +53,7 @@ def properties(sent: dict[str, Any], user: RawUser | None, notes: list[str]) -> 
         sent, user = _moved(sent, user, notes)
     suspect = False
     for name, value in sent.items():
-        if "@" in name or (_may_hold_email(value) if type(value) is str else _is_suspect(value, name, 1)):
+        if "@" in name or (may_hold_email(value) if type(value) is str else _is_suspect(value, name, 1)):
             suspect = True
     if suspect and (safe := _safe(sent)) != sent:
         notes.append(f"properties: an email address was replaced by {MASK}, or a person's detail removed")
@@ -61,7 +61,7 @@ def properties(sent: dict[str, Any], user: RawUser | None, notes: list[str]) -> 
     return sent, user
 
 
-def _may_hold_email(text: str) -> bool:
+def may_hold_email(text: str) -> bool:
     return "@" in text or ("40" in text and "%" in text)
 
 
@@ -88,7 +88,7 @@ def _moved(sent: dict[str, Any], user: RawUser | None, notes: list[str]) -> tupl
 def _is_suspect(value: Any, name: str, depth: int) -> bool:
     kind = type(value)
     if kind is str:
-        return _may_hold_email(value)
+        return may_hold_email(value)
     if kind is int:
         if not -MAX_INTEGER < value < MAX_INTEGER:
             raise Invalid(f"properties.{name} must be below 1e38.", field=f"properties.{name}")

@@ -5,25 +5,25 @@ dropped alone, with a note that names the field and never holds the value.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-
-from msgspec import Struct
-from msgspec.structs import astuple
+from operator import attrgetter
+from typing import NamedTuple
 
 from postback.event import CLICK_IDS, READABLE, RawUser
 from postback.pii import normalise
 from postback.pii.doors import stored_id
 
+Rule = Callable[[str], tuple[str, ...] | None]
 _MAX_CHARS = 1024
 _MAX_ID_CHARS = 256
 _MAX_IP_CHARS = 64
 
-# Field, the names of its variants, the rule that makes them, what a usable value is.
-_RULES: tuple[tuple[str, tuple[str, ...], Callable[[str], tuple[str, ...] | None], str, bool], ...] = tuple(
-    (field, names, rule, what, field in READABLE and field != "email")
+# All but the email and what has a rule of its own. Field, the names of its variants, the rule that makes them, what a
+# usable value is, whether it stays readable.
+_RULES: tuple[tuple[str, tuple[str, ...], Rule, str, bool], ...] = tuple(
+    (field, names, rule, what, field in READABLE)
     for field, names, rule, what in (
-        ("email", ("email_sha256", "email_google_sha256", "email_nodots_sha256"), normalise.email, "an email address"),
         ("country", ("country_sha256",), normalise.country, "an ISO 3166 code of two letters"),
         (
             "first_name",
@@ -45,14 +45,15 @@ _RULES: tuple[tuple[str, tuple[str, ...], Callable[[str], tuple[str, ...] | None
         ("external_id", ("external_id_sha256", "external_id_lower_sha256"), normalise.external_id, "an id"),
     )
 )
-_RULE_OF_FIELD = [next((rule for rule in _RULES if rule[0] == field), None) for field in RawUser.__struct_fields__]
+_EMAIL = ("email_sha256", "email_google_sha256", "email_nodots_sha256")
+_rarer = attrgetter(*[rule[0] for rule in _RULES])
 _HASH_CHARS = 64
 _PHONE = ("phone_sha256", "phone_digits_sha256")
 _STATE = ("state_sha256",)
 _EXTERNAL_ID = ("external_id_sha256", "external_id_lower_sha256")
 
 
-class Identity(Struct):
+class Identity(NamedTuple):
     """`hashed` may be stored as it is, `readable` only sealed. `links`: kind and value of what ties to a visitor."""
 
     hashed: dict[str, str]
@@ -64,23 +65,19 @@ def identify(user: RawUser, site_country: str | None, notes: list[str], *, keep_
     """Hashes of every variant; what was dropped is added to `notes`. `site_country`: of phones that name none."""
     hashed: dict[str, str] = {}
     readable: dict[str, str] = {}
-    # One call for all fields: most are absent.
-    for value, known_rule in zip(astuple(user), _RULE_OF_FIELD, strict=True):
-        if not value or known_rule is None or not (text := value.strip()):
-            continue
-        field, names, rule, what, stays_readable = known_rule
-        if len(text) == _HASH_CHARS and (known := normalise.hashed_already(text)):
-            hashed |= dict.fromkeys(names, known)
-        elif len(text) <= _MAX_CHARS and (variants := rule(text)):
-            _hash(hashed, names, variants)
-            if stays_readable or (keep_email and field == "email"):
-                readable[field] = text
+    if user.email and (text := user.email.strip()):
+        if _filed(hashed, _EMAIL, text, normalise.email):
+            if keep_email and "@" in text:
+                readable["email"] = text
         else:
-            notes.append(f"user_data.{field}: not {what}, dropped")
+            notes.append("user_data.email: not an email address, dropped")
     country = None
-    if "country" in readable:
-        country = readable["country"].lower()
-        readable["country"] = country.upper()
+    # One call for all the rarer fields: most events have none.
+    if any(values := _rarer(user)):
+        _rarer_fields(values, hashed, readable, notes)
+        if "country" in readable:
+            country = readable["country"].lower()
+            readable["country"] = country.upper()
     if user.state:
         _state(user.state.strip(), country, hashed, readable, notes)
     if user.phone:
@@ -99,13 +96,36 @@ def identify(user: RawUser, site_country: str | None, notes: list[str], *, keep_
     return Identity(hashed, readable, links)
 
 
+def _rarer_fields(
+    values: Sequence[str | None], hashed: dict[str, str], readable: dict[str, str], notes: list[str]
+) -> None:
+    for value, (field, names, rule, what, stays_readable) in zip(values, _RULES, strict=True):
+        if not value or not (text := value.strip()):
+            continue
+        if not _filed(hashed, names, text, rule):
+            notes.append(f"user_data.{field}: not {what}, dropped")
+        elif stays_readable and not (len(text) == _HASH_CHARS and normalise.hashed_already(text)):
+            readable[field] = text
+
+
+def _filed(hashed: dict[str, str], names: tuple[str, ...], text: str, rule: Rule) -> bool:
+    """File the hashes of a field's variants; False where the text is unusable."""
+    if len(text) == _HASH_CHARS and (known := normalise.hashed_already(text)):
+        hashed |= dict.fromkeys(names, known)
+    elif len(text) <= _MAX_CHARS and (variants := rule(text)):
+        _hash(hashed, names, variants)
+    else:
+        return False
+    return True
+
+
 def _hash(hashed: dict[str, str], names: tuple[str, ...], variants: tuple[str, ...]) -> None:
     """File each variant's hash; one equal to that before it, the usual case, is not hashed again."""
     last = digest = ""
-    for place, variant in enumerate(variants):
+    for name, variant in zip(names, variants, strict=True):
         if variant != last:
             last, digest = variant, sha256(variant.encode()).hexdigest()
-        hashed[names[place]] = digest
+        hashed[name] = digest
 
 
 def _phone(text: str, region: str | None, hashed: dict[str, str], notes: list[str]) -> None:

@@ -1,8 +1,10 @@
 """From a raw event, which may hold plaintext, to what may be stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -37,7 +39,7 @@ class SiteFacts(Struct, frozen=True):
 
 
 class Protected(Struct, frozen=True):
-    """An event safe to store. `sealed`: its readable identifiers as JSON, encrypted; `readable_names`: which they are.
+    """An event safe to store. `sealed`: its `readable` identifiers as JSON, encrypted.
 
     `links`: kind and value of what ties the event to a visitor, for `link_key`: `session` and its id as stored;
     `email`, `phone`, `external_id` and their SHA-256. A user id is an external id.
@@ -45,8 +47,8 @@ class Protected(Struct, frozen=True):
 
     event: Event
     sealed: bytes | None = None
-    readable_names: tuple[str, ...] = ()
-    links: tuple[tuple[str, str], ...] = ()
+    readable: Mapping[str, str] = {}
+    links: Sequence[tuple[str, str]] = ()
 
 
 def protect(
@@ -64,46 +66,59 @@ def protect(
     dropped alone. `new_id` makes the ids of events without one (None: 32 hex digits of the sealer's randomness).
     `keep_email`: seal the email too, for mail actions. Nothing of `raw` is altered; repeating gives the same event.
     """
-    notes = list(raw.notes)
+    notes = [*raw.notes]
     properties, user = raw.properties or {}, raw.user
     if properties:
         properties, user = doors.properties(properties, user, notes)
-    session_id = _id(raw.session_id, "session_id", notes)
     links: list[tuple[str, str]] = []
     hashed: dict[str, str] = {}
     readable: dict[str, str] = {}
     if user is not None:
-        identity = identify(user, site.country, notes, keep_email=keep_email)
-        hashed, readable, links = identity.hashed, identity.readable, identity.links
-    if session_id is not None:
+        hashed, readable, links = identify(user, site.country, notes, keep_email=keep_email)
+    # Asked here and not by each rule: most are absent, and a call costs more than the question.
+    visitor_id = session_id = None
+    if raw.session_id is not None:
+        session_id = _id(raw.session_id, "session_id", notes)
         links.append(("session", session_id))
-    event_id = _id(raw.event_id, "event_id", notes)
-    if event_id is None:
+    if raw.visitor_id is not None:
+        visitor_id = _id(raw.visitor_id, "visitor_id", notes)
+    if raw.event_id is not None:
+        event_id = _id(raw.event_id, "event_id", notes)
+    else:
         event_id = new_id() if new_id else seal.random_bytes(16).hex()
-    event = Event(
+    source = raw.action_source
+    has_order = raw.order_id is not None or raw.order_status or raw.items
+    # CPython packs more than 15 keywords of one call in a dict, which costs a microsecond: the rarer ones come apart.
+    rare: dict[str, Any] = {}
+    if properties:
+        rare["properties"] = properties
+    if raw.consent is not None:
+        rare["consent"] = raw.consent
+    if raw.experiments:
+        rare["experiments"] = raw.experiments
+    if raw.goal_id is not None:
+        rare["goal_id"] = raw.goal_id
+    if raw.is_test:
+        rare["is_test"] = True
+    make = partial(Event, **rare) if rare else Event
+    event = make(
         event_id=event_id,
         name=_name(raw.name),
         source_name=raw.name,
-        occurred_at=_time(raw.occurred_at, now),
+        occurred_at=_time(raw.occurred_at, now) if raw.occurred_at is not None else now,
         dialect=raw.dialect,
-        action_source=_action_source(raw.action_source, notes),
+        action_source=source if source is None or source in ACTION_SOURCES else _action_source(source, notes),
         site_id=site.site_id,
-        goal_id=raw.goal_id,
-        visitor_id=_id(raw.visitor_id, "visitor_id", notes),
+        visitor_id=visitor_id,
         session_id=session_id,
         value=_value(raw.amount, raw.currency, site, notes),
-        order=_order(raw, notes),
-        page=_page(raw, notes),
+        order=_order(raw, notes) if has_order else None,
+        page=_page(raw, notes) if raw.url or raw.referrer else None,
         user=hashed,
         click_ids=click_ids(raw.click_ids, notes) if raw.click_ids else {},
-        consent=raw.consent,
-        experiments=raw.experiments or {},
-        properties=properties,
-        is_test=raw.is_test,
         notes=tuple(notes),
     )
-    sealed = seal.seal(_encode(readable)) if readable else None
-    return Protected(event, sealed, tuple(readable), tuple(links))
+    return Protected(event, seal.seal(_encode(readable)) if readable else None, readable, links)
 
 
 def reveal(sealed: bytes, seal: Sealer) -> dict[str, str]:
@@ -117,18 +132,14 @@ def _name(name: str) -> str:
     return standard_name(name)
 
 
-def _id(text: str | None, field: str, notes: list[str]) -> str | None:
-    if text is None:
-        return None
+def _id(text: str, field: str, notes: list[str]) -> str:
     if not text or len(text) > MAX_ID_CHARS:
         raise Invalid(f"{field} must have 1 to {MAX_ID_CHARS} characters.", field=field)
     return doors.stored_id(text, field, notes)
 
 
-def _time(occurred_at: datetime | None, now: datetime) -> datetime:
+def _time(occurred_at: datetime, now: datetime) -> datetime:
     """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead."""
-    if occurred_at is None:
-        return now
     if occurred_at.tzinfo is None:
         occurred_at = occurred_at.replace(tzinfo=UTC)
     if occurred_at < OLDEST:
@@ -138,9 +149,7 @@ def _time(occurred_at: datetime | None, now: datetime) -> datetime:
     return occurred_at if occurred_at.tzinfo is UTC else occurred_at.astimezone(UTC)
 
 
-def _action_source(source: str | None, notes: list[str]) -> str | None:
-    if source is None or source in ACTION_SOURCES:
-        return source
+def _action_source(source: str, notes: list[str]) -> str:
     if (lower := source.strip().lower()) in ACTION_SOURCES:
         return lower
     notes.append("action_source: unknown, taken as other")
@@ -163,12 +172,14 @@ def _value(amount: Decimal | None, currency: str | None, site: SiteFacts, notes:
     return Money(exact, currency)
 
 
-def _order(raw: RawEvent, notes: list[str]) -> Order | None:
-    if raw.order_id is None and not raw.order_status and not raw.items:
-        return None
-    order_id = _id(raw.order_id, "order_id", notes)
-    items = tuple(map(_item, raw.items)) if raw.items else ()
-    if items != raw.items:
+def _order(raw: RawEvent, notes: list[str]) -> Order:
+    order_id = _id(raw.order_id, "order_id", notes) if raw.order_id is not None else None
+    items = raw.items
+    for item in items:
+        if doors.may_hold_email(item.product_id or "") or doors.may_hold_email(item.name or ""):
+            items = tuple(map(_item, items))
+            break
+    if items is not raw.items and items != raw.items:
         notes.append(f"items: an email address was replaced by {doors.MASK}")
     return Order(id=order_id, status=raw.order_status, items=items)
 
@@ -180,9 +191,7 @@ def _item(item: Item) -> Item:
     return replace(item, product_id=product_id, name=name)
 
 
-def _page(raw: RawEvent, notes: list[str]) -> Page | None:
-    if not raw.url and not raw.referrer:
-        return None
+def _page(raw: RawEvent, notes: list[str]) -> Page:
     url = doors.page_address(raw.url, "url", notes) if raw.url else None
     referrer = doors.page_address(raw.referrer, "referrer", notes) if raw.referrer else None
     return Page(url=url, referrer=referrer)
