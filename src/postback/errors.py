@@ -6,6 +6,7 @@
       Forbidden         403: a key that may not do this here
       NotFound          404
       Conflict          409
+      Stale             412: changed since the caller read it
       TooLarge          413
       Unsupported       415: not JSON
       TooMany           429, with `retry_after_seconds`
@@ -81,6 +82,11 @@ class TimedOut(Rejected):
 class Conflict(Rejected):
     status = 409
     code = "conflict"
+
+
+class Stale(Rejected):
+    status = 412
+    code = "precondition_failed"
 
 
 class TooLarge(Rejected):

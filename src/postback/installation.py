@@ -13,12 +13,13 @@ from pathlib import Path
 import argon2
 from msgspec import Struct
 
-from postback import keys, workspaces
+from postback import goals, keys, workspaces
 from postback.db import Tx, buckets
 from postback.errors import PostbackError
+from postback.goals import Goal
 from postback.pii.seal import Sealer, SealError, new_key, parse_keys
 from postback.settings import Settings
-from postback.workspaces import Installation, Site, Workspace
+from postback.workspaces import Installation, Site, SiteIn, Workspace
 
 _CHECK = b"postback"
 _LINK_KEY_BYTES = 32
@@ -124,9 +125,8 @@ async def add_workspace(
 ) -> tuple[Workspace, Site, tuple[str, str]]:
     """A workspace with its first site, an ingest key and an admin key, in this order."""
     workspace = Workspace(buckets.new_id(now), name, f"org_{secrets.token_hex(8)}")
-    site = Site(buckets.new_id(now), workspace.id, "default", f"site_{secrets.token_hex(10)}", None, "USD")
     await workspaces.add(tx, workspace, now)
-    await workspaces.add_site(tx, site, now)
+    site, _ = await add_site(tx, workspaces.new_site(buckets.new_id(now), workspace.id, SiteIn(name="default")), now)
     texts: list[str] = []
     for label, scopes in (("ingest", ["ingest"]), ("admin", admin_scopes)):
         _, text = await keys.create(
@@ -140,3 +140,9 @@ async def add_workspace(
         )
         texts.append(text)
     return workspace, site, (texts[0], texts[1])
+
+
+async def add_site(tx: Tx, site: Site, now: datetime) -> tuple[Site, list[Goal]]:
+    """A new site, and the goals that each begins with. Raises Conflict, Invalid."""
+    await workspaces.add_site(tx, site, now)
+    return site, await goals.create_usual(tx, site, now)

@@ -8,7 +8,10 @@ import pytest
 ADMIN = "/v1/admin"
 NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"
 WEBHOOK = {"name": "hook", "variant": "default", "config": {"url": "http://127.0.0.1:9/hook"}}
-LISTS = ("keys", "integration-catalog", "destinations", "events", "deliveries", "sites")
+LISTS = (
+    "keys", "integration-catalog", "destinations", "events", "deliveries", "sites", "goals", "event-types", "plans", "audit",
+    "workspaces",
+)  # fmt: skip
 BAD_JSON = [b"{", b"\xff\xfe", b"NaN", b'{"label": "a", "scopes": ["read"]} x', b'{"x": ' + b"[" * 10_000]
 EACH_LIST = pytest.mark.parametrize("name", LISTS)
 

@@ -1,4 +1,5 @@
-"""The directory: a snapshot of each workspace's keys, sites and destinations, kept in memory and never trusted alone.
+"""The directory: a snapshot of each workspace's configuration (keys, sites, goals, destinations ...), kept in memory,
+and never trusted alone.
 
 A snapshot carries the version it was read under. The writer reads the version again inside each flush, `FOR SHARE`,
 and judges anew where it moved; whatever writes nothing calls `confirm`, which reads it once without a lock. So a
@@ -14,15 +15,18 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from postback import destinations, keys, workspaces
+from postback import destinations, goals, keys, workspaces
 from postback.db import Pool, is_unavailable
 from postback.destinations import Destination
 from postback.dialects import DestinationResult
 from postback.errors import Unauthenticated, Unavailable
 from postback.event import Event
+from postback.goals import Goal
 from postback.keys import ApiKey
 from postback.pii import Sealer, SiteFacts
-from postback.workspaces import Site, Workspace
+from postback.workspaces import Site, Workspace, event_types, plans
+from postback.workspaces.event_types import EventType
+from postback.workspaces.plans import Plan
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -48,7 +52,10 @@ class Fate(Struct, frozen=True):
 
 
 class Snapshot:
-    """One workspace's configuration at one version."""
+    """One workspace's configuration at one version.
+
+    `goals` by number, disabled ones too; `event_types` by name; `plans` by id, all of the installation's.
+    """
 
     def __init__(
         self,
@@ -57,6 +64,9 @@ class Snapshot:
         usable: Sequence[ApiKey],
         sites: Sequence[Site],
         installed: Sequence[Destination],
+        goals: Sequence[Goal] = (),
+        event_types: Sequence[EventType] = (),
+        plans: Sequence[Plan] = (),
     ) -> None:
         self.workspace = workspace
         self.id_bytes = workspace.id.bytes
@@ -69,6 +79,9 @@ class Snapshot:
         }
         self.first_site = sites[0] if sites else None
         self.destinations = tuple(installed)
+        self.goals = {goal.id: goal for goal in goals}
+        self.event_types = {one.name: one for one in event_types}
+        self.plans = {plan.id: plan for plan in plans}
         self._usual: dict[str, Fate] = {}
 
     def refuse(self, key: ApiKey, now: datetime) -> Unauthenticated | None:
@@ -226,6 +239,9 @@ class Directory:
             usable = await keys.usable(tx, workspace_ids)
             sites = await workspaces.sites(tx, workspace_ids)
             installed = await destinations.of_workspaces(tx, self._sealer, workspace_ids)
+            aims = await goals.read_all(tx, workspace_ids)
+            own_events = await event_types.of_workspaces(tx, workspace_ids)
+            known_plans = await plans.read_all(tx)
             found = await workspaces.read(tx, workspace_ids)
         for workspace in found:
             id_ = workspace.id
@@ -238,6 +254,9 @@ class Directory:
                 [key for key in usable if key.workspace_id == id_],
                 [site for site in sites if site.workspace_id == id_],
                 [destination for destination in installed if destination.workspace_id == id_],
+                [goal for goal in aims if goal.workspace_id == id_],
+                [one for one in own_events if one.workspace_id == id_],
+                known_plans,
             )
             self._snapshots[id_] = snapshot
             self._by_key |= dict.fromkeys(snapshot.keys, snapshot)

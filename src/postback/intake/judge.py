@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from postback import pii, visitors
 from postback.dialects import Result
-from postback.errors import Forbidden, Invalid
+from postback.errors import Forbidden, Invalid, Rejected
 from postback.event import Event, RawEvent
 from postback.intake import dedup
 from postback.intake.directory import Fate, Snapshot
@@ -27,7 +27,8 @@ _encode = msgspec.json.Encoder().encode
 
 class Pending(Struct, eq=False):
     """An event that waits for its commit. Ids and keys are 16 bytes; `body_hash` tells a collision; `id` comes with the
-    flush, `result` when the event's fate is known."""
+    flush, `result` when the event's fate is known. `raw` and `names` are what it was judged by, for when the
+    configuration moves."""
 
     key: ApiKey
     snapshot: Snapshot
@@ -39,6 +40,8 @@ class Pending(Struct, eq=False):
     visitor_key: bytes | None
     seen: Seen | None
     fate: Fate
+    raw: RawEvent
+    names: frozenset[str] | None
     id: bytes = b""
     result: Result | None = None
 
@@ -54,9 +57,11 @@ class Judge:
     def __call__(
         self, raw: RawEvent, key: ApiKey, snapshot: Snapshot, now: datetime, names: frozenset[str] | None = None
     ) -> Pending:
-        """Raises Invalid, or Forbidden for a site that is not the key's. `names`: the only ones the dialect takes."""
-        if names is not None and raw.name not in names:
-            raise Invalid(f"There is no event {raw.name!r}; there are {', '.join(sorted(names))}.", field="event")
+        """Raises Invalid, or Forbidden for a site that is not the key's.
+
+        `names`: the only ones that the dialect takes besides the workspace's own event types; None: any.
+        """
+        _check_name(raw, snapshot, names)
         site = _site(raw, key, snapshot)
         done = pii.protect(
             raw,
@@ -90,16 +95,33 @@ class Judge:
             visitor_key=visitor_key,
             seen=seen,
             fate=snapshot.fate(event, now),
+            raw=raw,
+            names=names,
         )
 
 
 def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
-    """The configuration moved: whether the key still opens, and what the destinations of today will do."""
+    """The configuration moved: whether the key still opens, the name and the site are still taken, and what the
+    destinations of today will do."""
     pending.snapshot = snapshot
-    if refusal := snapshot.refuse(pending.key, now):
+    try:
+        if refusal := snapshot.refuse(pending.key, now):
+            raise refusal
+        _check_name(pending.raw, snapshot, pending.names)
+        _site(pending.raw, pending.key, snapshot)
+    except Rejected as refusal:
         pending.result = refusal
     else:
         pending.fate = snapshot.fate(pending.event, now)
+
+
+def _check_name(raw: RawEvent, snapshot: Snapshot, names: frozenset[str] | None) -> None:
+    """Whether there is such an event, and it bears what the workspace demands of it. Raises Invalid."""
+    if (own := snapshot.event_types.get(raw.name)) is not None:
+        own.demand(raw)
+    elif names is not None and raw.name not in names:
+        known = ", ".join(sorted(names | snapshot.event_types.keys()))
+        raise Invalid(f"There is no event {raw.name!r}; there are {known}.", field="event")
 
 
 def _site(raw: RawEvent, key: ApiKey, snapshot: Snapshot) -> Site | None:

@@ -103,10 +103,13 @@ class Ingest:
             raise
         is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
         results, pending = self._judged(parsed, key, snapshot, now, dialect)
+        if len(pending) < len(results) or is_dry_run:
+            # Nothing is refused, or foretold, but by the configuration in force.
+            judged_under, snapshot = snapshot, await self._directory.confirm(snapshot, key, now)
+            if snapshot is not judged_under:
+                results, pending = self._judged(parsed, key, snapshot, now, dialect)
         if pending and not is_dry_run:
             await self._writer.submit(pending)
-        else:
-            snapshot = await self._directory.confirm(snapshot, key, now)
         if is_dry_run:
             dry = await self._preview(pending, snapshot, now)
             results = [dry[id(r)] if isinstance(r, Pending) else r for r in results]
@@ -131,7 +134,7 @@ class Ingest:
         except Rejected:
             return False
         results, pending = self._judged(parsed, known[1], known[0], now, dialect)
-        if not pending:
+        if len(pending) < len(results):
             return False
 
         def done(error: Exception | None) -> None:

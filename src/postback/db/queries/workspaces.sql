@@ -17,6 +17,11 @@ SELECT k.bucket, %(workspace_id)s::uuid, 1 FROM bucket k WHERE k.bucket = ANY (%
 UPDATE config_version v SET version = v.version + 1
  WHERE v.bucket = ANY (%(buckets)s::int[]) AND v.workspace_id = %(workspace_id)s;
 
+-- hold: the one row whose holder may change a workspace's configuration. -> version
+SELECT v.version FROM config_version v
+ WHERE v.bucket = %(bucket)s AND v.workspace_id = %(workspace_id)s
+   FOR NO KEY UPDATE;
+
 -- versions_for_share: versions of some workspaces in one bucket, held to the end of the transaction; and the time.
 -- -> workspace_id, version, clock
 SELECT v.workspace_id, v.version, clock_timestamp()
@@ -38,18 +43,34 @@ SELECT v.workspace_id, v.version
  WHERE v.bucket = %(bucket)s AND v.workspace_id = ANY (%(workspace_ids)s::uuid[]);
 
 -- list_workspaces: oldest first. -> Workspace rows
-SELECT id, name, organization_id FROM workspace ORDER BY created_at, id;
+SELECT id, name, organization_id, plan_id FROM workspace ORDER BY created_at, id;
 
 -- read_workspaces: -> Workspace rows
-SELECT id, name, organization_id FROM workspace WHERE id = ANY (%(ids)s::uuid[]);
+SELECT id, name, organization_id, plan_id FROM workspace WHERE id = ANY (%(ids)s::uuid[]);
 
--- insert_site: -> nothing
-INSERT INTO site (id, workspace_id, name, site_key, country, currency, timezone, created_at)
-VALUES (%(id)s, %(workspace_id)s, %(name)s, %(site_key)s, %(country)s, %(currency)s, %(timezone)s, %(now)s);
+-- set_plan: -> nothing
+UPDATE workspace w SET plan_id = %(plan_id)s WHERE w.id = %(id)s;
+
+-- insert_site: -> id, unless its key is taken
+INSERT INTO site AS s (id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from,
+                       allowed_origins, plan_id, created_at)
+VALUES (%(id)s, %(workspace_id)s, %(name)s, %(site_key)s, %(country)s, %(currency)s, %(timezone)s, %(window_days)s,
+        %(order_counts_from)s, %(allowed_origins)s, %(plan_id)s, %(now)s)
+ON CONFLICT (site_key) DO NOTHING RETURNING s.id;
 
 -- read_sites: of some workspaces, oldest first. -> Site rows
-SELECT id, workspace_id, name, site_key, country, currency FROM site
- WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) ORDER BY created_at, id;
+SELECT id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from, allowed_origins,
+       plan_id
+  FROM site WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND removed_at IS NULL ORDER BY created_at, id;
+
+-- update_site: -> nothing
+UPDATE site s SET name = %(name)s, country = %(country)s, currency = %(currency)s, timezone = %(timezone)s,
+                  window_days = %(window_days)s, order_counts_from = %(order_counts_from)s,
+                  allowed_origins = %(allowed_origins)s, plan_id = %(plan_id)s
+ WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s;
+
+-- remove_site: -> nothing
+UPDATE site s SET removed_at = %(now)s, plan_id = NULL WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s;
 
 -- insert_account: -> nothing
 INSERT INTO account (id, email, password_hash, created_at) VALUES (%(id)s, %(email)s, %(password_hash)s, %(now)s);

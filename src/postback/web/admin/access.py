@@ -36,6 +36,11 @@ class Caller(Struct, frozen=True):
     def workspace_id(self) -> UUID:
         return self.snapshot.workspace.id
 
+    @property
+    def actor(self) -> str:
+        """Who, as the audit log names them."""
+        return f"key {self.key.label} ...{self.key.last_four}"
+
 
 def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
     """Any one of these opens a handler: what its `opt` says, else `admin`, and `read` where it only reads."""

@@ -1,9 +1,10 @@
 """Bodies in and out: read to the limit with the ingest's own reader, decoded strictly into the handler's struct, and
-encoded with Decimals as JSON numbers.
+encoded with Decimals as JSON numbers; objects that are changed with a tag of their state.
 """
 
+import hashlib
 from functools import cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -14,7 +15,10 @@ from postback.dialects import decode
 from postback.web import wire
 from postback.web.admin.hub import Hub
 
+T = TypeVar("T")
 MAX_BYTES = 1_000_000
+# In a handler's `opt`: a body that it takes, for /openapi.json.
+EXAMPLE = "example"
 JSON = frozenset({"application/json"})
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -53,3 +57,15 @@ class JsonResponse(Response[Any]):
         if isinstance(content, bytes):
             return content
         return b"" if content is None else _encode(content)
+
+
+class Tagged(JsonResponse, Generic[T]):
+    """An object of the configuration with its ETag. `like`: what the tag is of, where the answer shows more once."""
+
+    def __init__(self, shown: T, *, like: T | None = None) -> None:
+        super().__init__(shown, headers={"ETag": etag(shown if like is None else like)})
+
+
+def etag(shown: object) -> str:
+    """Names the state of what is shown."""
+    return f'"{hashlib.sha256(_encode(shown)).hexdigest()[:32]}"'

@@ -40,7 +40,8 @@ def document(app: Litestar) -> dict[str, Any]:
                 "key_in_query": {"type": "apiKey", "in": "query", "name": "api_key"},
             },
             "headers": {
-                "X-Request-Id": {"schema": {"type": "string"}, "description": "Names this answer, for support."}
+                "X-Request-Id": {"schema": {"type": "string"}, "description": "Names this answer, for support."},
+                "ETag": {"schema": {"type": "string"}, "description": "Names this state of the object, for If-Match."},
             },
         },
     }

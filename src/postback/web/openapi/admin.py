@@ -7,10 +7,20 @@ import msgspec
 from litestar import Litestar, Response
 from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import ParameterKwarg
+from litestar.params import HeaderParameter, ParameterKwarg
 from litestar.routes import HTTPRoute
 
-from postback.errors import Conflict, Forbidden, Invalid, MethodNotAllowed, NotFound, Unauthenticated, Unavailable
+from postback.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    NotFound,
+    Stale,
+    Unauthenticated,
+    Unavailable,
+)
+from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.openapi.schemas import BODY_STATUSES, MEANINGS, Refusal, Schema, Schemas, answer, refusals
 
 ADMIN = "/v1/admin"
@@ -43,11 +53,13 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, schemas: Schem
         statuses.add(Unavailable.status)
     if any(parameter["in"] == "path" for parameter in parameters):
         statuses.add(NotFound.status)
-    if parameters:
+    if any(parameter["in"] != "header" for parameter in parameters):
         statuses.add(Invalid.status)
+    if any(parameter["in"] == "header" for parameter in parameters):
+        statuses.add(Stale.status)
     if "data" in hints:
         statuses |= {*BODY_STATUSES}
-    if any(word in path for word in ("/pause", "/probe")) or method == "PATCH":
+    if any(word in path for word in ("/pause", "/probe")) or (needs_key and method not in ("GET", "HEAD")):
         statuses.add(Conflict.status)
     operation: Schema = {
         "operationId": f"{handler.fn.__module__.rpartition('.')[2]}_{handler.fn.__name__}",
@@ -65,9 +77,12 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, schemas: Schem
         operation["parameters"] = parameters
     if "data" in hints:
         body = _without_none(hints["data"])
+        content: Schema = {"schema": schemas.of(body)}
+        if EXAMPLE in handler.opt:
+            content["example"] = handler.opt[EXAMPLE]
         operation["requestBody"] = {
             "required": any(field.required for field in msgspec.structs.fields(body)),
-            "content": {"application/json": {"schema": schemas.of(body)}},
+            "content": {"application/json": content},
         }
     return operation
 
@@ -79,6 +94,8 @@ def _answer(handler: HTTPRouteHandler, kind: Any, schemas: Schemas) -> Schema:
     if get_origin(kind) is Response:
         media_type = "text/plain" if handler.media_type == MediaType.TEXT else "application/json"
         return answer(handler.opt.get("answer", {"type": "string"}), description, media_type)
+    if get_origin(kind) is Tagged:
+        return answer(schemas.of(get_args(kind)[0]), description, is_tagged=True)
     return answer(schemas.of(kind), description)
 
 
@@ -88,7 +105,8 @@ def _parameter(name: str, hint: Any, path: str, handler: HTTPRouteHandler, schem
     shown: Schema = {"name": name, "in": "path", "required": True, "schema": schema}
     if f"{{{name}}}" in path:
         return shown
-    shown |= {"name": (kwarg.name if kwarg else None) or name, "in": "query", "required": False}
+    place = "header" if isinstance(kwarg, HeaderParameter) else "query"
+    shown |= {"name": (kwarg.name if kwarg else None) or name, "in": place, "required": False}
     default = handler.parsed_fn_signature.parameters[name].default
     if isinstance(default, int):
         schema["default"] = default

@@ -16,6 +16,7 @@ from postback.errors import (
     Invalid,
     MethodNotAllowed,
     NotFound,
+    Stale,
     TimedOut,
     TooLarge,
     TooMany,
@@ -27,6 +28,7 @@ from postback.errors import (
 Schema = dict[str, Any]
 REF = "#/components/schemas/"
 HEADERS = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+TAG = {"ETag": {"$ref": "#/components/headers/ETag"}}
 # What a status means, whatever the path.
 MEANINGS = {
     400: "The body cannot be read.",
@@ -36,6 +38,7 @@ MEANINGS = {
     MethodNotAllowed.status: "The path takes another method, named in Allow.",
     TimedOut.status: "The body came too slowly.",
     Conflict.status: "Not in its present state.",
+    Stale.status: "It has changed since the ETag that If-Match names; nothing was changed.",
     TooLarge.status: "The body is too large.",
     Unsupported.status: "The body is not JSON, or packed in a way not known.",
     Invalid.status: "A field cannot be used; it is named.",
@@ -69,8 +72,11 @@ class Schemas:
         return dict(sorted(self._components.items()))
 
 
-def answer(schema: Schema, description: str, media_type: str = "application/json") -> Schema:
-    return {"description": description, "headers": HEADERS, "content": {media_type: {"schema": schema}}}
+def answer(
+    schema: Schema, description: str, media_type: str = "application/json", *, is_tagged: bool = False
+) -> Schema:
+    headers = HEADERS | TAG if is_tagged else HEADERS
+    return {"description": description, "headers": headers, "content": {media_type: {"schema": schema}}}
 
 
 def refusals(schema: Schema, statuses: Iterable[int]) -> dict[str, Schema]:

@@ -14,7 +14,8 @@ ALTER TABLE site
     ADD plan_id             uuid REFERENCES plan,                   -- caps this site; null: no cap of its own
     ADD allowed_origins     text[] NOT NULL DEFAULT '{}',           -- none: any
     ADD window_days         int NOT NULL DEFAULT 7 CHECK (window_days BETWEEN 1 AND 400),
-    ADD order_counts_from   text NOT NULL DEFAULT 'completed' CHECK (order_counts_from IN ('completed', 'processing'));
+    ADD order_counts_from   text NOT NULL DEFAULT 'completed' CHECK (order_counts_from IN ('completed', 'processing')),
+    ADD removed_at          timestamptz;        -- set: takes no events; its rows and reports stay
 
 ALTER TABLE api_key ADD rate_limit_per_minute int CHECK (rate_limit_per_minute >= 0);   -- 0: none; null: the dialect's
 

@@ -1,0 +1,264 @@
+"""Workspaces, their sites and accounts, the installation, and the version of a workspace's configuration.
+
+Tables: installation, workspace, site, account, membership, config_version. Beside this file: `event_types` (a
+workspace's own events), `plans`, and `audit` (who changed what).
+
+Every change of what intake judges by (keys, sites, goals, destinations) calls `bump` in its own transaction. A flush
+reads the version `FOR SHARE`, so the change waits for flushes that began under the old one, and none begins after it.
+Changes that build on what they read go through `audit.changing`, which lets one of a workspace in at a time.
+"""
+
+import secrets
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from psycopg import errors
+from psycopg.rows import args_row
+
+from postback import money
+from postback.db import Queries, Tx, arrays
+from postback.db.buckets import BUCKETS
+from postback.db.trip import Rows, Trip
+from postback.errors import Conflict, Invalid, NotFound
+
+Name = Annotated[str, Meta(min_length=1, max_length=100)]
+WindowDays = Annotated[int, Meta(ge=1, le=400)]
+Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$")]
+Origins = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
+CountsFrom = Literal["completed", "processing"]
+_queries = Queries("workspaces")
+
+
+class Installation(Struct, frozen=True):
+    """`seal_check` and `link_key` are sealed."""
+
+    environment: str
+    seal_check: bytes
+    link_key: bytes
+
+
+class Workspace(Struct, frozen=True):
+    """`plan_id` None: no cap."""
+
+    id: UUID
+    name: str
+    organization_id: str
+    plan_id: UUID | None = None
+
+
+class Site(Struct, frozen=True):
+    """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key.
+
+    `window_days`: how far back touches count, where a goal says nothing else. `order_counts_from`: the first status of
+    an order that is revenue. `allowed_origins` empty: any. `plan_id` caps this site alone.
+    """
+
+    id: UUID
+    workspace_id: UUID
+    name: str
+    site_key: str
+    country: str | None = None
+    currency: str = "USD"
+    timezone: str = "UTC"
+    window_days: int = 7
+    order_counts_from: str = "completed"
+    allowed_origins: list[str] = []
+    plan_id: UUID | None = None
+
+
+class SiteIn(Struct, frozen=True, kw_only=True):
+    """A site to make. `site_key` absent: one is made; give the one that a shop's code has already."""
+
+    name: Name
+    site_key: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
+    country: Country | None = None
+    currency: str = "USD"
+    timezone: str = "UTC"
+    window_days: WindowDays = 7
+    order_counts_from: CountsFrom = "completed"
+    allowed_origins: Origins = []
+    plan: UUID | None = None
+
+
+class SitePatch(Struct, frozen=True, kw_only=True):
+    """What is absent stays."""
+
+    name: Name | UnsetType = UNSET
+    country: Country | UnsetType | None = UNSET
+    currency: str | UnsetType = UNSET
+    timezone: str | UnsetType = UNSET
+    window_days: WindowDays | UnsetType = UNSET
+    order_counts_from: CountsFrom | UnsetType = UNSET
+    allowed_origins: Origins | UnsetType = UNSET
+    plan: UUID | UnsetType | None = UNSET
+
+
+async def install(tx: Tx, installation: Installation, now: datetime) -> bool:
+    """Write the installation's row; False where there is one already."""
+    cursor = await tx.execute(
+        _queries.insert_installation,
+        {
+            "environment": installation.environment,
+            "seal_check": installation.seal_check,
+            "link_key": installation.link_key,
+            "now": now,
+        },
+    )
+    return await cursor.fetchone() is not None
+
+
+async def installation(tx: Tx) -> Installation | None:
+    async with tx.cursor(row_factory=args_row(Installation), binary=True) as cursor:
+        return await (await cursor.execute(_queries.read_installation)).fetchone()
+
+
+async def add(tx: Tx, workspace: Workspace, now: datetime) -> None:
+    row = {"id": workspace.id, "name": workspace.name, "organization_id": workspace.organization_id, "now": now}
+    await tx.execute(_queries.insert_workspace, row)
+    await tx.execute(_queries.insert_versions, {"workspace_id": workspace.id, "buckets": list(BUCKETS)})
+
+
+async def add_site(tx: Tx, site: Site, now: datetime) -> None:
+    """Write a new site. Raises Conflict where its key is taken, Invalid."""
+    with _plan_known():
+        cursor = await tx.execute(_queries.insert_site, {**structs.asdict(site), "now": now})
+    if await cursor.fetchone() is None:
+        raise Conflict("This site_key is taken; choose another, or leave it out.", field="site_key")
+    await bump(tx, site.workspace_id)
+
+
+def new_site(id: UUID, workspace_id: UUID, sent: SiteIn) -> Site:
+    """A site as it was asked for, with a key. Raises Invalid."""
+    key = sent.site_key or f"site_{secrets.token_hex(10)}"
+    return _merged(Site(id, workspace_id, sent.name, key), structs.asdict(sent) | {"site_key": key})
+
+
+async def change_site(tx: Tx, site: Site, patch: SitePatch) -> Site:
+    """Write what a patch changes of a site, which was read in this transaction. Raises Invalid."""
+    changed = _merged(site, structs.asdict(patch))
+    with _plan_known():
+        await tx.execute(_queries.update_site, structs.asdict(changed))
+    await bump(tx, site.workspace_id)
+    return changed
+
+
+async def remove_site(tx: Tx, site: Site, now: datetime) -> None:
+    """It takes no events from the commit on; what it took stays."""
+    await tx.execute(_queries.remove_site, {"id": site.id, "workspace_id": site.workspace_id, "now": now})
+    await bump(tx, site.workspace_id)
+
+
+def _merged(site: Site, sent: dict[str, object]) -> Site:
+    """A site with what was sent, in our spelling. Raises Invalid."""
+    named = {"plan_id" if name == "plan" else name: value for name, value in sent.items() if value is not UNSET}
+    merged = structs.replace(site, **named)
+    if merged.timezone != "UTC" and merged.timezone not in _timezones():
+        raise Invalid("timezone must be one of the IANA database, such as Europe/Berlin.", field="timezone")
+    return structs.replace(
+        merged,
+        country=merged.country.upper() if merged.country else None,
+        currency=money.currency(merged.currency),
+        allowed_origins=[_origin(text, place) for place, text in enumerate(merged.allowed_origins)],
+    )
+
+
+@contextmanager
+def _plan_known() -> Generator[None]:
+    try:
+        yield
+    except errors.ForeignKeyViolation:
+        raise Invalid("There is no such plan; name one by its id.", field="plan") from None
+
+
+def _origin(text: str, place: int) -> str:
+    """An origin as browsers send it."""
+    with suppress(ValueError):
+        parts = urlsplit(text.strip())
+        host, port = parts.hostname, parts.port
+        beside = (parts.username, parts.path.strip("/"), parts.query, parts.fragment)
+        if host and parts.scheme in ("http", "https") and not any(beside):
+            named = f"[{host}]" if ":" in host else host
+            is_usual = port in (None, 443 if parts.scheme == "https" else 80)
+            return f"{parts.scheme}://{named}" if is_usual else f"{parts.scheme}://{named}:{port}"
+    field = f"allowed_origins[{place}]"
+    raise Invalid(f"{field} must be an origin: scheme, host and port, such as https://shop.example.", field=field)
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+async def add_owner(
+    tx: Tx, account_id: UUID, email: str, password_hash: str, workspace_id: UUID, now: datetime
+) -> None:
+    row = {"id": account_id, "email": email, "password_hash": password_hash, "now": now}
+    await tx.execute(_queries.insert_account, row)
+    await tx.execute(
+        _queries.insert_membership, {"account_id": account_id, "workspace_id": workspace_id, "role": "owner"}
+    )
+
+
+async def hold(tx: Tx, workspace_id: UUID) -> None:
+    """Wait for one's turn to change this workspace's configuration: from here to the end of the transaction nobody
+    else changes it, so that what is read now is what is written over."""
+    await tx.execute(_queries.hold, {"workspace_id": workspace_id, "bucket": BUCKETS[0]})
+
+
+async def bump(tx: Tx, workspace_id: UUID) -> None:
+    """Say that this workspace's configuration changed. Returns when no flush under the old one can commit any more."""
+    await tx.execute(_queries.bump, {"workspace_id": workspace_id, "buckets": list(BUCKETS)})
+
+
+def versions_for_share(trip: Trip, bucket: int, workspace_ids: Sequence[bytes]) -> Rows:
+    """Read versions and hold them to the end of the transaction. Rows: workspace id, version, the database's time."""
+    return trip.add(_queries.versions_for_share, {"bucket": bucket, "workspace_ids": arrays.uuids(workspace_ids)})
+
+
+def require_versions(trip: Trip, bucket: int, workspace_ids: Sequence[bytes], expected: Sequence[int]) -> Rows:
+    """As above, and refuse the transaction (22012) where a version is not the expected one."""
+    row = {"bucket": bucket, "workspace_ids": arrays.uuids(workspace_ids), "versions": arrays.bigints(expected)}
+    return trip.add(_queries.require_versions, row)
+
+
+async def versions(tx: Tx, workspace_ids: Sequence[UUID]) -> dict[UUID, int]:
+    row = {"bucket": BUCKETS[0], "workspace_ids": list(workspace_ids)}
+    return dict(await (await tx.execute(_queries.versions, row)).fetchall())
+
+
+async def all_(tx: Tx) -> list[Workspace]:
+    async with tx.cursor(row_factory=args_row(Workspace)) as cursor:
+        return await (await cursor.execute(_queries.list_workspaces)).fetchall()
+
+
+async def read(tx: Tx, ids: Sequence[UUID]) -> list[Workspace]:
+    async with tx.cursor(row_factory=args_row(Workspace)) as cursor:
+        return await (await cursor.execute(_queries.read_workspaces, {"ids": list(ids)})).fetchall()
+
+
+async def set_plan(tx: Tx, workspace: Workspace, plan_id: UUID | None) -> Workspace:
+    """Cap a workspace by a plan, None: by none. Raises Invalid where there is no such plan."""
+    with _plan_known():
+        await tx.execute(_queries.set_plan, {"id": workspace.id, "plan_id": plan_id})
+    await bump(tx, workspace.id)
+    return structs.replace(workspace, plan_id=plan_id)
+
+
+async def sites(tx: Tx, workspace_ids: Sequence[UUID]) -> list[Site]:
+    """Sites of some workspaces, each workspace's oldest first."""
+    async with tx.cursor(row_factory=args_row(Site)) as cursor:
+        return await (await cursor.execute(_queries.read_sites, {"workspace_ids": list(workspace_ids)})).fetchall()
+
+
+async def site(tx: Tx, workspace_id: UUID, id: UUID) -> Site:
+    for one in await sites(tx, [workspace_id]):
+        if one.id == id:
+            return one
+    raise NotFound("There is no such site.")

@@ -1,0 +1,82 @@
+"""Every change of a workspace's configuration: who, when, what before, what after; in the transaction of the change.
+
+Table: audit. What is written down is what the API shows of a thing, where secrets are masked.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from psycopg.rows import args_row
+
+from postback import workspaces
+from postback.db import Queries, Tx, buckets
+
+Action = Literal["created", "changed", "removed", "rotated", "revoked", "paused", "resumed"]
+_queries = Queries("audit")
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Entry(Struct, frozen=True):
+    """`before` and `after` as JSON text; None where there was, or is, nothing."""
+
+    id: UUID
+    actor: str
+    action: str
+    noun: str
+    noun_id: str
+    before: str | None
+    after: str | None
+
+
+class Change:
+    """A change under way: `tx` is its transaction, in which what is read is current."""
+
+    def __init__(self, tx: Tx, workspace_id: UUID, actor: str, now: datetime) -> None:
+        self.tx = tx
+        self.workspace_id = workspace_id
+        self.actor = actor
+        self.now = now
+        self.is_recorded = False
+
+    async def record(
+        self, action: Action, noun: str, noun_id: object, *, before: Any = None, after: Any = None
+    ) -> None:
+        """Write down what became of one thing, as the API shows it. Nothing, where nothing changed."""
+        self.is_recorded = True
+        old, new = (_encode(shown).decode() if shown is not None else None for shown in (before, after))
+        if action == "changed" and old == new:
+            return
+        row = {"id": buckets.new_id(self.now), "workspace_id": self.workspace_id, "actor": self.actor}
+        await self.tx.execute(
+            _queries.insert,
+            row | {"action": action, "noun": noun, "noun_id": str(noun_id), "before": old, "after": new},
+        )
+
+
+@asynccontextmanager
+async def changing(tx: Tx, workspace_id: UUID, actor: str, now: datetime) -> AsyncGenerator[Change]:
+    """One change of a workspace's configuration, in a transaction of its own; changes of one workspace follow each
+    other. Whoever changes something records it, else the change is refused as our bug.
+
+    `actor`: 'key <label> ...<last four>', 'account <email>', 'command line'.
+    """
+    async with tx.transaction():
+        await workspaces.hold(tx, workspace_id)
+        change = Change(tx, workspace_id, actor, now)
+        yield change
+        if not change.is_recorded:
+            raise AssertionError("a change of the configuration was not recorded")
+
+
+async def read(
+    tx: Tx, workspace_id: UUID, before_id: UUID, limit: int, *, noun: str | None = None, noun_id: str | None = None
+) -> Sequence[Entry]:
+    """Newest first, those older than `before_id`."""
+    row = {"workspace_id": workspace_id, "before_id": before_id, "limit": limit, "noun": noun, "noun_id": noun_id}
+    async with tx.cursor(row_factory=args_row(Entry)) as cursor:
+        return await (await cursor.execute(_queries.read, row)).fetchall()
