@@ -9,11 +9,11 @@ Changes that build on what they read go through `audit.changing`, which lets one
 """
 
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -155,7 +155,7 @@ async def remove_site(tx: Tx, site: Site, now: datetime) -> None:
     await bump(tx, site.workspace_id)
 
 
-def _merged(site: Site, sent: dict[str, object]) -> Site:
+def _merged(site: Site, sent: Mapping[str, Any]) -> Site:
     """A site with what was sent, in our spelling. Raises Invalid."""
     named = {"plan_id" if name == "plan" else name: value for name, value in sent.items() if value is not UNSET}
     merged = structs.replace(site, **named)
