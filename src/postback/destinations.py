@@ -175,10 +175,20 @@ async def all_sendable(tx: Tx, sealer: Sealer) -> list[Destination]:
 
 
 async def read(tx: Tx, sealer: Sealer, workspace_id: UUID, id: UUID) -> Destination:
+    """Raises NotFound, SealError."""
+    return _opened(sealer, await _stored(tx, workspace_id, id))
+
+
+async def read_any(tx: Tx, sealer: Sealer, workspace_id: UUID, id: UUID) -> Destination:
+    """As `read`; `config` None where it does not open. Raises NotFound."""
+    return _opened_or_not(sealer, await _stored(tx, workspace_id, id))
+
+
+async def _stored(tx: Tx, workspace_id: UUID, id: UUID) -> _Stored:
     async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
         await cursor.execute(_queries.read, {"workspace_id": workspace_id, "id": id})
         if row := await cursor.fetchone():
-            return _opened(sealer, row)
+            return row
     raise NotFound("There is no such destination.")
 
 

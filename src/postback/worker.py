@@ -294,6 +294,7 @@ class Worker:
             if then >= self._trim_at:
                 self._trim_at = then + LOCKED_SECONDS
                 await housekeeping.trim(self._pool, self.leases.claimable(), now - retention)
+                await housekeeping.trim_usage(self._pool, self.leases.claimable(), now)
                 self._trim_at = then + TRIM_SECONDS
             await asyncio.sleep(HOUSEKEEPING_POLL_SECONDS)
 

@@ -56,6 +56,9 @@ async def test_a_key_with_the_prefix_sel_names_no_environment(served: Any) -> No
         ({"site": "shop"}, "site"),
         ({"expires_at": "tomorrow"}, "expires_at"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
+        ({"rate_limit_per_minute": -1}, "rate_limit_per_minute"),
+        ({"rate_limit_per_minute": 1.5}, "rate_limit_per_minute"),
+        ({"rate_limit_per_minute": 10**7}, "rate_limit_per_minute"),
     ],
 )
 async def test_a_field_that_cannot_be_used_is_named(served: Any, sent: dict[str, Any], field: str) -> None:
@@ -152,3 +155,82 @@ async def test_without_a_right_key_it_is_401(served: Any, header: str) -> None:
 async def test_a_key_in_the_query_is_not_taken(served: Any) -> None:
     async with served.http.get(f"{served.url}{KEYS}?api_key={served.keys.admin_key}") as answer:
         assert answer.status == 401
+
+
+async def test_a_rate_limit_is_kept_and_goes_over_to_the_replacement(served: Any) -> None:
+    for limit in (0, 600, None):
+        key = await made(served, rate_limit_per_minute=limit)
+        assert key["rate_limit_per_minute"] == limit
+        _, new = await served.call("POST", f"{KEYS}/{key['id']}/rotate", {})
+        assert new["rate_limit_per_minute"] == limit
+
+
+async def test_a_key_that_was_never_used_says_so(served: Any) -> None:
+    await made(served)
+    shown = (await served.call("GET", KEYS))[1]["items"][0]
+    assert (shown["last_used_at"], shown["last_used_from"], shown["calls_24h"], shown["errors_24h"]) == (
+        None,
+        None,
+        0,
+        0,
+    )
+
+
+async def test_calls_and_refusals_of_a_key_are_counted_by_every_way_in(served: Any) -> None:
+    key = await made(served, scopes=["ingest", "read"])
+    before = datetime.now(UTC)
+    for method, path, body in (
+        ("POST", "/v1/events", EVENT),
+        ("POST", "/v1/events", EVENT),
+        ("POST", "/v1/events", {"event": 7}),
+        ("POST", "/v1/events", b"{"),
+        ("GET", "/v1/events/nothing", None),
+        ("GET", KEYS, None),
+        ("POST", KEYS, {}),
+    ):
+        await served.call(method, path, body, key=key["key"])
+    _, listed = await served.call("GET", KEYS)
+    shown = next(item for item in listed["items"] if item["id"] == key["id"])
+    assert (shown["calls_24h"], shown["errors_24h"]) == (7, 4)
+    assert before <= datetime.fromisoformat(shown["last_used_at"]) <= datetime.now(UTC)
+    assert shown["last_used_from"] == "127.0.0.0/24"
+
+
+async def test_a_key_that_is_revoked_is_counted_no_more(served: Any) -> None:
+    key = await made(served)
+    await served.call("POST", "/v1/events", EVENT, key=key["key"])
+    await served.call("DELETE", f"{KEYS}/{key['id']}")
+    await served.call("POST", "/v1/events", EVENT, key=key["key"])
+    await served.call("POST", "/v1/events", EVENT, key=key["key"])
+    shown = next(item for item in (await served.call("GET", KEYS))[1]["items"] if item["id"] == key["id"])
+    assert shown["calls_24h"] <= 2
+    assert shown["last_used_at"] is not None
+
+
+@pytest.mark.parametrize("scopes", [["ingest"], ["read"], ["erase"], ["ingest", "read", "erase"]])
+async def test_keys_are_made_by_admin_keys_alone(served: Any, scopes: list[str]) -> None:
+    key = await made(served, scopes=scopes)
+    for method, path in (("POST", KEYS), ("POST", f"{KEYS}/{key['id']}/rotate"), ("DELETE", f"{KEYS}/{key['id']}")):
+        body = {"label": "x", "scopes": ["ingest"]} if path == KEYS else None
+        status, answer = await served.call(method, path, body, key=key["key"])
+        assert (status, answer["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/track", "/api/v1/events", KEYS])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda key: f" {key}", "white space around it"),
+        (lambda key: f"{key}\t ", "white space around it"),
+        (lambda key: key.replace("_live_", "_test_"), "a test key on a live deployment"),
+        (lambda key: key[:-1], "Invalid API key"),
+    ],
+)
+async def test_what_is_wrong_with_a_keys_text_is_said(served: Any, path: str, change: Any, says: str) -> None:
+    status, body = await served.call("POST", path, {}, key=change(served.keys.admin_key))
+    assert (status, says in str(body)) == (401, True)
+
+
+async def test_white_space_around_a_key_in_the_query_is_said(served: Any) -> None:
+    async with served.http.post(f"{served.url}/v1/track?api_key=%20{served.keys.api_key}", json={}) as answer:
+        assert (answer.status, "white space" in (await answer.text())) == (401, True)

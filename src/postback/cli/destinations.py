@@ -20,6 +20,7 @@ from postback.db import buckets
 from postback.destinations import Destination
 from postback.errors import Conflict
 from postback.pii.seal import Sealer
+from postback.workspaces import audit
 
 Id = Annotated[UUID, Parameter(help="Its id, as `destinations list` shows it.")]
 
@@ -60,7 +61,7 @@ async def install(
         refuse_private(config, s.settings)
         owner = await workspace(s.tx, in_workspace)
         sealer = await _sealer(s)
-        async with s.tx.transaction():
+        async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
             installed = await destinations.install(
                 s.tx,
                 sealer,
@@ -72,6 +73,7 @@ async def install(
                 config=config,
                 now=s.now,
             )
+            await change.record("created", "destination", installed.id, after=_out(installed, None))
     if as_json:
         shown = _out(installed, None)
         show.as_json({**shown, "config": shown["config"] | made})
@@ -132,10 +134,14 @@ async def _move(
 ) -> None:
     async with session(place.settings()) as s:
         destination = await _read(s, id_, in_workspace)
-        async with s.tx.transaction():
+        async with audit.changing(s.tx, destination.workspace_id, audit.COMMAND_LINE, s.now) as change:
             from_states = {"active"} if state == "paused" else {"paused", "held"}
+            before = (await destinations.lanes(s.tx, [destination.bucket])).get(id_)
             moved = await destinations.set_state(s.tx, id_, state, from_states, s.now)
-        lane = (await destinations.lanes(s.tx, [destination.bucket])).get(id_)
+            lane = (await destinations.lanes(s.tx, [destination.bucket])).get(id_)
+            action = "paused" if state == "paused" else "resumed"
+            shown = {"before": _out(destination, before), "after": _out(destination, lane)}
+            await change.record(action, "destination", id_, **shown)
     if not moved and lane is not None and lane.state == "held":
         raise Conflict(f"{destination.name} is held and sends nothing: {lane.reason}. {lane.fix or 'Resume it.'}")
     if as_json:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from cyclopts import Parameter
+from msgspec import structs
 
 from postback import keys, workspaces
 from postback.cli import show
@@ -12,7 +13,8 @@ from postback.cli.options import HERE, Json, Place
 from postback.cli.session import session, workspace
 from postback.db import Tx, buckets
 from postback.errors import NotFound
-from postback.keys import ApiKey
+from postback.keys import ApiKey, Usage, key_out
+from postback.workspaces import audit
 
 InWorkspace = Annotated[str | None, Parameter(name="--workspace", help="Its id or name. [the first one]")]
 
@@ -27,6 +29,9 @@ async def create(
     site: Annotated[str | None, Parameter(help="Id, name or site key of the only site it may write to.")] = None,
     prefix: Annotated[str, Parameter(help="What its text begins with. [pb]")] = "pb",
     expires_at: Annotated[datetime | None, Parameter(help="When it ends, ISO 8601; UTC without a zone.")] = None,
+    rate_limit_per_minute: Annotated[
+        int | None, Parameter(help="Most requests a minute; 0: no limit. [the dialect's]")
+    ] = None,
     in_workspace: InWorkspace = None,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +39,7 @@ async def create(
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
         site_id = await _site(s.tx, owner.id, site) if site else None
-        async with s.tx.transaction():
+        async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
             key, text = await keys.create(
                 s.tx,
                 key_id=buckets.new_id(s.now),
@@ -46,7 +51,9 @@ async def create(
                 prefix=prefix,
                 site_id=site_id,
                 expires_at=_aware(expires_at),
+                rate_limit_per_minute=rate_limit_per_minute,
             )
+            await change.record("created", "key", key.id, after=key_out(key))
     _show_new(key, text, s.now, as_json)
 
 
@@ -54,14 +61,24 @@ async def list_all(place: Place = HERE, *, in_workspace: InWorkspace = None, as_
     """Keys, newest first, revoked ones too."""
     async with session(place.settings()) as s:
         found = await keys.list_all(s.tx, (await workspace(s.tx, in_workspace)).id)
+        usage = await keys.usage(s.tx, [key.id for key in found], s.now)
     if as_json:
-        show.as_json({"items": [_out(key, s.now) for key in found]})
+        show.as_json({"items": [_out(key, s.now) | _used(usage.get(key.id)) for key in found]})
         return
     rows = [
-        (key.id, key.label, f"{key.prefix}_...{key.last_four}", " ".join(key.scopes), _state(key, s.now))
+        (
+            key.id,
+            key.label,
+            f"{key.prefix}_...{key.last_four}",
+            " ".join(key.scopes),
+            _state(key, s.now),
+            f"{used.last_used_at:%Y-%m-%d %H:%M:%SZ}" if (used := usage.get(key.id)) else "never",
+        )
         for key in found
     ]
-    show.table(["id", "label", "key", "scopes", "state"], rows, empty="No keys; `postback keys create` makes one.")
+    show.table(
+        ["id", "label", "key", "scopes", "state", "last used"], rows, empty="No keys; `postback keys create` makes one."
+    )
 
 
 async def rotate(
@@ -75,7 +92,8 @@ async def rotate(
     """Replace a key by a new one with its label and scopes, and print that, this once."""
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
-        async with s.tx.transaction():
+        async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
+            old = await keys.read(s.tx, owner.id, key)
             made, text = await keys.rotate(
                 s.tx,
                 owner.id,
@@ -85,6 +103,9 @@ async def rotate(
                 grace=timedelta(seconds=grace_seconds),
                 environment=s.settings.environment,
             )
+            ended = await keys.read(s.tx, owner.id, key)
+            await change.record("rotated", "key", key, before=key_out(old), after=key_out(ended))
+            await change.record("created", "key", made.id, after=key_out(made))
     _show_new(made, text, s.now, as_json)
 
 
@@ -98,8 +119,11 @@ async def revoke(
     """End a key: when this returns no event of it is accepted any more. Repeating is harmless."""
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
-        async with s.tx.transaction():
+        async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
+            old = await keys.read(s.tx, owner.id, key)
             await keys.revoke(s.tx, owner.id, key)
+            ended = await keys.read(s.tx, owner.id, key)
+            await change.record("revoked", "key", key, before=key_out(old), after=key_out(ended))
     if as_json:
         show.as_json({"id": key, "revoked_at": s.now})
     else:
@@ -114,9 +138,16 @@ def _show_new(key: ApiKey, text: str, now: datetime, as_json: bool) -> None:
 
 
 def _out(key: ApiKey, now: datetime) -> dict[str, Any]:
-    hidden = {"secret_sha256", "workspace_id", "site_id"}
-    shown = {name: getattr(key, name) for name in key.__struct_fields__ if name not in hidden}
-    return {**shown, "site": key.site_id, "state": _state(key, now)}
+    return {**structs.asdict(key_out(key)), "state": _state(key, now)}
+
+
+def _used(usage: Usage | None) -> dict[str, Any]:
+    return {
+        "last_used_at": usage.last_used_at if usage else None,
+        "last_used_from": usage.address if usage else None,
+        "calls_24h": usage.calls if usage else 0,
+        "errors_24h": usage.errors if usage else 0,
+    }
 
 
 def _state(key: ApiKey, now: datetime) -> str:

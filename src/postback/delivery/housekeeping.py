@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from postback import keys
 from postback.db import Pool, Queries, Tx, buckets, partitions
 from postback.queue import ledger, sending
 from postback.queue.sending import Window
@@ -73,6 +74,13 @@ async def trim(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
     return count
 
 
+async def trim_usage(pool: Pool, own: Sequence[int], now: datetime) -> None:
+    """Forget, in some buckets, what keys were used in hours that nobody asks for any more."""
+    if own:
+        async with pool.connection() as tx:
+            await keys.trim_usage(tx, own, now)
+
+
 async def trim_dedup(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
     """Forget the keys of events older than `oldest`, in some buckets; how many it were."""
     return await _trim(pool, own, Queries("intake").trim, buckets.floor(oldest))
@@ -87,9 +95,9 @@ async def _trim(pool: Pool, own: Sequence[int], statement: bytes, oldest: dateti
         while True:
             async with pool.connection() as tx:
                 cursor = await tx.execute(statement, row | {"bucket": bucket, "after": after})
-                keys = [key for (key,) in await cursor.fetchall()]
-            count += len(keys)
-            if len(keys) < TRIM_ROWS:
+                gone = [key for (key,) in await cursor.fetchall()]
+            count += len(gone)
+            if len(gone) < TRIM_ROWS:
                 break
-            after = max(keys)
+            after = max(gone)
     return count

@@ -8,19 +8,23 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from postback.web import wire
+from postback.web.calls import Calls
 from postback.web.ingest import ROUTES, STATUS_PREFIX, Ingest
 from postback.web.wire import Disconnected, Receive, Scope, Send
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+# Gives the status that it answered with; 0: none.
+Application = Callable[[Any, Any, Any], Awaitable[int]]
 
 
 class App:
-    """`admin` answers whatever has no path here. `requests` counts answers by path and status, for /metrics."""
+    """`admin` answers whatever has no path here. `requests` counts answers by path and status, for /metrics; `calls`
+    those of each key."""
 
     admin: Application
 
-    def __init__(self, ingest: Ingest) -> None:
+    def __init__(self, ingest: Ingest, calls: Calls) -> None:
         self.ingest = ingest
+        self.calls = calls
         self.requests: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,13 +33,17 @@ class App:
         path: str = scope["path"]
         try:
             if (dialect := ROUTES.get(path)) is not None:
-                self.requests[path, await self.ingest.post(dialect, scope, receive, send)] += 1
+                status = await self.ingest.post(dialect, scope, receive, send)
+                self.requests[path, status] += 1
             elif path.startswith(STATUS_PREFIX):
-                self.requests[STATUS_PREFIX, await self.ingest.status(scope, send)] += 1
+                status = await self.ingest.status(scope, send)
+                self.requests[STATUS_PREFIX, status] += 1
             else:
-                await self.admin(scope, receive, send)
+                status = await self.admin(scope, receive, send)
         except Disconnected:
             return
         except Exception:
             await wire.answer(send, 500, wire.failed(path if path in ROUTES else "other"))
-            self.requests[path if path in ROUTES else "other", 500] += 1
+            status = 500
+            self.requests[path if path in ROUTES else "other", status] += 1
+        self.calls.count_answer(scope, status)

@@ -40,10 +40,12 @@ from postback.intake.writer import Writer
 from postback.keys import ApiKey
 from postback.queue.sending import StoredEvent
 from postback.web import wire
+from postback.web.calls import name_caller
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
 log = structlog.get_logger()
-Answering = Callable[[int, bytes, Sequence[Header]], None]
+# Status, body, headers, and whose call it was.
+Answering = Callable[[int, bytes, Sequence[Header], ApiKey], None]
 ROUTES: dict[str, Dialect] = {
     "/v1/events": native.DIALECT,
     "/v1/track": convultra.DIALECT,
@@ -93,7 +95,9 @@ class Ingest:
         headers = wire.read_headers(scope["headers"])
         query = scope["query_string"]
         now = self._writer.now()
-        snapshot, key = await self._authenticate(headers, query if dialect.key_in_query else b"", now, ("ingest",))
+        snapshot, key = await self._authenticate(
+            scope, headers, query if dialect.key_in_query else b"", now, ("ingest",)
+        )
         try:
             wire.require_json(headers, dialect.content_types)
             body = await wire.read_body(receive, headers, dialect.max_bytes, self._limits)
@@ -141,12 +145,12 @@ class Ingest:
             try:
                 if error is not None:
                     raise error
-                answer(*_finish(dialect, results, parsed.single), ())
+                answer(*_finish(dialect, results, parsed.single), (), known[1])
             except PostbackError as refusal:
                 refused = dialect.refuse(refusal)
-                answer(refused.status, refused.body, wire.extra_headers(refusal))
+                answer(refused.status, refused.body, wire.extra_headers(refusal), known[1])
             except Exception:
-                answer(500, wire.failed(dialect.name), ())
+                answer(500, wire.failed(dialect.name), (), known[1])
 
         try:
             self._writer.enqueue(pending, done)
@@ -175,12 +179,13 @@ class Ingest:
         return results, pending
 
     async def _authenticate(
-        self, headers: dict[str, str], query: bytes, now: datetime, scopes: Sequence[str]
+        self, scope: Scope, headers: dict[str, str], query: bytes, now: datetime, scopes: Sequence[str]
     ) -> tuple[Snapshot, ApiKey]:
         text = key_text(headers, query)
         if problem := keys.diagnose(text, self._environment):
             raise problem
         snapshot, key = await self._directory.authenticate(keys.fingerprint(text), now)
+        name_caller(scope, key)
         if not any(scope in key.scopes for scope in scopes):
             await self._directory.confirm(snapshot, key, now)
             raise Forbidden(f"This API key has not the scope {' or '.join(scopes)}; it has {', '.join(key.scopes)}.")
@@ -204,7 +209,7 @@ class Ingest:
                 raise MethodNotAllowed("GET")
             now = self._writer.now()
             snapshot, key = await self._authenticate(
-                wire.read_headers(scope["headers"]), b"", now, ("ingest", "read", "admin")
+                scope, wire.read_headers(scope["headers"]), b"", now, ("ingest", "read", "admin")
             )
             snapshot = await self._directory.confirm(snapshot, key, now)
             raw_path: bytes = scope.get("raw_path") or scope["path"].encode()

@@ -13,6 +13,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from postback.dialects import Dialect
+from postback.keys import ApiKey
 from postback.web import wire
 from postback.web.app import App
 from postback.web.ingest import ROUTES
@@ -170,10 +171,11 @@ class _Call:
         self.disconnected = False
         self.keep_alive = True
 
-    def answer(self, status: int, body: bytes, extra: Sequence[Header] = ()) -> None:
+    def answer(self, status: int, body: bytes, extra: Sequence[Header], key: ApiKey) -> None:
         protocol = self._protocol
         self.response_complete = True
         protocol.app.requests[self.path, status] += 1
+        protocol.app.calls.count(key, status, protocol.client[0] if protocol.client else None)
         transport = protocol.transport
         if self.disconnected or transport.is_closing():
             return

@@ -25,6 +25,7 @@ from postback.secret import Secret
 from postback.settings import Settings
 from postback.web.admin import Admin
 from postback.web.app import App
+from postback.web.calls import Calls
 from postback.web.ingest import Ingest
 from postback.web.protocol import Protocol
 from postback.web.wire import Limits
@@ -95,16 +96,19 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
     pool = await open_pool(dsn, max_size=settings.database_connections_max)
     directory = Directory(pool, vault.sealer)
     writer = Writer(dsn, directory, waiting_max=settings.waiting_events_max, flush_max=settings.flush_events_max)
+    calls = Calls(pool)
     try:
         await writer.start()
+        calls.start()
         judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
-        app = App(ingest)
-        app.admin = Admin(pool, directory, writer, vault, settings, app.requests).application
+        app = App(ingest, calls)
+        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls).application
         yield app
     finally:
         await writer.close()
+        await calls.close()
         await pool.close()
 
 

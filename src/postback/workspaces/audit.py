@@ -17,6 +17,7 @@ from postback import workspaces
 from postback.db import Queries, Tx, buckets
 
 Action = Literal["created", "changed", "removed", "rotated", "revoked", "paused", "resumed"]
+COMMAND_LINE = "command line"
 _queries = Queries("audit")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -34,27 +35,31 @@ class Entry(Struct, frozen=True):
 
 
 class Change:
-    """A change under way: `tx` is its transaction, in which what is read is current."""
+    """A change under way: `tx` is its transaction, in which what is read is current. `count`: entries so far, None:
+    nothing was said of what changed."""
 
     def __init__(self, tx: Tx, workspace_id: UUID, actor: str, now: datetime) -> None:
         self.tx = tx
         self.workspace_id = workspace_id
         self.actor = actor
         self.now = now
-        self.is_recorded = False
+        self.count: int | None = None
+        self._first_id = buckets.new_id(now)
 
     async def record(
         self, action: Action, noun: str, noun_id: object, *, before: Any = None, after: Any = None
     ) -> None:
         """Write down what became of one thing, as the API shows it. Nothing, where nothing changed."""
-        self.is_recorded = True
+        self.count = self.count or 0
         old, new = (_encode(shown).decode() if shown is not None else None for shown in (before, after))
-        if action == "changed" and old == new:
+        if old == new:
             return
-        row = {"id": buckets.new_id(self.now), "workspace_id": self.workspace_id, "actor": self.actor}
+        # Ids of one change rise, as those of `buckets.make_ids` do.
+        id_ = UUID(int=self._first_id.int + (self.count << 6))
+        self.count += 1
+        row = {"id": id_, "workspace_id": self.workspace_id, "actor": self.actor, "action": action}
         await self.tx.execute(
-            _queries.insert,
-            row | {"action": action, "noun": noun, "noun_id": str(noun_id), "before": old, "after": new},
+            _queries.insert, row | {"noun": noun, "noun_id": str(noun_id), "before": old, "after": new}
         )
 
 
@@ -69,7 +74,7 @@ async def changing(tx: Tx, workspace_id: UUID, actor: str, now: datetime) -> Asy
         await workspaces.hold(tx, workspace_id)
         change = Change(tx, workspace_id, actor, now)
         yield change
-        if not change.is_recorded:
+        if change.count is None:
             raise AssertionError("a change of the configuration was not recorded")
 
 

@@ -46,6 +46,7 @@ from postback.web.admin import (
 from postback.web.admin.access import caller_of, require_key
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import Hub
+from postback.web.calls import Calls
 
 PREFIX = "/v1/admin"
 _ROOMS = (
@@ -66,8 +67,9 @@ class Admin:
         vault: Vault,
         settings: Settings,
         requests: Counter[tuple[str, int]],
+        calls: Calls,
     ) -> None:
-        hub = Hub(pool, directory, writer, vault, settings, requests)
+        hub = Hub(pool, directory, writer, vault, settings, requests, calls)
         pulse, gauges = health.Pulse(), metrics.Gauges()
         self._requests = requests
         self._app = Litestar(
@@ -91,8 +93,8 @@ class Admin:
             logging_config=None,
         )
 
-    async def application(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> None:
-        """Gives every answer an id, and counts it under its path's form."""
+    async def application(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> int:
+        """Gives every answer an id, and counts it under its path's form; returns its status."""
         status = 0
 
         async def answer(message: dict[str, Any]) -> None:
@@ -106,3 +108,4 @@ class Admin:
             scope = {**scope, "method": _REFUSED}
         await self._app(scope, receive, answer)  # type: ignore[arg-type]  # plain ASGI
         self._requests[scope.get("path_template", "other"), status] += 1
+        return status

@@ -6,6 +6,7 @@ call, so that nothing begun after a revocation was answered gets past it.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from postback.intake.directory import Snapshot
 from postback.keys import ApiKey
 from postback.web import wire
 from postback.web.admin.hub import Hub
+from postback.web.calls import name_caller
 
 SCOPES = "scopes"
 CALLER = "postback.caller"
@@ -56,6 +58,7 @@ async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> 
         raise problem
     now = hub.writer.now()
     snapshot, key = await hub.directory.authenticate(keys.fingerprint(text), now)
+    name_caller(cast("wire.Scope", connection.scope), key)
     snapshot = await hub.directory.confirm(snapshot, key, now)
     scopes = scopes_of(handler)
     if not any(scope in key.scopes for scope in scopes):

@@ -21,11 +21,14 @@ from postback.errors import Invalid
 from postback.secret import Secret
 from postback.web.admin.access import Caller
 from postback.web.admin.addresses import refuse_private
+from postback.web.admin.bodies import EXAMPLE, Tagged
+from postback.web.admin.changes import changing
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Limit, NameCursor, Page, page_of
 from postback.web.admin.shapes import DestinationOut, destination_out
 
 MADE_SECRET_BYTES = 32
+_WEBHOOK = {"name": "Orders", "config": {"url": "https://hooks.example.com/postback"}}
 _KINDS = {
     str: "string",
     Secret: "string",
@@ -92,10 +95,14 @@ async def read(connector: FromPath[str]) -> Entry:
     return entry(destinations.connector_named(connector))
 
 
-@post("/integration-catalog/{connector:str}/install", summary="Install a connector as a destination")
+@post(
+    "/integration-catalog/{connector:str}/install",
+    summary="Install a connector as a destination",
+    opt={EXAMPLE: _WEBHOOK},
+)
 async def install(
     hub: Needs[Hub], caller: Needs[Caller], connector: FromPath[str], data: JSONBody[InstallIn]
-) -> DestinationOut:
+) -> Tagged[DestinationOut]:
     """A secret that was made stands in `config` of this answer, and never again; all others are masked."""
     kind = destinations.connector_named(connector)
     if data.delivery_mode != "server_side":
@@ -105,9 +112,9 @@ async def install(
     made = _made_secrets(kind, data.config)
     config = destinations.read_config(kind, {**data.config, **made})
     refuse_private(config, hub.settings)
-    async with hub.pool.connection() as tx, tx.transaction():
+    async with changing(hub, caller) as change:
         installed = await destinations.install(
-            tx,
+            change.tx,
             hub.vault.sealer,
             id=buckets.new_id(caller.now),
             workspace_id=caller.workspace_id,
@@ -117,8 +124,9 @@ async def install(
             config=config,
             now=caller.now,
         )
-    shown = destination_out(installed, None)
-    return msgspec.structs.replace(shown, config={**shown.config, **made})
+        shown = destination_out(installed, None)
+        await change.record("created", "destination", installed.id, after=shown)
+    return Tagged(msgspec.structs.replace(shown, config={**shown.config, **made}), like=shown)
 
 
 def variants_of(connector: Connector) -> tuple[str, ...]:

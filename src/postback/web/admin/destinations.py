@@ -1,5 +1,6 @@
 """`/v1/admin/destinations`: what is installed; change, pause, resume, remove, and try the credential."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,9 +17,14 @@ from postback.errors import Conflict, NotFound
 from postback.secret import Secret
 from postback.web.admin.access import Caller
 from postback.web.admin.addresses import refuse_private
+from postback.web.admin.bodies import EXAMPLE, Tagged
+from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
 from postback.web.admin.shapes import DestinationOut, destination_out
+from postback.workspaces.audit import Change
+
+NOUN = "destination"
 
 
 class DestinationPatch(Struct, frozen=True):
@@ -46,60 +52,95 @@ async def list_all(
 
 
 @get("/destinations/{destination_id:uuid}", summary="One destination")
-async def read(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> DestinationOut:
+async def read(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> Tagged[DestinationOut]:
     async with hub.pool.connection() as tx:
-        return await _as_it_is(tx, find(caller, destination_id))
+        return Tagged(await _as_it_is(tx, find(caller, destination_id)))
 
 
-@patch("/destinations/{destination_id:uuid}", summary="Change name, config or status; a held one sends again")
+@patch(
+    "/destinations/{destination_id:uuid}",
+    summary="Change name, config or status; a held one sends again",
+    opt={EXAMPLE: {"name": "Shop, Meta"}},
+)
 async def change(
-    hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID], data: JSONBody[DestinationPatch]
-) -> DestinationOut:
-    destination = find(caller, destination_id)
-    name = destination.name if data.name is UNSET else data.name
-    config = destination.config if data.config is UNSET else _merged(destination, data.config)
-    if data.config is not UNSET:
-        refuse_private(config, hub.settings)
-    async with hub.pool.connection() as tx, tx.transaction():
+    hub: Needs[Hub],
+    caller: Needs[Caller],
+    destination_id: FromPath[UUID],
+    data: JSONBody[DestinationPatch],
+    if_match: IfMatch = None,
+) -> Tagged[DestinationOut]:
+    async with changing(hub, caller) as change:
+        destination, before = await _current(change, hub, destination_id)
         if data.name is not UNSET or data.config is not UNSET:
-            await destinations.change(tx, hub.vault.sealer, destination, name=name, config=config, now=caller.now)
+            destination = await _write(change, hub, destination, data)
         if data.status is not UNSET:
-            await _move(tx, caller, destination_id, data.status)
-        return await _as_it_is(tx, msgspec.structs.replace(destination, name=name, config=config))
+            await _move(change.tx, destination, data.status, caller.now)
+        shown = await _as_it_is(change.tx, destination)
+        expect(if_match, before)
+        await change.record("changed", NOUN, destination_id, before=before, after=shown)
+    return Tagged(shown)
 
 
 @delete("/destinations/{destination_id:uuid}", summary="Remove a destination; what waits for it ends as skipped")
-async def remove(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> None:
-    async with hub.pool.connection() as tx, tx.transaction():
-        await destinations.remove(tx, caller.workspace_id, destination_id, caller.now)
+async def remove(
+    hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID], if_match: IfMatch = None
+) -> None:
+    async with changing(hub, caller) as change:
+        _, before = await _current(change, hub, destination_id)
+        expect(if_match, before)
+        await destinations.remove(change.tx, caller.workspace_id, destination_id, caller.now)
+        await change.record("removed", NOUN, destination_id, before=before)
 
 
 @post("/destinations/{destination_id:uuid}/pause", status_code=200, summary="Stop sending, go on queueing")
-async def pause(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> DestinationOut:
+async def pause(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> Tagged[DestinationOut]:
     """Repeating is harmless. A held destination sends nothing already: 409."""
     return await _moved(hub, caller, destination_id, "paused")
 
 
 @post("/destinations/{destination_id:uuid}/resume", status_code=200, summary="Send what waited")
-async def resume(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> DestinationOut:
+async def resume(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> Tagged[DestinationOut]:
     """From paused or held; repeating is harmless."""
     return await _moved(hub, caller, destination_id, "active")
 
 
-async def _moved(hub: Hub, caller: Caller, destination_id: UUID, state: str) -> DestinationOut:
-    destination = find(caller, destination_id)
-    async with hub.pool.connection() as tx, tx.transaction():
-        await _move(tx, caller, destination_id, state)
-        return await _as_it_is(tx, destination)
+async def _moved(
+    hub: Hub, caller: Caller, destination_id: UUID, state: Literal["active", "paused"]
+) -> Tagged[DestinationOut]:
+    async with changing(hub, caller) as change:
+        destination, before = await _current(change, hub, destination_id)
+        await _move(change.tx, destination, state, caller.now)
+        shown = await _as_it_is(change.tx, destination)
+        action = "paused" if state == "paused" else "resumed"
+        await change.record(action, NOUN, destination_id, before=before, after=shown)
+    return Tagged(shown)
 
 
-async def _move(tx: Tx, caller: Caller, destination_id: UUID, state: str) -> None:
+async def _move(tx: Tx, destination: Destination, state: str, now: datetime) -> None:
     from_states = {"active"} if state == "paused" else {"paused", "held"}
-    if await destinations.set_state(tx, destination_id, state, from_states, caller.now):
+    if await destinations.set_state(tx, destination.id, state, from_states, now):
         return
-    lane = await _lane(tx, find(caller, destination_id))
+    lane = await _lane(tx, destination)
     if lane is not None and lane.state == "held":
         raise Conflict("This destination is held and sends nothing: correct its config, or resume it.")
+
+
+async def _write(change: Change, hub: Hub, destination: Destination, data: DestinationPatch) -> Destination:
+    """The destination with the name and config that were sent, written."""
+    name = destination.name if data.name is UNSET else data.name
+    config = destination.config if data.config is UNSET else _merged(destination, data.config)
+    if config is None:
+        raise Conflict("The config of this destination does not open with the seal key; send the whole config.")
+    if data.config is not UNSET:
+        refuse_private(config, hub.settings)
+    await destinations.change(change.tx, hub.vault.sealer, destination, name=name, config=config, now=change.now)
+    return msgspec.structs.replace(destination, name=name, config=config)
+
+
+async def _current(change: Change, hub: Hub, destination_id: UUID) -> tuple[Destination, DestinationOut]:
+    """The destination as it is in this transaction, and as it is shown."""
+    destination = await destinations.read_any(change.tx, hub.vault.sealer, change.workspace_id, destination_id)
+    return destination, await _as_it_is(change.tx, destination)
 
 
 async def _as_it_is(tx: Tx, destination: Destination) -> DestinationOut:
@@ -119,7 +160,7 @@ def find(caller: Caller, destination_id: UUID) -> Destination:
 
 def _merged(destination: Destination, sent: dict[str, Any]) -> Struct:
     """The config with what was sent. A mask that comes back is a secret that was not sent."""
-    held = destinations.config_text(destination.config, Secret.reveal)
+    held = destinations.config_text(destination.config, Secret.reveal) if destination.config is not None else {}
     fresh = {name: value for name, value in sent.items() if value != secret.MASK}
     return destinations.read_config(destination.connector, held | fresh)
 

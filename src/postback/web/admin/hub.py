@@ -9,10 +9,11 @@ from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.settings import Settings
+from postback.web.calls import Calls
 
 
 class Hub(Struct, frozen=True):
-    """`requests` counts answers by path and status, for /metrics."""
+    """`requests` counts answers by path and status, for /metrics; `calls` those of each key."""
 
     pool: Pool
     directory: Directory
@@ -20,3 +21,4 @@ class Hub(Struct, frozen=True):
     vault: Vault
     settings: Settings
     requests: Counter[tuple[str, int]]
+    calls: Calls
