@@ -92,7 +92,8 @@ def _answer(handler: HTTPRouteHandler, kind: Any, schemas: Schemas) -> Schema:
     if kind in (None, NoneType):
         return {"description": description}
     if get_origin(kind) is Response:
-        media_type = "text/plain" if handler.media_type == MediaType.TEXT else "application/json"
+        is_text = handler.media_type in (MediaType.TEXT, MediaType.HTML)
+        media_type = str(MediaType(handler.media_type).value) if is_text else "application/json"
         return answer(handler.opt.get("answer", {"type": "string"}), description, media_type)
     if get_origin(kind) is Tagged:
         return answer(schemas.of(get_args(kind)[0]), description, is_tagged=True)
