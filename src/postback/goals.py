@@ -74,6 +74,22 @@ class GoalPatch(Struct, frozen=True, kw_only=True):
     direct_rule: DirectRule | UnsetType = UNSET
 
 
+class GoalOut(Struct, frozen=True):
+    """`id` is the number that Velaro's `goalId` and native `goal_id` name. `default_value` null: a conversion without
+    an amount has no value, which is not 0. `currency`, `window_days` null: the site's."""
+
+    id: int
+    site: UUID
+    name: str
+    events: list[str]
+    filter: str | None
+    default_value: Decimal | None
+    currency: str | None
+    active: bool
+    window_days: int | None
+    direct_rule: DirectRule
+
+
 async def create(tx: Tx, site: Site, sent: GoalIn, now: datetime) -> Goal:
     """A goal of a site, with its number. Raises Invalid."""
     goal = _merged(Goal(0, site.workspace_id, site.id, sent.name, []), sent, site)
@@ -113,6 +129,21 @@ async def remove(tx: Tx, goal: Goal, now: datetime) -> None:
     """No event fulfils it from the commit on; its conversions stay, and its number is not given again."""
     await tx.execute(_queries.remove, {"workspace_id": goal.workspace_id, "id": goal.id, "now": now})
     await workspaces.bump(tx, goal.workspace_id)
+
+
+def goal_out(goal: Goal) -> GoalOut:
+    return GoalOut(
+        id=goal.id,
+        site=goal.site_id,
+        name=goal.name,
+        events=goal.events,
+        filter=goal.filter,
+        default_value=goal.default_value,
+        currency=goal.currency,
+        active=goal.active,
+        window_days=goal.window_days,
+        direct_rule=goal.direct_rule,  # type: ignore[arg-type]  # the database's own check
+    )
 
 
 def check_filter(text: str) -> None:

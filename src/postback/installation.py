@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from postback import goals, keys, workspaces
 from postback.db import Tx, buckets
-from postback.errors import PostbackError
+from postback.errors import Conflict, PostbackError
 from postback.goals import Goal
 from postback.pii.seal import Sealer, SealError, new_key, parse_keys
 from postback.settings import Settings
@@ -146,3 +146,17 @@ async def add_site(tx: Tx, site: Site, now: datetime) -> tuple[Site, list[Goal]]
     """A new site, and the goals that each begins with. Raises Conflict, Invalid."""
     await workspaces.add_site(tx, site, now)
     return site, await goals.create_usual(tx, site, now)
+
+
+async def remove_site(tx: Tx, site: Site, now: datetime) -> list[Goal]:
+    """Remove a site and its goals, which it gives. Raises Conflict for an only site, or one that a key is bound to."""
+    if len(await workspaces.sites(tx, [site.workspace_id])) == 1:
+        raise Conflict("This is the workspace's only site; make another one first.")
+    for key in await keys.usable(tx, [site.workspace_id]):
+        if key.site_id == site.id and not key.refuse(now):
+            raise Conflict(f"The key {key.label} (...{key.last_four}) is bound to this site; revoke it first.")
+    removed = [goal for goal in await goals.read_all(tx, [site.workspace_id]) if goal.site_id == site.id]
+    for goal in removed:
+        await goals.remove(tx, goal, now)
+    await workspaces.remove_site(tx, site, now)
+    return removed

@@ -23,6 +23,11 @@ CONFIG = """
 "path.event" = "{event}"
 "path.delivery" = "{delivery}"
 "path.event_id" = "e1"
+"path.site_id" = "{site}"
+"path.goal_id" = {goal}
+"path.event_type_id" = "{event_type}"
+"path.plan_id" = "{plan}"
+"path.workspace_id" = "{workspace}"
 """
 
 
@@ -80,6 +85,9 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e1"})
     _, events = await served.call("GET", f"{admin}/events")
     _, deliveries = await served.call("GET", f"{admin}/deliveries")
+    _, goals = await served.call("GET", f"{admin}/goals")
+    _, event_type = await served.call("POST", f"{admin}/event-types", {"name": "quiz"})
+    _, plan = await served.call("POST", f"{admin}/plans", {"name": "small", "monthly_cap": 10})
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         CONFIG.format(
@@ -87,6 +95,11 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
             destination=destination["id"],
             event=events["items"][0]["id"],
             delivery=deliveries["items"][0]["id"],
+            site=served.keys.site,
+            goal=goals["items"][0]["id"],
+            event_type=event_type["id"],
+            plan=plan["id"],
+            workspace=served.keys.workspace,
         )
     )
     run = await asyncio.create_subprocess_exec(

@@ -32,10 +32,14 @@ for _name, _help in {"api": "Answer HTTP", "worker": "Deliver"}.items():
     app.command(f"{_HERE}.single:{_name}", name=_name, help=f"{_help} against a database of your own.")
 
 keys = App(name="keys", help="API keys: make, list, replace, revoke.")
+sites = App(name="sites", help="Sites: make, list, change, remove.")
+goals = App(name="goals", help="Goals: make, list, change, remove.")
 destinations = App(name="destinations", help="Destinations: install, list, pause, resume, probe.")
 db = App(name="db", help="The database: migrate, back up, restore.")
 for _group, _commands in (
     (keys, {"create": "create", "list": "list_all", "rotate": "rotate", "revoke": "revoke"}),
+    (sites, {"create": "create", "list": "list_all", "change": "change", "remove": "remove"}),
+    (goals, {"create": "create", "list": "list_all", "change": "change", "remove": "remove"}),
     (
         destinations,
         {"install": "install", "list": "list_all", "pause": "pause", "resume": "resume", "probe": "probe"},

@@ -7,12 +7,11 @@ from uuid import UUID
 from cyclopts import Parameter
 from msgspec import structs
 
-from postback import keys, workspaces
+from postback import keys
 from postback.cli import show
 from postback.cli.options import HERE, Json, Place
-from postback.cli.session import session, workspace
-from postback.db import Tx, buckets
-from postback.errors import NotFound
+from postback.cli.session import named_site, session, workspace
+from postback.db import buckets
 from postback.keys import ApiKey, Usage, key_out
 from postback.workspaces import audit
 
@@ -38,7 +37,7 @@ async def create(
     """Make a key and print it, this once."""
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
-        site_id = await _site(s.tx, owner.id, site) if site else None
+        site_id = (await named_site(s.tx, owner.id, site)).id if site else None
         async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
             key, text = await keys.create(
                 s.tx,
@@ -160,11 +159,3 @@ def _state(key: ApiKey, now: datetime) -> str:
 
 def _aware(at: datetime | None) -> datetime | None:
     return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
-
-
-async def _site(tx: Tx, workspace_id: UUID, named: str) -> UUID:
-    known = await workspaces.sites(tx, [workspace_id])
-    for site in known:
-        if named in (str(site.id), site.name, site.site_key):
-            return site.id
-    raise NotFound(f"There is no site {named}; there are {', '.join(site.name for site in known)}.")

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
@@ -16,7 +17,7 @@ from postback.errors import NotFound
 from postback.installation import NotInstalled
 from postback.secret import Secret
 from postback.settings import Settings
-from postback.workspaces import Workspace
+from postback.workspaces import Site, Workspace
 
 
 class Session:
@@ -72,6 +73,20 @@ async def workspace(tx: Tx, named: str | None) -> Workspace:
         if named in (str(one.id), one.name, one.organization_id):
             return one
     raise NotFound(f"There is no workspace {named}; there are {', '.join(one.name for one in known)}.")
+
+
+async def named_site(tx: Tx, workspace_id: UUID, named: str) -> Site:
+    """The site of this id, name or site key. Raises NotFound."""
+    known = await workspaces.sites(tx, [workspace_id])
+    for site in known:
+        if named in (str(site.id), site.name, site.site_key):
+            return site
+    raise NotFound(f"There is no site {named}; there are {', '.join(site.name for site in known)}.")
+
+
+async def first_site(tx: Tx, workspace_id: UUID) -> Site:
+    first, *_ = await workspaces.sites(tx, [workspace_id])
+    return first
 
 
 def _none() -> NotInstalled:

@@ -100,6 +100,24 @@ class SitePatch(Struct, frozen=True, kw_only=True):
     plan: UUID | UnsetType | None = UNSET
 
 
+class SiteOut(Struct, frozen=True):
+    """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key. `plan` null: no cap of its own.
+
+    `allowed_origins` empty: any. `country`: of phone numbers that name none. `currency`: of amounts that name none.
+    """
+
+    id: UUID
+    name: str
+    site_key: str
+    plan: UUID | None
+    allowed_origins: list[str]
+    timezone: str
+    currency: str
+    country: str | None
+    window_days: int
+    order_counts_from: CountsFrom
+
+
 async def install(tx: Tx, installation: Installation, now: datetime) -> bool:
     """Write the installation's row; False where there is one already."""
     cursor = await tx.execute(
@@ -166,6 +184,21 @@ def _merged(site: Site, sent: Mapping[str, Any]) -> Site:
         country=merged.country.upper() if merged.country else None,
         currency=money.currency(merged.currency),
         allowed_origins=[_origin(text, place) for place, text in enumerate(merged.allowed_origins)],
+    )
+
+
+def site_out(site: Site) -> SiteOut:
+    return SiteOut(
+        id=site.id,
+        name=site.name,
+        site_key=site.site_key,
+        plan=site.plan_id,
+        allowed_origins=site.allowed_origins,
+        timezone=site.timezone,
+        currency=site.currency,
+        country=site.country,
+        window_days=site.window_days,
+        order_counts_from=site.order_counts_from,  # type: ignore[arg-type]  # the database's own check
     )
 
 

@@ -1,17 +1,15 @@
 """`/v1/admin/goals`: what counts as a conversion."""
 
-from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
 from litestar import delete, get, patch, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import Struct
 
 from postback import goals, workspaces
 from postback.errors import Invalid, NotFound
-from postback.goals import DirectRule, Goal, GoalIn, GoalPatch
+from postback.goals import GoalIn, GoalOut, GoalPatch, goal_out
 from postback.web.admin.access import Caller
 from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
@@ -19,22 +17,6 @@ from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
 
 _TRIAL = {"name": "Trials", "events": ["start_trial"], "default_value": 12.5, "currency": "EUR", "window_days": 30}
-
-
-class GoalOut(Struct, frozen=True):
-    """`id` is the number that Velaro's `goalId` and native `goal_id` name. `default_value` null: a conversion without
-    an amount has no value, which is not 0. `currency`, `window_days` null: the site's."""
-
-    id: int
-    site: UUID
-    name: str
-    events: list[str]
-    filter: str | None
-    default_value: Decimal | None
-    currency: str | None
-    active: bool
-    window_days: int | None
-    direct_rule: DirectRule
 
 
 @post("/goals", summary="Make a goal", opt={EXAMPLE: _TRIAL})
@@ -93,21 +75,6 @@ async def remove(hub: Needs[Hub], caller: Needs[Caller], goal_id: FromPath[int],
         expect(if_match, before := goal_out(goal))
         await goals.remove(change.tx, goal, caller.now)
         await change.record("removed", "goal", goal_id, before=before)
-
-
-def goal_out(goal: Goal) -> GoalOut:
-    return GoalOut(
-        id=goal.id,
-        site=goal.site_id,
-        name=goal.name,
-        events=goal.events,
-        filter=goal.filter,
-        default_value=goal.default_value,
-        currency=goal.currency,
-        active=goal.active,
-        window_days=goal.window_days,
-        direct_rule=goal.direct_rule,  # type: ignore[arg-type]  # the database's own check
-    )
 
 
 HANDLERS = [create, list_all, read, change, remove]

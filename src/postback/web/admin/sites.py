@@ -5,38 +5,19 @@ from uuid import UUID
 from litestar import delete, get, patch, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, JSONBody
-from msgspec import Struct
 
-from postback import goals, installation, keys, workspaces
+from postback import installation, workspaces
 from postback.db import buckets
-from postback.errors import Conflict, NotFound
+from postback.errors import NotFound
+from postback.goals import goal_out
 from postback.web.admin.access import Caller
 from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
-from postback.web.admin.goals import goal_out
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
-from postback.workspaces import CountsFrom, Site, SiteIn, SitePatch
+from postback.workspaces import SiteIn, SiteOut, SitePatch, site_out
 
 _SHOP = {"name": "Shop", "currency": "EUR", "country": "DE", "timezone": "Europe/Berlin", "window_days": 30}
-
-
-class SiteOut(Struct, frozen=True):
-    """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key. `plan` null: no cap of its own.
-
-    `allowed_origins` empty: any. `country`: of phone numbers that name none. `currency`: of amounts that name none.
-    """
-
-    id: UUID
-    name: str
-    site_key: str
-    plan: UUID | None
-    allowed_origins: list[str]
-    timezone: str
-    currency: str
-    country: str | None
-    window_days: int
-    order_counts_from: CountsFrom
 
 
 @post("/sites", summary="Make a site, with goals for purchases and leads", opt={EXAMPLE: _SHOP})
@@ -86,32 +67,9 @@ async def remove(hub: Needs[Hub], caller: Needs[Caller], site_id: FromPath[UUID]
     async with changing(hub, caller) as change:
         site = await workspaces.site(change.tx, caller.workspace_id, site_id)
         expect(if_match, before := site_out(site))
-        if len(await workspaces.sites(change.tx, [caller.workspace_id])) == 1:
-            raise Conflict("This is the workspace's only site; make another one first.")
-        for key in await keys.usable(change.tx, [caller.workspace_id]):
-            if key.site_id == site_id and not key.refuse(caller.now):
-                raise Conflict(f"The key {key.label} (...{key.last_four}) is bound to this site; revoke it first.")
-        for goal in await goals.read_all(change.tx, [caller.workspace_id]):
-            if goal.site_id == site_id:
-                await goals.remove(change.tx, goal, caller.now)
-                await change.record("removed", "goal", goal.id, before=goal_out(goal))
-        await workspaces.remove_site(change.tx, site, caller.now)
+        for goal in await installation.remove_site(change.tx, site, caller.now):
+            await change.record("removed", "goal", goal.id, before=goal_out(goal))
         await change.record("removed", "site", site_id, before=before)
-
-
-def site_out(site: Site) -> SiteOut:
-    return SiteOut(
-        id=site.id,
-        name=site.name,
-        site_key=site.site_key,
-        plan=site.plan_id,
-        allowed_origins=site.allowed_origins,
-        timezone=site.timezone,
-        currency=site.currency,
-        country=site.country,
-        window_days=site.window_days,
-        order_counts_from=site.order_counts_from,  # type: ignore[arg-type]  # the database's own check
-    )
 
 
 HANDLERS = [create, list_all, read, change, remove]
