@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from postback.web import wire
-from postback.web.ingest import ROUTES, STATUS_PREFIX, Ingest
+from postback.web.ingest import ANY_CASE, ROUTES, STATUS_PREFIX, Ingest
 from postback.web.wire import Disconnected, Receive, Scope, Send
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -27,6 +27,7 @@ class App:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
+        path = ANY_CASE.get(path.lower(), path)
         try:
             if (dialect := ROUTES.get(path)) is not None:
                 self.requests[path, await self.ingest.post(dialect, scope, receive, send)] += 1

@@ -20,7 +20,19 @@ from postback.db import Pool, is_unavailable
 from postback.delivery import preview
 from postback.delivery.prepare import Keys
 from postback.delivery.preview import Previewed
-from postback.dialects import Accepted, DestinationResult, Dialect, Parsed, Result, convultra, native, roasproof
+from postback.dialects import (
+    Accepted,
+    DestinationResult,
+    Dialect,
+    Parsed,
+    Result,
+    convultra,
+    native,
+    roasproof,
+    segment,
+    selektable,
+    velaro,
+)
 from postback.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -39,7 +51,7 @@ from postback.intake.judge import Judge, Pending
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
 from postback.queue.sending import StoredEvent
-from postback.web import wire
+from postback.web import inside, wire
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
 log = structlog.get_logger()
@@ -49,7 +61,17 @@ ROUTES: dict[str, Dialect] = {
     "/v1/track": convultra.DIALECT,
     "/v1/track/batch": convultra.BATCH,
     "/api/v1/events": roasproof.DIALECT,
+    "/api/webhooks/orders": selektable.DIALECT,
+    "/Conversions/record": velaro.DIALECT,
+    "/v1/batch": segment.BATCH,
+    "/v1/page": segment.PAGE,
+    "/v1/screen": segment.SCREEN,
+    "/v1/identify": segment.IDENTIFY,
+    "/v1/group": segment.GROUP,
+    "/v1/alias": segment.ALIAS,
 }
+# Paths that are taken in any case of their letters, as their world's servers take them.
+ANY_CASE = {path.lower(): path for path in ("/Conversions/record",)}
 STATUS_PREFIX = "/v1/events/"
 _encode = msgspec.json.Encoder().encode
 
@@ -80,6 +102,7 @@ class Ingest:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("POST")
+            dialect, scope, receive = await inside.look(dialect, scope, receive, self._limits)
             status, body = await self._take(dialect, scope, receive)
         except PostbackError as error:
             answer = dialect.refuse(error)
