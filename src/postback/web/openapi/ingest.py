@@ -3,7 +3,6 @@
 Where a struct takes a field unread (`Raw`), what may stand there is said here.
 """
 
-from typing import Any
 
 from postback.dialects import convultra, native, roasproof, selektable, velaro
 from postback.errors import (
@@ -11,12 +10,8 @@ from postback.errors import (
     Invalid,
     MethodNotAllowed,
     NotFound,
-    TimedOut,
-    TooLarge,
-    TooMany,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
 from postback.event import RawUser
 from postback.web.ingest import EventStatus
