@@ -128,9 +128,8 @@ def _raw_or_invalid(sent: _Message | Invalid, context: Context | None) -> RawEve
 
 def _raw_event(kind: str, sent: _Message, around: Context | None) -> RawEvent:
     """`around`: the context of the batch."""
-    name = sent.event if kind == "track" else kind
-    if name is None:
-        raise Invalid("event is required.", field="event")
+    _require(kind, sent)
+    name = sent.event if kind == "track" and sent.event is not None else kind
     event = RawEvent(name=name, dialect="segment", event_id=sent.messageId, dedup=sent.messageId)
     user = event.user = RawUser(user_id=id_text(sent.userId))
     event.visitor_id = id_text(sent.anonymousId)
@@ -153,6 +152,21 @@ def _raw_event(kind: str, sent: _Message, around: Context | None) -> RawEvent:
     if kind == "screen":
         event.action_source = "app"
     return event
+
+
+def _require(kind: str, sent: _Message) -> None:
+    """What a message of this kind is nothing without. An order of nobody is an order still."""
+    if kind == "track":
+        if sent.event is None:
+            raise Invalid("event is required.", field="event")
+    elif not sent.userId and (kind == "alias" or not sent.anonymousId):
+        raise Invalid(
+            "userId is required." if kind == "alias" else "userId or anonymousId is required.", field="userId"
+        )
+    if kind == "alias" and not sent.previousId:
+        raise Invalid("previousId is required.", field="previousId")
+    if kind == "group" and not sent.groupId:
+        raise Invalid("groupId is required.", field="groupId")
 
 
 def _take_properties(event: RawEvent, sent: _Message, kind: str) -> None:

@@ -3,7 +3,6 @@
 Where a struct takes a field unread (`Raw`), what may stand there is said here.
 """
 
-
 from postback.dialects import convultra, native, roasproof, selektable, velaro
 from postback.errors import (
     Forbidden,
