@@ -89,7 +89,7 @@ def test_plain_decimal_text_is_taken_where_it_is_allowed(token: str, expected: s
     ['""', '" "', '"1e3"', '"1,000.00"', '"$5"', '"-1"', '"NaN"', '"01"', '".5"', '"5."', '"\\u0035"', f'"{"9" * 39}"'],
 )
 def test_any_other_text_is_refused_there_too(token: str) -> None:
-    with pytest.raises(Invalid, match="^value must"):
+    with pytest.raises(Invalid, match="value must"):
         decoded(f'{{"value": {token}}}', allow_text=True)
 
 
