@@ -99,3 +99,11 @@ def _install() -> None:
         done = subprocess.run(argv, cwd=HERE, env=surroundings, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         installed.write_text(lock.read_text())
+
+
+async def newest(served: Any) -> dict[str, Any]:
+    """The event that came last, as the admin API shows it."""
+    _, listed = await served.call("GET", "/v1/admin/events?limit=1")
+    status, event = await served.call("GET", f"/v1/admin/events/{listed['items'][0]['id']}")
+    assert status == 200, event
+    return event
