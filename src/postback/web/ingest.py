@@ -103,6 +103,7 @@ class Ingest:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("POST")
             dialect, scope, receive = await inside.look(dialect, scope, receive, self._limits)
+            inside.require_key(dialect, scope)
             status, body = await self._take(dialect, scope, receive)
         except PostbackError as error:
             answer = dialect.refuse(error)

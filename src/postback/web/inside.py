@@ -21,14 +21,13 @@ NO_KEY = (
 
 
 async def look(dialect: Dialect, scope: Scope, receive: Receive, limits: Limits) -> tuple[Dialect, Scope, Receive]:
-    """The dialect that the body is of, and the request as `Ingest` reads it. Raises what reading a body raises, and
-    Unauthenticated where a Segment body has no key.
-    """
+    """The dialect that the body is of, and the request as `Ingest` reads it. Raises what reading a body raises."""
     if dialect.name != "segment" and dialect is not convultra.DIALECT:
         return dialect, scope, receive
     headers = wire.read_headers(scope["headers"])
     kind, _, credentials = headers.get("authorization", "").partition(" ")
-    is_basic, is_other = kind.lower() == "basic", kind.lower() not in ("", "basic")
+    is_basic = kind.lower() == "basic"
+    is_other = bool(kind) and not is_basic
     key = _user_name(credentials) if is_basic else None
     if dialect.name == "segment" and (key or is_other):
         return dialect, _with_key(scope, key), receive
@@ -38,14 +37,19 @@ async def look(dialect: Dialect, scope: Scope, receive: Receive, limits: Limits)
         dialect = segment.TRACK
     if dialect.name == "segment" and not key and not is_other:
         key = found.key()
-        if not key:
-            raise Unauthenticated(NO_KEY)
-    plain = [header for header in scope["headers"] if header[0] not in (b"content-encoding", b"content-length")]
-    return dialect, _with_key({**scope, "headers": plain}, key), _Read(body).receive
+    dropped = (b"content-encoding", b"content-length", *((b"authorization",) if is_basic else ()))
+    kept = [header for header in scope["headers"] if header[0] not in dropped]
+    return dialect, _with_key({**scope, "headers": kept}, key), _Read(body).receive
+
+
+def require_key(dialect: Dialect, scope: Scope) -> None:
+    """Raises Unauthenticated where a Segment request has no key, and says where one may stand."""
+    if dialect.name == "segment" and "authorization" not in wire.read_headers(scope["headers"]):
+        raise Unauthenticated(NO_KEY)
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:
-    if key is None:
+    if not key:
         return scope
     others: list[Header] = [header for header in scope["headers"] if header[0] != b"authorization"]
     return {**scope, "headers": [*others, (b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]}
