@@ -134,7 +134,8 @@ def _raw_event(sent: _Event, key: str | None) -> RawEvent:
     if context := sent.context:
         event.url = context.page_url
         event.referrer = context.referrer
-        event.session_id = sent.session_id or context.session_id
+        if event.session_id is None:
+            event.session_id = context.session_id
         event.click_ids = context.sent()
     if sent.user_id is not None or context:
         user = event.user = sent.user_data or RawUser()
