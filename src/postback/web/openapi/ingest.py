@@ -153,8 +153,8 @@ def _roasproof(schemas: Schemas) -> Schema:
 
 def _velaro(schemas: Schemas) -> Schema:
     body = schemas.of(velaro._Conversion, "Velaro")
-    blank: Schema = {"type": "string", "pattern": r"^\s*$"}
-    own = {"amount": {"anyOf": [AMOUNT, blank], "description": "Major units; blank: the goal's own value."}}
+    blank: Schema = {"type": "string", "description": "Nothing but white space: the goal's own value."}
+    own = {"amount": {"anyOf": [AMOUNT, blank]}}
     schemas.change("VelaroConversion", own)
     return {
         **head("velaro_record", "A conversion of a goal in Velaro's form"),
@@ -194,7 +194,7 @@ def _track(schemas: Schemas) -> Schema:
     tracked, refused = schemas.of(convultra._Tracked, "Convultra"), schemas.of(convultra._Refused, "Convultra")
     return {
         **head("track", "An event in Convultra's form, or in Segment's", ["key", "key_in_query", "key_as_user"]),
-        "parameters": [_idempotency_key()],
+        "parameters": [{**_idempotency_key(), "schema": {"type": "string"}}],
         "requestBody": body_of(
             {"anyOf": [event, message]}, {"order": _convultra_order(), "segment": segment.EXAMPLES["track"]}
         ),
@@ -262,5 +262,5 @@ def _idempotency_key() -> Schema:
         "in": "header",
         "required": False,
         "schema": {"type": "string", "minLength": 1, "maxLength": convultra.MAX_ID},
-        "description": "A repeat with the same key is one event.",
+        "description": f"1 to {convultra.MAX_ID} characters: a repeat with the same key is one event of Convultra's.",
     }

@@ -47,7 +47,7 @@ def message_of(schemas: Schemas, kind: str) -> Schema:
     schemas.change("SegmentMessage", {"messageId": ID, "anonymousId": ids, "timestamp": TIME, "properties": {}})
     if kind not in WITH_PROPERTIES:
         return message
-    text: Schema = {"type": "string", "pattern": r"^(0|[1-9][0-9]*)(\.[0-9]+)?$"}
+    text: Schema = {"type": "string", "description": "Plain decimal text, such as 249.00."}
     properties: Schema = {
         "type": ["object", "null"],
         "description": "Order, lines and money go to their own places, the rest is forwarded.",
