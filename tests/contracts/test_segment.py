@@ -97,6 +97,20 @@ async def test_a_body_may_be_gzipped_and_the_limit_holds_for_what_it_unpacks_to(
     assert (status, answer["success"]) == (400, False)
 
 
+async def test_a_revoked_key_learns_nothing_of_a_body_that_is_looked_into_first(served: Any) -> None:
+    _, made = await served.call("POST", "/v1/admin/keys", {"label": "shop", "scopes": ["ingest"]})
+    bodies = {b"not gzip": 400, gzip.compress(b"[" + b" " * 1_000_001 + b"]"): 413}
+    for kind, key in (("Bearer", made["key"]), ("Basic", basic(made["key"]).removeprefix("Basic "))):
+        for body, expected in bodies.items():
+            headers = {"Authorization": f"{kind} {key}", "Content_Encoding": "gzip"}
+            assert (await send(served, "/v1/track", body, **headers))[0] == expected
+    await served.call("DELETE", f"/v1/admin/keys/{made['id']}")
+    for kind, key in (("Bearer", made["key"]), ("Basic", basic(made["key"]).removeprefix("Basic "))):
+        for body in bodies:
+            headers = {"Authorization": f"{kind} {key}", "Content_Encoding": "gzip"}
+            assert (await send(served, "/v1/track", body, **headers))[0] == 401
+
+
 async def test_a_message_of_a_batch_that_cannot_be_used_is_rejected_alone(served: Any) -> None:
     batch = [
         TRACK | {"type": "track"}, {"type": "track"}, 5, TRACK | {"type": "track", "messageId": "x" * 257},

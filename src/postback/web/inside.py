@@ -20,39 +20,50 @@ NO_KEY = (
 )
 
 
-async def look(dialect: Dialect, scope: Scope, receive: Receive, limits: Limits) -> tuple[Dialect, Scope, Receive]:
+def may_differ(dialect: Dialect) -> bool:
+    """Whether requests to this dialect's path go by here."""
+    return dialect.name == "segment" or dialect is convultra.DIALECT
+
+
+def with_bearer(scope: Scope) -> tuple[Scope, bool]:
+    """The request with the user name of basic auth as its bearer key, and whether it had basic auth."""
+    kind, _, credentials = wire.read_headers(scope["headers"]).get("authorization", "").partition(" ")
+    if kind.lower() != "basic":
+        return scope, False
+    return _with_key(scope, _user_name(credentials)), True
+
+
+async def look(
+    dialect: Dialect, scope: Scope, receive: Receive, limits: Limits, *, has_basic_auth: bool
+) -> tuple[Dialect, Scope, Receive]:
     """The dialect that the body is of, and the request as `Ingest` reads it. Raises what reading a body raises."""
-    if dialect.name != "segment" and dialect is not convultra.DIALECT:
-        return dialect, scope, receive
     headers = wire.read_headers(scope["headers"])
-    kind, _, credentials = headers.get("authorization", "").partition(" ")
-    is_basic = kind.lower() == "basic"
-    is_other = bool(kind) and not is_basic
-    key = _user_name(credentials) if is_basic else None
-    if dialect.name == "segment" and (key or is_other):
-        return dialect, _with_key(scope, key), receive
+    has_key = "authorization" in headers
+    if dialect.name == "segment" and has_key:
+        return dialect, scope, receive
     body = await wire.read_body(receive, headers, dialect.max_bytes, limits)
     found = segment.glance(body)
-    if dialect is convultra.DIALECT and found.is_ours(is_basic):
+    if dialect is convultra.DIALECT and found.is_ours(has_basic_auth):
         dialect = segment.TRACK
-    if dialect.name == "segment" and not key and not is_other:
-        key = found.key()
-    dropped = (b"content-encoding", b"content-length", *((b"authorization",) if is_basic else ()))
-    kept = [header for header in scope["headers"] if header[0] not in dropped]
-    return dialect, _with_key({**scope, "headers": kept}, key), _Read(body).receive
+    kept = [header for header in scope["headers"] if header[0] not in (b"content-encoding", b"content-length")]
+    scope = {**scope, "headers": kept}
+    if dialect.name == "segment" and not has_key:
+        scope = _with_key(scope, found.key())
+    return dialect, scope, _Read(body).receive
 
 
 def require_key(dialect: Dialect, scope: Scope) -> None:
-    """Raises Unauthenticated where a Segment request has no key, and says where one may stand."""
+    """Raises Unauthenticated where a Segment request has no key, in head or body, and says where one may stand."""
     if dialect.name == "segment" and "authorization" not in wire.read_headers(scope["headers"]):
         raise Unauthenticated(NO_KEY)
 
 
 def _with_key(scope: Scope, key: str | None) -> Scope:
-    if not key:
-        return scope
-    others: list[Header] = [header for header in scope["headers"] if header[0] != b"authorization"]
-    return {**scope, "headers": [*others, (b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]}
+    """With this key in the Authorization header, with none where it is None or empty."""
+    headers: list[Header] = [header for header in scope["headers"] if header[0] != b"authorization"]
+    if key:
+        headers.append((b"authorization", b"Bearer " + key.encode("latin-1", "replace")))
+    return {**scope, "headers": headers}
 
 
 def _user_name(credentials: str) -> str | None:
