@@ -73,6 +73,26 @@ def test_a_token_that_is_no_json_number_is_refused(token: bytes) -> None:
         money.amount(token, "value")
 
 
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        ('"249.00"', "249.00"), ('"0"', "0"), ('"-0.0"', "0.0"), ("249.00", "249.00"), ("1e2", "1E+2"), ("null", None),
+    ],
+)  # fmt: skip
+def test_plain_decimal_text_is_taken_where_it_is_allowed(token: str, expected: str | None) -> None:
+    amount = decoded(f'{{"value": {token}}}', allow_text=True)
+    assert (None if amount is None else str(amount)) == expected
+
+
+@pytest.mark.parametrize(
+    "token",
+    ['""', '" "', '"1e3"', '"1,000.00"', '"$5"', '"-1"', '"NaN"', '"01"', '".5"', '"5."', '"\\u0035"', f'"{"9" * 39}"'],
+)
+def test_any_other_text_is_refused_there_too(token: str) -> None:
+    with pytest.raises(Invalid, match="value must"):
+        decoded(f'{{"value": {token}}}', allow_text=True)
+
+
 def test_text_is_refused_saying_so() -> None:
     with pytest.raises(Invalid, match="not text"):
         decoded('{"value": "249.00"}')

@@ -17,30 +17,60 @@ from msgspec import Struct
 
 from postback.money import Money
 
-STANDARD_NAMES = frozenset(
+_IN_ORDER = (
     "page_view view_content search add_to_cart add_to_wishlist initiate_checkout add_payment_info lead signup purchase "
-    "subscribe start_trial contact schedule refund".split()
-)
+    "subscribe start_trial contact schedule refund"
+).split()
+STANDARD_NAMES = frozenset(_IN_ORDER)
 
-# Other vocabularies' names for the standard events, compared in lower case: Segment e-commerce, GA4, Meta, Datafly.
-ALIASES = {
-    "page": "page_view", "pageview": "page_view", "page viewed": "page_view",
-    "product viewed": "view_content", "viewed product": "view_content", "view_item": "view_content",
-    "viewcontent": "view_content",
-    "products searched": "search", "product searched": "search",
-    "product added": "add_to_cart", "added product": "add_to_cart", "addtocart": "add_to_cart",
-    "product added to wishlist": "add_to_wishlist", "addtowishlist": "add_to_wishlist",
-    "checkout started": "initiate_checkout", "begin_checkout": "initiate_checkout",
-    "initiatecheckout": "initiate_checkout",
-    "payment info entered": "add_payment_info", "addpaymentinfo": "add_payment_info",
-    "form submitted": "lead", "generate_lead": "lead", "lead generated": "lead",
-    "signed up": "signup", "sign_up": "signup", "complete_registration": "signup", "completeregistration": "signup",
-    "account created": "signup",
-    "order completed": "purchase", "completed order": "purchase", "order_completed": "purchase",
-    "subscription started": "subscribe",
-    "trial started": "start_trial", "starttrial": "start_trial",
-    "order refunded": "refund",
+# What other vocabularies call the standard events. Names are compared in lower case; one that is not here stays itself.
+VOCABULARIES = {
+    "Segment, Datafly": {
+        "page": "page_view", "Page Viewed": "page_view",
+        "Product Viewed": "view_content", "Viewed Product": "view_content",
+        "Products Searched": "search", "Product Searched": "search",
+        "Product Added": "add_to_cart", "Added Product": "add_to_cart",
+        "Product Added to Wishlist": "add_to_wishlist",
+        "Checkout Started": "initiate_checkout",
+        "Payment Info Entered": "add_payment_info",
+        "Form Submitted": "lead", "Lead Generated": "lead",
+        "Signed Up": "signup", "Account Created": "signup",
+        "Order Completed": "purchase", "Completed Order": "purchase", "order_completed": "purchase",
+        "Subscription Started": "subscribe",
+        "Trial Started": "start_trial",
+        "Order Refunded": "refund", "Refunded Order": "refund",
+    },
+    "GA4": {
+        "page_view": "page_view",
+        "view_item": "view_content",
+        "search": "search", "view_search_results": "search",
+        "add_to_cart": "add_to_cart",
+        "add_to_wishlist": "add_to_wishlist",
+        "begin_checkout": "initiate_checkout",
+        "add_payment_info": "add_payment_info",
+        "generate_lead": "lead",
+        "sign_up": "signup",
+        "purchase": "purchase",
+        "refund": "refund",
+    },
+    "Meta": {
+        "PageView": "page_view",
+        "ViewContent": "view_content",
+        "Search": "search",
+        "AddToCart": "add_to_cart",
+        "AddToWishlist": "add_to_wishlist",
+        "InitiateCheckout": "initiate_checkout",
+        "AddPaymentInfo": "add_payment_info",
+        "Lead": "lead",
+        "CompleteRegistration": "signup", "complete_registration": "signup",
+        "Purchase": "purchase",
+        "Subscribe": "subscribe",
+        "StartTrial": "start_trial",
+        "Contact": "contact",
+        "Schedule": "schedule",
+    },
 }  # fmt: skip
+ALIASES = {name.lower(): standard for names in VOCABULARIES.values() for name, standard in names.items()}
 
 # The places a conversion can happen in; anything else becomes `other`, with a note.
 ACTION_SOURCES = frozenset(
@@ -125,7 +155,8 @@ class RawEvent(Struct, kw_only=True, gc=False):
 
     `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared
     by native, ROASproof, Segment and the tag); None: the event is filed under its own id. `amount` in major units;
-    `currency` None: the site's.
+    `currency` None: the site's. `source`: the sender's label of the system that posted it. `organization_id`: the
+    workspace that the sender means, where the dialect names it.
     """
 
     name: str
@@ -152,6 +183,8 @@ class RawEvent(Struct, kw_only=True, gc=False):
     experiments: dict[str, str] | None = None
     properties: dict[str, Any] | None = None
     is_test: bool = False
+    source: str | None = None
+    organization_id: str | None = None
     notes: list[str] = []
 
 
@@ -205,6 +238,18 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
             for name, value in source.items()
             if name in names
         }
+
+
+def docs_table() -> str:
+    """What each vocabulary calls each standard event, as a Markdown table."""
+    rows = [f"| | {' | '.join(VOCABULARIES)} |", "|" + "---|" * (len(VOCABULARIES) + 1)]
+    for standard in _IN_ORDER:
+        cells = [
+            ", ".join(f"`{name}`" for name, meant in names.items() if meant == standard)
+            for names in VOCABULARIES.values()
+        ]
+        rows.append(f"| `{standard}` | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
 
 
 def standard_name(name: str) -> str:

@@ -23,6 +23,7 @@ _UNIT = {code: Decimal(1).scaleb(-units) for code, units in MINOR_UNITS.items()}
 # 38 digits times 10^26 is the widest amount; the default context's 28 digits would refuse it.
 _WIDE = Context(prec=MAX_DIGITS + MAX_EXPONENT + 12, rounding=ROUND_HALF_UP)
 _COMMON = re.compile(rb"(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,12})?").fullmatch
+_PLAIN = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,9})?").fullmatch
 
 
@@ -62,12 +63,19 @@ def from_minor(minor: int, currency: str) -> Money:
     return Money(Decimal(minor).scaleb(-MINOR_UNITS[currency], context=_WIDE), currency)
 
 
-def amount(raw: msgspec.Raw | bytes | None, field: str, *, allow_negative: bool = False) -> Decimal | None:
+def amount(
+    raw: msgspec.Raw | bytes | None, field: str, *, allow_negative: bool = False, allow_text: bool = False
+) -> Decimal | None:
     """The one decoder of amounts, from the JSON token as sent; None where it is absent or null.
 
     Takes JSON numbers only: finite, at most 38 digits, exponent between -12 and 26. Else Invalid, naming the field.
+    `allow_text`: plain decimal text too, such as "249.00", without an exponent.
     """
     token = bytes(raw) if raw is not None else b""
+    if allow_text and token[:1] == b'"':
+        if not _PLAIN(token[1:-1]):
+            raise Invalid(f"{field} must be a number, or plain decimal text such as 249.00.", field=field)
+        token = token[1:-1]
     if _COMMON(token):
         return Decimal(token.decode())
     if not token or token == b"null":

@@ -102,6 +102,18 @@ async def test_without_a_visitor_id_the_session_comes_before_other_links(place: 
     assert joined.provenance == {"fbp": "link"}
 
 
+async def test_velaros_visitor_is_a_session_or_else_a_visitor(place: Place) -> None:
+    await place.saw("v1", {"fbp": "by session"}, links=(place.session("s1"),))
+    await place.saw("v2", {"fbp": "by its own id"})
+    velaro = msgspec.structs.replace(EVENT, dialect="velaro")
+    joined = await place.joined(msgspec.structs.replace(velaro, session_id="s1"))
+    assert (joined.click_ids, joined.provenance) == ({"fbp": "by session"}, {"fbp": "session"})
+    joined = await place.joined(msgspec.structs.replace(velaro, session_id="v2"))
+    assert (joined.click_ids, joined.provenance) == ({"fbp": "by its own id"}, {"fbp": "visitor"})
+    assert not (await place.joined(msgspec.structs.replace(velaro, session_id="v3"))).click_ids
+    assert not (await place.joined(msgspec.structs.replace(EVENT, session_id="v2"))).click_ids
+
+
 async def test_a_link_into_another_workspace_joins_nothing(place: Place) -> None:
     await place.saw("v1", {"fbp": "theirs"}, workspace=UUID(int=99))
     joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1"))

@@ -37,6 +37,7 @@ class Receipt(Struct, forbid_unknown_fields=True):
     duplicate: bool
     destinations: list[DestinationResult]
     notes: tuple[str, ...] = ()
+    conversion_id: str | None = None
 
 
 class Parse(Struct, forbid_unknown_fields=True):

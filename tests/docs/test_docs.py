@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from postback import errors
+from postback import errors, event
 from postback.cli.app import app
 from postback.connectors import catalog
 from postback.settings import docs_table
+from postback.web.ingest import ROUTES
 
 ROOT = Path(__file__).parents[2]
 GROUPS = ("keys", "sites", "goals", "destinations", "db")
@@ -17,6 +18,18 @@ PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 
 def test_the_table_of_settings_is_current() -> None:
     assert docs_table().strip() in (ROOT / "docs" / "settings.md").read_text()
+
+
+def test_the_table_of_names_is_current() -> None:
+    assert event.docs_table().strip() in (ROOT / "docs" / "names.md").read_text()
+
+
+@pytest.mark.parametrize("dialect", sorted({dialect.name for dialect in ROUTES.values()} - {"native"}))
+def test_every_dialect_has_its_page_with_its_paths_and_how_to_move(dialect: str) -> None:
+    page = (ROOT / "docs" / f"{dialect}.md").read_text()
+    assert not [path for path, one in ROUTES.items() if one.name == dialect and f"{path}`" not in page]
+    _, moving = page.split("## Moving from ", 1)
+    assert 4 <= len(re.findall(r"^\d+\. ", moving.partition("## ")[0], re.MULTILINE)) <= 10
 
 
 @pytest.mark.parametrize("connector", sorted(catalog()))

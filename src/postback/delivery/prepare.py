@@ -59,8 +59,11 @@ async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, K
             continue
         if row.visitor_key is not None:
             wanted.add(row.visitor_key)
-        elif links := _links(row, event, keys.link_key):
+            continue
+        if links := _links(row, event, keys.link_key):
             link_keys[row.id] = links
+        if (key := _named(row, event)) is not None:
+            wanted.add(key)
     linked: Mapping[bytes, bytes] = {}
     if link_keys:
         linked = await visitors.find_links(tx, sorted({key for links in link_keys.values() for key, _ in links}))
@@ -68,8 +71,11 @@ async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, K
     found = await visitors.find(tx, sorted(wanted)) if wanted else {}
     known: dict[bytes, Known | None] = {}
     for row, event in zip(rows, events, strict=True):
-        visitor, origin = _visitor(row, link_keys.get(row.id, ()), linked, found)
-        known[row.id] = Known(row, event, visitor, origin) if event is not None else None
+        if event is None:
+            known[row.id] = None
+            continue
+        visitor, origin = _visitor(row, event, link_keys.get(row.id, ()), linked, found)
+        known[row.id] = Known(row, event, visitor, origin)
     return known
 
 
@@ -93,14 +99,27 @@ def _links(row: StoredEvent, event: Event, link_key: bytes) -> list[tuple[bytes,
     return links
 
 
+def _named(row: StoredEvent, event: Event) -> bytes | None:
+    """The visitor whose id a Velaro post may have given: its `visitorId` names a session, or a visitor."""
+    if event.dialect != "velaro" or not event.session_id:
+        return None
+    return visitors.key_of(UUID(bytes=row.workspace_id), event.session_id)
+
+
 def _visitor(
-    row: StoredEvent, links: Sequence[tuple[bytes, str]], linked: Mapping[bytes, bytes], found: Mapping[bytes, Visitor]
+    row: StoredEvent,
+    event: Event,
+    links: Sequence[tuple[bytes, str]],
+    linked: Mapping[bytes, bytes],
+    found: Mapping[bytes, Visitor],
 ) -> tuple[Visitor | None, str]:
     if row.visitor_key is not None:
         visitor, origin = found.get(row.visitor_key), "visitor"
+    elif first := next(((linked[key], origin) for key, origin in links if key in linked), None):
+        visitor, origin = found.get(first[0]), first[1]
     else:
-        first = next(((linked[key], origin) for key, origin in links if key in linked), None)
-        visitor, origin = (found.get(first[0]), first[1]) if first else (None, "")
+        named = _named(row, event)
+        visitor, origin = (found.get(named), "visitor") if named else (None, "")
     if visitor is None or visitor.workspace_id.bytes != row.workspace_id:
         return None, ""
     return visitor, origin

@@ -51,7 +51,8 @@ class DestinationResult(Struct, frozen=True, omit_defaults=True):
 
 class Accepted(Struct, frozen=True):
     """A committed event. `event_id`: the sender's or made, the first event's for a duplicate; `id`: our UUIDv7, of the
-    first event too.
+    first event too. `conversion_id`: of the conversion that the event is, where it fulfilled the goal it names; for a
+    duplicate the first one's.
     """
 
     event_id: str
@@ -59,6 +60,7 @@ class Accepted(Struct, frozen=True):
     duplicate: bool
     destinations: list[DestinationResult]
     notes: tuple[str, ...] = ()
+    conversion_id: UUID | None = None
 
 
 Result = Accepted | PostbackError
@@ -110,6 +112,12 @@ def as_sent(error: PostbackError, names: Mapping[str, str]) -> tuple[str, str | 
     first, dot, rest = field.partition(".")
     sent = names.get(first, first) + dot + rest
     return error.message.replace(field, sent, 1), sent
+
+
+def sentence(error: PostbackError, names: Mapping[str, str]) -> str:
+    """An error as one sentence, for dialects that have no place of its own for the field."""
+    message, field = as_sent(error, names)
+    return message if field is None or field in message else f"{field}: {message}"
 
 
 class ClickIds(Struct, kw_only=True):
@@ -253,6 +261,7 @@ def unreadable(error: Exception, *, under: str = "") -> Invalid:
 _MISSING = re.compile(r"Object missing required field `(.+)`")
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _BOUND = re.compile(r"Expected `\w+` ([<>]=? .+)")
+_LENGTH = re.compile(r"Expected `str` of length (<=|>=) (\d+)")
 _KINDS = {
     "str": "text",
     "int": "a whole number",
@@ -270,6 +279,8 @@ def _what(what: str) -> str:
         return f"must be {' or '.join(wanted)}, not {_KINDS.get(expected[2], expected[2])}"
     if bound := _BOUND.fullmatch(what):
         return f"must be {bound[1]}"
+    if length := _LENGTH.fullmatch(what):
+        return "may not be empty" if length[1] == ">=" else f"must have at most {length[2]} characters"
     return "holds a number that is out of range" if "out of range" in what else "has a value that cannot be used"
 
 
@@ -308,5 +319,6 @@ __all__ = [
     "moment",
     "problem",
     "refuse_nul",
+    "sentence",
     "unreadable",
 ]

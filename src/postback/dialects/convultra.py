@@ -12,10 +12,10 @@ site. Source: Convultra, Server API, as published, read 2026-11-21; `contracts/R
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from msgspec import Raw, Struct, ValidationError
+from msgspec import Raw, Struct
 from msgspec.json import Decoder, Encoder
 
 from postback.dialects import (
@@ -25,16 +25,15 @@ from postback.dialects import (
     Dialect,
     Parsed,
     Result,
-    as_sent,
     decode,
     decode_or_invalid,
+    items,
     moment,
+    sentence,
 )
 from postback.errors import Invalid, PostbackError, Unavailable
-from postback.event import Item, RawEvent, RawUser
+from postback.event import RawEvent, RawUser
 from postback.money import amount
-
-T = TypeVar("T")
 
 MAX_EVENTS = 100
 MAX_ID = 256
@@ -74,18 +73,6 @@ class _Properties(Struct, kw_only=True, gc=False):
     items: list[Raw] | None = None
 
 
-class _Item(Struct, kw_only=True, gc=False):
-    """The document says `array` and no more: these are the names that shops use, the first one sent counts."""
-
-    product_id: Raw = _NOTHING
-    item_id: Raw = _NOTHING
-    id: Raw = _NOTHING
-    sku: Raw = _NOTHING
-    name: Raw = _NOTHING
-    quantity: Raw = _NOTHING
-    price: Raw = _NOTHING
-
-
 class _Batch(Struct):
     events: list[_Event]
 
@@ -99,9 +86,6 @@ _BATCH = Decoder(_Batch)
 _PARTS = Decoder(_Parts)
 _PROPERTIES = Decoder(_Properties | None)
 _FREE = Decoder(dict[str, Any])
-_ITEM = Decoder(_Item)
-_TEXT = Decoder(str | int | None)
-_WHOLE = Decoder(int | None)
 
 
 def parse(body: bytes, headers: Mapping[str, str]) -> Parsed:
@@ -150,7 +134,8 @@ def _raw_event(sent: _Event, key: str | None) -> RawEvent:
     if context := sent.context:
         event.url = context.page_url
         event.referrer = context.referrer
-        event.session_id = sent.session_id or context.session_id
+        if event.session_id is None:
+            event.session_id = context.session_id
         event.click_ids = context.sent()
     if sent.user_id is not None or context:
         user = event.user = sent.user_data or RawUser()
@@ -175,48 +160,10 @@ def _take_properties(event: RawEvent, sent: Raw) -> None:
     event.currency = properties.currency
     free = decode(_FREE, sent, under="properties")
     if properties.items:
-        items = [_item(raw, index, event.notes) for index, raw in enumerate(properties.items)]
-        event.items = tuple([item for item in items if item])
+        event.items = items.read(properties.items, "properties.items", event.notes)
     for name in OWN_PLACE:
         free.pop(name, None)
     event.properties = free or None
-
-
-def _item(raw: Raw, index: int, notes: list[str]) -> Item | None:
-    """What of an item can be used; a note says what cannot, and no part of it fails the event."""
-    path = f"properties.items[{index}]"
-    try:
-        sent = _ITEM.decode(raw)
-    except ValidationError:
-        notes.append(f"{path}: not an object, left out")
-        return None
-    product_id = _part(_TEXT, sent.product_id or sent.item_id or sent.id or sent.sku, f"{path}.product_id", notes)
-    name = _part(_TEXT, sent.name, f"{path}.name", notes)
-    quantity = _part(_WHOLE, sent.quantity, f"{path}.quantity", notes)
-    if quantity is not None and not 0 <= quantity <= 1_000_000_000:
-        notes.append(f"{path}.quantity: out of range, left out")
-        quantity = None
-    try:
-        price = amount(sent.price, f"{path}.price")
-    except Invalid:
-        notes.append(f"{path}.price: no amount, left out")
-        price = None
-    return Item(
-        product_id=None if product_id is None else str(product_id),
-        name=None if name is None else str(name),
-        quantity=quantity,
-        price=price,
-    )
-
-
-def _part(decoder: Decoder[T], raw: Raw, path: str, notes: list[str]) -> T | None:
-    if not raw:
-        return None
-    try:
-        return decoder.decode(raw)
-    except ValidationError:
-        notes.append(f"{path}: of the wrong type, left out")
-        return None
 
 
 class _Tracked(Struct):
@@ -251,8 +198,7 @@ def answer(results: Sequence[Result], single: bool) -> Answer:
 def _result(result: Result) -> _Tracked | _Refused:
     if isinstance(result, Accepted):
         return _Tracked(True, evt_id(result.id))
-    message, field = as_sent(result, NAMES)
-    return _Refused(False, message if field is None or field in message else f"{field}: {message}")
+    return _Refused(False, sentence(result, NAMES))
 
 
 def refuse(error: PostbackError) -> Answer:

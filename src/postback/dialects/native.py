@@ -24,6 +24,7 @@ from postback.dialects import (
     Result,
     decode,
     decode_or_invalid,
+    items,
     moment,
     problem,
 )
@@ -171,18 +172,19 @@ def _raw_event(name: str, sent: _Fields) -> RawEvent:
 
 
 def _items(sent: list[_Item]) -> tuple[Item, ...]:
-    items: list[Item] = []
+    items.refuse_too_many(sent, "items")
+    read: list[Item] = []
     try:
         for item in sent:
             price = amount(raw, "price") if (raw := item.price) else None
             total = amount(raw, "total") if (raw := item.total) else None
-            items.append(
+            read.append(
                 Item(product_id=item.product_id, name=item.name, quantity=item.quantity, price=price, total=total)
             )
     except Invalid as invalid:
-        path = f"items[{len(items)}].{invalid.field}"
+        path = f"items[{len(read)}].{invalid.field}"
         raise Invalid(invalid.message.replace(str(invalid.field), path, 1), field=path) from None
-    return tuple(items)
+    return tuple(read)
 
 
 def _consent(sent: _Consent) -> Consent:

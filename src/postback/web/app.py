@@ -9,7 +9,7 @@ from typing import Any
 
 from postback.web import wire
 from postback.web.calls import Calls
-from postback.web.ingest import ROUTES, STATUS_PREFIX, Ingest
+from postback.web.ingest import ANY_CASE, ROUTES, STATUS_PREFIX, Ingest
 from postback.web.wire import Disconnected, Receive, Scope, Send
 
 # Gives the status that it answered with; 0: none.
@@ -31,6 +31,7 @@ class App:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
+        path = ANY_CASE.get(path.lower(), path)
         try:
             if (dialect := ROUTES.get(path)) is not None:
                 status = await self.ingest.post(dialect, scope, receive, send)

@@ -20,7 +20,19 @@ from postback.db import Pool, is_unavailable
 from postback.delivery import preview
 from postback.delivery.prepare import Keys
 from postback.delivery.preview import Previewed
-from postback.dialects import Accepted, DestinationResult, Dialect, Parsed, Result, convultra, native, roasproof
+from postback.dialects import (
+    Accepted,
+    DestinationResult,
+    Dialect,
+    Parsed,
+    Result,
+    convultra,
+    native,
+    roasproof,
+    segment,
+    selektable,
+    velaro,
+)
 from postback.errors import (
     Forbidden,
     MethodNotAllowed,
@@ -39,7 +51,7 @@ from postback.intake.judge import Judge, Pending
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
 from postback.queue.sending import StoredEvent
-from postback.web import wire
+from postback.web import inside, wire
 from postback.web.calls import name_caller
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
@@ -51,7 +63,17 @@ ROUTES: dict[str, Dialect] = {
     "/v1/track": convultra.DIALECT,
     "/v1/track/batch": convultra.BATCH,
     "/api/v1/events": roasproof.DIALECT,
+    "/api/webhooks/orders": selektable.DIALECT,
+    "/Conversions/record": velaro.DIALECT,
+    "/v1/batch": segment.BATCH,
+    "/v1/page": segment.PAGE,
+    "/v1/screen": segment.SCREEN,
+    "/v1/identify": segment.IDENTIFY,
+    "/v1/group": segment.GROUP,
+    "/v1/alias": segment.ALIAS,
 }
+# Paths that are taken in any case of their letters, as their world's servers take them.
+ANY_CASE = {path.lower(): path for path in ("/Conversions/record",)}
 STATUS_PREFIX = "/v1/events/"
 _encode = msgspec.json.Encoder().encode
 
@@ -82,6 +104,9 @@ class Ingest:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("POST")
+            if inside.may_differ(dialect):
+                dialect, scope, receive = await self._look(dialect, scope, receive)
+                inside.require_key(dialect, scope)
             status, body = await self._take(dialect, scope, receive)
         except PostbackError as error:
             answer = dialect.refuse(error)
@@ -90,6 +115,19 @@ class Ingest:
             return answer.status
         await wire.answer(send, status, body)
         return status
+
+    async def _look(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[Dialect, Scope, Receive]:
+        """The dialect that a body is of, and its request with the key in the head."""
+        scope, is_basic = inside.with_bearer(scope)
+        try:
+            return await inside.look(dialect, scope, receive, self._limits, has_basic_auth=is_basic)
+        except Rejected:
+            if dialect is convultra.DIALECT:
+                # The key stands outside the body: a revoked one learns nothing of it.
+                headers, now = wire.read_headers(scope["headers"]), self._writer.now()
+                snapshot, key = await self._authenticate(scope, headers, scope["query_string"], now, ("ingest",))
+                await self._directory.confirm(snapshot, key, now)
+            raise
 
     async def _take(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         headers = wire.read_headers(scope["headers"])

@@ -3,6 +3,7 @@
 schemas    structs as JSON schemas
 admin      operations from the signatures of Litestar's handlers
 ingest     operations from the dialects' structs
+segment    those of Segment's paths
 """
 
 from typing import Any
@@ -11,14 +12,14 @@ import msgspec
 from litestar import Litestar, Request, Response, get
 
 from postback import __version__
-from postback.web.openapi import admin, ingest
+from postback.web.openapi import admin, ingest, segment
 from postback.web.openapi.schemas import Schemas
 
 
 def document(app: Litestar) -> dict[str, Any]:
     """The whole description of an application."""
     schemas = Schemas()
-    paths = ingest.paths(schemas) | admin.paths(app, schemas)
+    paths = ingest.paths(schemas) | segment.paths(schemas) | admin.paths(app, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -38,6 +39,7 @@ def document(app: Litestar) -> dict[str, Any]:
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key of this installation."},
                 "key_in_query": {"type": "apiKey", "in": "query", "name": "api_key"},
+                "key_as_user": {"type": "http", "scheme": "basic", "description": "The key as user name, no password."},
             },
             "headers": {
                 "X-Request-Id": {"schema": {"type": "string"}, "description": "Names this answer, for support."},

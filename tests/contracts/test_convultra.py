@@ -1,0 +1,133 @@
+"""Convultra's tables over HTTP: the body, its properties, user data, context, limits and errors, each test named after
+its row or its table. The rate limit's row stands with the rates."""
+
+import json
+from typing import Any
+
+from clients import newest
+
+FULL: dict[str, Any] = {
+    "event_type": "purchase",
+    "timestamp": "2026-06-01T12:00:00Z",
+    "session_id": "s-1",
+    "user_id": "u-1",
+    "properties": {
+        "order_id": "C-1", "value": 64.50, "currency": "EUR", "coupon": "SPRING",
+        "items": [{"product_id": "lamp", "quantity": 1, "price": 64.5}],
+    },
+    "user_data": {
+        "email": "ann@example.com", "phone": "+12025550143", "first_name": "Ann", "last_name": "Lee", "city": "Austin",
+        "state": "TX", "postal_code": "73301", "country": "US",
+    },
+    "context": {
+        "ip": "203.0.113.8", "user_agent": "Mozilla/5.0", "page_url": "https://shop.example/checkout",
+        "referrer": "https://search.example/", "gclid": "g-1", "fbclid": "f-1", "msclkid": "m-1",
+    },
+}  # fmt: skip
+
+
+async def track(served: Any, body: object, path: str = "/v1/track", **more: Any) -> tuple[int, Any]:
+    return await served.call("POST", path, body, key=more.pop("key", served.keys.api_key), **more)
+
+
+async def refused(served: Any, field: str, body: object) -> None:
+    status, answer = await track(served, body)
+    assert (status, answer.keys(), answer["success"]) == (400, {"success", "error"}, False), (field, answer)
+    assert field in answer["error"], (field, answer)
+
+
+async def test_request_body_each_field_has_its_place(served: Any) -> None:
+    assert (await track(served, FULL))[0] == 200
+    event = await newest(served)
+    assert (event["name"], event["occurred_at"], event["session_id"]) == ("purchase", "2026-06-01T12:00:00Z", "s-1")
+    assert (event["order_id"], event["value"], event["currency"]) == ("C-1", 64.5, "EUR")
+    assert (event["url"], event["referrer"]) == ("https://shop.example/checkout", "https://search.example/")
+    assert [(item["product_id"], item["quantity"]) for item in event["items"]] == [("lamp", 1)]
+    assert event["properties"] == {"coupon": "SPRING"}
+
+
+async def test_request_body_each_field_of_a_wrong_type_is_400_and_named(served: Any) -> None:
+    await refused(served, "event_type", {})
+    for field, value in (
+        ("event_type", 5), ("event_type", ""), ("event_type", "x" * 101), ("timestamp", 1717243200),
+        ("timestamp", "yesterday"), ("session_id", ["s"]), ("session_id", ""), ("user_id", {}), ("properties", []),
+        ("user_data", "ann"), ("context", "here"),
+    ):  # fmt: skip
+        await refused(served, field, FULL | {field: value})
+    await refused(served, "list", [FULL])
+
+
+async def test_properties_each_field_of_a_wrong_type_is_400_and_named(served: Any) -> None:
+    for field, value in (
+        ("order_id", 5), ("order_id", "x" * 257), ("value", "64.50"), ("value", ""), ("value", -1), ("currency", "EURO"),
+        ("currency", 978), ("items", {}), ("items", [{}] * 1001),
+    ):  # fmt: skip
+        await refused(served, f"properties.{field}", FULL | {"properties": FULL["properties"] | {field: value}})
+
+
+async def test_user_data_all_fields_are_hashed_and_each_of_a_wrong_type_is_400_and_named(served: Any) -> None:
+    assert (await track(served, FULL))[0] == 200
+    sent = (await newest(served))["identifiers"]
+    for field in FULL["user_data"]:
+        assert sent[f"{field}_sha256"] == "sent"
+        await refused(served, f"user_data.{field}", FULL | {"user_data": {field: 5}})
+
+
+async def test_context_each_field_has_its_place_and_of_a_wrong_type_is_400_and_named(served: Any) -> None:
+    assert (await track(served, FULL))[0] == 200
+    assert {"gclid", "fbclid", "msclkid"} <= (await newest(served))["identifiers"].keys()
+    for field in FULL["context"]:
+        await refused(served, f"context.{field}", FULL | {"context": {field: 5}})
+
+
+async def test_context_may_hold_the_session_too(served: Any) -> None:
+    assert (await track(served, {"event_type": "lead", "context": {"session_id": "s-2"}}))[0] == 200
+    assert (await newest(served))["session_id"] == "s-2"
+
+
+async def test_limit_100_events_a_batch(served: Any) -> None:
+    for count, expected in ((100, 200), (101, 400), (0, 400)):
+        status, answer = await track(served, {"events": [{"event_type": "page_view"}] * count}, "/v1/track/batch")
+        assert status == expected
+        assert answer["success"] is (expected == 200)
+    assert "events" in answer["error"]
+    _, listed = await served.call("GET", "/v1/admin/events?limit=200")
+    assert len(listed["items"]) == 100
+
+
+async def test_limit_1_mb_a_request(served: Any) -> None:
+    for path, event in (("/v1/track", FULL), ("/v1/track/batch", {"events": [FULL]})):
+        for size, expected in ((990_000, 200), (1_000_001, 413)):
+            body = json.dumps(event | {"padding": "x" * size}).encode()
+            status, answer = await track(served, body, path, headers={"Content-Type": "application/json"})
+            assert (status, answer["success"]) == (expected, expected == 200), (path, size)
+
+
+async def test_a_batch_answers_for_each_event_in_order_and_is_false_only_when_none_was_valid(served: Any) -> None:
+    mixed = {"events": [FULL, {"event_type": 5}, {"event_type": "lead"}]}
+    status, answer = await track(served, mixed, "/v1/track/batch")
+    assert (status, answer["success"]) == (200, True)
+    assert [result["success"] for result in answer["results"]] == [True, False, True]
+    assert "event_type" in answer["results"][1]["error"]
+    status, answer = await track(served, {"events": [{}, 5]}, "/v1/track/batch")
+    assert (status, answer["success"]) == (200, False)
+
+
+async def test_error_401_unauthorized_wherever_the_key_stands(served: Any) -> None:
+    for path in ("/v1/track", "/v1/track?api_key=pb_live_unknown", "/v1/track/batch?api_key=pb_live_unknown"):
+        async with served.http.post(served.url + path, json=FULL) as sent:
+            answer = await sent.json()
+            assert (sent.status, answer.keys()) == (401, {"success", "error"}), path
+            assert "key" in answer["error"]
+
+
+async def test_error_500_and_429_are_retried_and_the_retry_counts_once(served: Any) -> None:
+    _, first = await track(served, FULL)
+    _, second = await track(served, FULL)
+    assert first == second
+    keyed = {"headers": {"Idempotency-Key": "try-1"}}
+    _, first = await track(served, {"event_type": "lead"}, **keyed)
+    _, second = await track(served, {"event_type": "lead"}, **keyed)
+    assert first == second
+    _, other = await track(served, {"event_type": "lead"})
+    assert other["event_id"] != first["event_id"]

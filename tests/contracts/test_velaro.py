@@ -1,0 +1,120 @@
+"""Velaro's tables over HTTP: what gets recorded, the errors, the troubleshooting. Each test is named after its row."""
+
+from typing import Any
+
+from clients import newest, run_curl
+
+PATH = "/Conversions/record"
+
+
+async def record(served: Any, body: object, **more: Any) -> tuple[int, Any]:
+    return await served.call("POST", more.pop("path", PATH), body, key=more.pop("key", served.keys.api_key), **more)
+
+
+def is_refusal(answer: Any, *words: str) -> bool:
+    return answer.keys() == {"success", "error"} and not answer["success"] and all(w in answer["error"] for w in words)
+
+
+async def test_the_path_is_taken_in_any_case_of_its_letters(served: Any, goal: int) -> None:
+    for path in ("/conversions/record", "/CONVERSIONS/RECORD", "/Conversions/Record"):
+        status, answer = await record(served, {"goalId": goal}, path=path)
+        assert (status, answer["success"]) == (200, True)
+        async with served.http.get(served.url + path) as other:
+            assert (other.status, other.headers["Allow"]) == (405, "POST")
+
+
+async def test_field_goal_id_is_required_and_a_number(served: Any) -> None:
+    for body in ({}, {"goalId": "123"}, {"goalId": None}, {"goalId": 1.5}, {"goalId": 0}, [{"goalId": 123}]):
+        status, answer = await record(served, body)
+        assert status == 400
+        assert is_refusal(answer, "goalId") or (isinstance(body, list) and is_refusal(answer, "list"))
+
+
+async def test_field_visitor_id_joins_the_session_of_the_browser(served: Any, goal: int) -> None:
+    seen = {"event": "page_view", "visitor_id": "v-1", "session_id": "chat-1", "click_ids": {"gclid": "g-1"}}
+    assert (await served.call("POST", "/v1/events", seen))[0] == 202
+    await record(served, {"goalId": goal, "visitorId": "chat-1"})
+    assert (await newest(served))["identifiers"] == {"gclid": "session"}
+    await record(served, {"goalId": goal, "visitorId": "v-1"})
+    assert (await newest(served))["identifiers"] == {"gclid": "visitor"}
+    status, _ = await record(served, {"goalId": goal, "visitorId": "nobody yet"})
+    assert status == 200
+    status, answer = await record(served, {"goalId": goal, "visitorId": "x" * 257})
+    assert (status, is_refusal(answer, "visitorId")) == (400, True)
+
+
+async def test_field_amount_is_a_number_and_exact(served: Any, goal: int) -> None:
+    status, _ = await record(served, b'{"goalId": 123, "amount": 99.10}', headers={"Content-Type": "application/json"})
+    assert status == 200
+    assert str((await newest(served))["value"]) == "99.1"
+    for wrong in ("99.00", "a lot", -1, [1], True):
+        status, answer = await record(served, {"goalId": goal, "amount": wrong})
+        assert (status, is_refusal(answer, "amount")) == (400, True), wrong
+
+
+async def test_field_amount_may_be_blank(served: Any, goal: int) -> None:
+    for blank in ("", "  ", None):
+        status, answer = await record(served, {"goalId": goal, "amount": blank})
+        assert (status, answer["success"]) == (200, True)
+
+
+async def test_field_integration_order_id_tells_a_repeat_of_the_same_goal(served: Any, goal: int) -> None:
+    _, first = await record(served, {"goalId": goal, "integrationOrderId": "INV-1", "amount": 10})
+    status, second = await record(served, {"goalId": goal, "integrationOrderId": "INV-1", "amount": 10})
+    assert (status, first["duplicate"], second["duplicate"]) == (200, False, True)
+    _, other = await record(served, {"goalId": goal, "integrationOrderId": "INV-2"})
+    assert (other["success"], other["duplicate"]) == (True, False)
+
+
+async def test_without_an_integration_order_id_each_post_is_a_new_conversion(served: Any, goal: int) -> None:
+    posts = [await record(served, {"goalId": goal, **more}) for more in ({}, {}, {"integrationOrderId": ""})]
+    assert [answer["duplicate"] for _, answer in posts] == [False] * 3
+    assert len({answer["conversionId"] for _, answer in posts}) == 3
+
+
+async def test_field_integration_source_is_a_label(served: Any, goal: int) -> None:
+    status, _ = await record(served, {"goalId": goal, "integrationSource": "stripe"})
+    assert status == 200
+    status, answer = await record(served, {"goalId": goal, "integrationSource": 5})
+    assert (status, is_refusal(answer, "integrationSource")) == (400, True)
+
+
+async def test_a_site_id_in_the_body_is_ignored(served: Any, goal: int) -> None:
+    for site in (999, "another", None, [1]):
+        status, answer = await record(served, {"goalId": goal, "siteId": site})
+        assert (status, answer["success"]) == (200, True)
+
+
+async def test_error_401_the_key_is_missing_or_invalid(served: Any) -> None:
+    status, answer = await run_curl("-X", "POST", served.url + PATH, "-d", "{}")
+    assert (status, is_refusal(answer, "API key", "Authorization: Bearer")) == (401, True)
+    status, answer = await record(served, {"goalId": 123}, key="vel_live_unknown")
+    assert (status, is_refusal(answer, "key")) == (401, True)
+
+
+async def test_troubleshooting_401_though_the_key_looks_right(served: Any) -> None:
+    status, answer = await record(served, {"goalId": 123}, key="vel_test_staging")
+    assert (status, is_refusal(answer, "test key", "live")) == (401, True)
+
+
+async def test_troubleshooting_a_copied_key_with_white_space_around_it(served: Any) -> None:
+    # What stands after the key is cut off by HTTP itself.
+    status, answer = await record(served, {"goalId": 123}, key=f" {served.keys.api_key}")
+    assert (status, is_refusal(answer, "white space", "copy")) == (401, True)
+
+
+async def test_troubleshooting_worked_yesterday_but_the_key_was_revoked(served: Any, goal: int) -> None:
+    _, made = await served.call("POST", "/v1/admin/keys", {"label": "shop", "scopes": ["ingest"], "prefix": "vel"})
+    assert made["key"].startswith("vel_live_")
+    assert (await record(served, {"goalId": goal}, key=made["key"]))[0] == 200
+    await served.call("DELETE", f"/v1/admin/keys/{made['id']}")
+    status, answer = await record(served, {"goalId": goal}, key=made["key"])
+    assert (status, is_refusal(answer, "key")) == (401, True)
+
+
+async def test_rotating_makes_a_replacement_and_ends_the_old_key(served: Any, goal: int) -> None:
+    _, old = await served.call("POST", "/v1/admin/keys", {"label": "shop", "scopes": ["ingest"], "prefix": "vel"})
+    _, new = await served.call("POST", f"/v1/admin/keys/{old['id']}/rotate", {})
+    assert new["label"] == "shop"
+    assert (await record(served, {"goalId": goal}, key=old["key"]))[0] == 401
+    assert (await record(served, {"goalId": goal}, key=new["key"]))[0] == 200
