@@ -88,7 +88,7 @@ def test_statements_by_id_say_which_partitions(sql: str) -> None:
     if text.startswith("INSERT"):
         return
     for table, alias in tables(sql):
-        column = "id" if table == "event" else "event_id"
+        column = "id" if table in ("event", "conversion") else "event_id"
         if table in PARTITIONED_BY_ID:
             bound = rf"\b{alias}\.{column} (BETWEEN|>=|<)|\b{column} (BETWEEN|>=|<)|{alias}\.{column} = \w+\.event_id"
             assert re.search(bound, text), f"{table} is scanned in all its partitions"

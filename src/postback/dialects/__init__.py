@@ -75,7 +75,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """`headers` given to `parse` have lower-case names. `max_bytes` bounds the unpacked body.
 
     `allowed_names`: the event names that are taken besides the workspace's own event types; None: any. Who knows the
-    workspace checks it. `content_types`: other bodies are 415.
+    workspace checks it. `rate_per_minute`: requests of a key that says nothing else; 0: any. `content_types`: other
+    bodies are 415.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     max_bytes: int = 1_000_000
     key_in_query: bool = False
     allowed_names: frozenset[str] | None = None
+    rate_per_minute: int = 0
     content_types: frozenset[str] = frozenset({"application/json"})
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 from msgspec.json import Decoder, Encoder
 
 from postback.dialects import (
@@ -36,6 +36,7 @@ from postback.event import RawEvent, RawUser
 from postback.money import amount
 
 MAX_EVENTS = 100
+REQUESTS_PER_MINUTE = 1000
 MAX_ID = 256
 OWN_PLACE = ("order_id", "value", "currency", "items")
 NAMES = {
@@ -222,5 +223,12 @@ def from_evt_id(text: str) -> UUID | None:
 _REST = (1 << 80) - 1
 _EVT_ID = re.compile(r"evt_(0|[1-9][0-9]{0,14})_([0-9a-f]{20})").fullmatch
 
-DIALECT = Dialect(name="convultra", parse=parse, answer=answer, refuse=refuse, key_in_query=True)
-BATCH = Dialect(name="convultra", parse=parse_batch, answer=answer, refuse=refuse, key_in_query=True)
+DIALECT = Dialect(
+    name="convultra",
+    parse=parse,
+    answer=answer,
+    refuse=refuse,
+    key_in_query=True,
+    rate_per_minute=REQUESTS_PER_MINUTE,
+)
+BATCH = structs.replace(DIALECT, parse=parse_batch)

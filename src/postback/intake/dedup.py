@@ -8,6 +8,7 @@ comes from the first part, so that a look-up by the sender's id alone is one ran
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple, Protocol
 from uuid import UUID
 from zlib import crc32
 
@@ -45,34 +46,52 @@ def body_hash(event: Event) -> int:
     return crc32(text.encode())
 
 
-def insert(trip: Trip, keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> Rows:
-    """File events under their keys, which must be sorted and differ. Rows: the keys that were new, 16 bytes."""
-    return trip.add(_queries.insert_dedup, _rows(keys, event_ids, body_hashes))
+class Row(Protocol):
+    """An event as it is filed: keys and ids are 16 bytes; `conversion_id`: of the conversion it is answered with."""
+
+    dedup_key: bytes
+    id: bytes
+    body_hash: int
+    conversion_id: bytes | None
 
 
-def insert_new(trip: Trip, keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> None:
+class Filed(NamedTuple):
+    """What stands under a key."""
+
+    event_id: UUID
+    body_hash: int
+    conversion_id: UUID | None
+
+
+def insert(trip: Trip, events: Sequence[Row]) -> Rows:
+    """File events, whose keys must be sorted and differ. Rows: the keys that were new, 16 bytes."""
+    return trip.add(_queries.insert_dedup, _rows(events))
+
+
+def insert_new(trip: Trip, events: Sequence[Row]) -> None:
     """The same, in the hope that all are new: one that is not refuses the whole transaction (23505)."""
-    trip.add(_queries.insert_new, _rows(keys, event_ids, body_hashes))
+    trip.add(_queries.insert_new, _rows(events))
 
 
-def _rows(keys: Sequence[bytes], event_ids: Sequence[bytes], body_hashes: Sequence[int]) -> dict[str, object]:
-    own = [buckets.of_key(k) for k in keys]
+def _rows(events: Sequence[Row]) -> dict[str, object]:
+    own = [buckets.of_key(event.dedup_key) for event in events]
     return {
         "buckets": arrays.ints(own),
-        "keys": arrays.uuids(keys),
-        "event_ids": arrays.uuids(event_ids),
-        "body_hashes": arrays.bigints(body_hashes),
+        "keys": arrays.uuids(event.dedup_key for event in events),
+        "event_ids": arrays.uuids(event.id for event in events),
+        "answer_ids": arrays.uuids(event.conversion_id for event in events),
+        "body_hashes": arrays.bigints(event.body_hash for event in events),
         "touched": arrays.ints(sorted(set(own))),
     }
 
 
-async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, tuple[UUID, int]]:
-    """Key -> the first event's id and its body hash, of those filed."""
+async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Filed]:
+    """What stands under some keys."""
     own = [buckets.of_key(k) for k in keys]
     row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
     async with tx.cursor(row_factory=tuple_row, binary=True) as cursor:
         await cursor.execute(_queries.find_dedup, row)
-        return {k.bytes: (event_id, hash_) for k, event_id, hash_ in await cursor.fetchall()}
+        return {k.bytes: Filed(*filed) for k, *filed in await cursor.fetchall()}
 
 
 async def find_by_sender_id(tx: Tx, workspace_id: UUID, id_: str) -> list[UUID]:

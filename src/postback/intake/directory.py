@@ -15,7 +15,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from postback import destinations, goals, keys, workspaces
+from postback import destinations, goals, keys, quota, workspaces
+from postback.blueprint import filters
 from postback.db import Pool, is_unavailable
 from postback.destinations import Destination
 from postback.dialects import DestinationResult
@@ -24,6 +25,7 @@ from postback.event import Event
 from postback.goals import Goal
 from postback.keys import ApiKey
 from postback.pii import Sealer, SiteFacts
+from postback.quota import Limit
 from postback.workspaces import Site, Workspace, event_types, plans
 from postback.workspaces.event_types import EventType
 from postback.workspaces.plans import Plan
@@ -34,6 +36,8 @@ LOOKUPS_PER_SECOND = 10
 LONGEST_WAIT_SECONDS = 5
 # Events younger than this are too old for no platform, so that their fate depends on their name alone.
 ALWAYS_FRESH = timedelta(hours=24)
+# What every plan counts; a workspace's own event types say it themselves.
+BILLABLE = frozenset({"purchase", "lead", "signup", "subscribe"})
 AHEAD = timedelta(minutes=-5)
 
 
@@ -83,6 +87,32 @@ class Snapshot:
         self.event_types = {one.name: one for one in event_types}
         self.plans = {plan.id: plan for plan in plans}
         self._usual: dict[str, Fate] = {}
+        self._goals = _by_site(goals)
+        self._caps: dict[UUID | None, tuple[Limit, ...]] = {}
+
+    def fulfilled(self, event: Event) -> tuple[Goal, ...]:
+        """The goals of the event's site that it fulfils by its name and their filters."""
+        found = self._goals.get(event.site_id)
+        if found is None:
+            return ()
+        by_name, always = found
+        usual, rare = by_name.get(event.name, always)
+        return usual if not rare else usual + tuple(goal for goal, fits in rare if fits(event))
+
+    def is_billable(self, name: str) -> bool:
+        return name in BILLABLE or ((own := self.event_types.get(name)) is not None and own.billable)
+
+    def caps(self, site_id: UUID | None) -> tuple[Limit, ...]:
+        """What caps the billable events of a site: the workspace's plan, and its own."""
+        if (known := self._caps.get(site_id)) is None:
+            site = self.sites.get(site_id) if site_id else None
+            named = ((self.workspace.id, self.workspace.plan_id), (site_id, site.plan_id if site else None))
+            known = self._caps[site_id] = tuple(
+                Limit(id_.bytes, plan.monthly_cap * (quota.OVERAGE_TIMES if plan.overage else 1), True)
+                for id_, plan_id in named
+                if id_ is not None and plan_id is not None and (plan := self.plans.get(plan_id)) is not None
+            )
+        return known
 
     def refuse(self, key: ApiKey, now: datetime) -> Unauthenticated | None:
         """Why a key no longer opens anything under this snapshot."""
@@ -134,6 +164,27 @@ def _skip_reason(destination: Destination, event: Event, age: timedelta) -> str 
 def _span(limit: timedelta) -> str:
     hours = int(limit.total_seconds() // 3600)
     return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"
+
+
+Fits = Callable[[Event], bool]
+_Matching = tuple[tuple[Goal, ...], tuple[tuple[Goal, Fits], ...]]
+
+
+def _by_site(goals: Sequence[Goal]) -> dict[UUID | None, tuple[dict[str, _Matching], _Matching]]:
+    """Of each site: the goals by event name, those without a filter and those with one; and those of any name."""
+    found: dict[UUID | None, tuple[dict[str, _Matching], _Matching]] = {}
+    for site_id in {goal.site_id for goal in goals}:
+        own = [goal for goal in goals if goal.site_id == site_id and goal.active]
+        anyhow = [goal for goal in own if not goal.events and goal.filter]
+        names = {name for goal in own for name in goal.events}
+        by_name = {name: _matching([g for g in own if name in g.events] + anyhow) for name in names}
+        found[site_id] = by_name, _matching(anyhow)
+    return found
+
+
+def _matching(goals: Sequence[Goal]) -> _Matching:
+    plain = tuple(goal for goal in goals if not goal.filter)
+    return plain, tuple((goal, filters.compile(goal.filter, "filter")) for goal in goals if goal.filter)
 
 
 class Together(Generic[K, V]):

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from postback import pii, visitors
 from postback.dialects import Result
 from postback.errors import Forbidden, Invalid, Rejected
 from postback.event import Event, RawEvent
-from postback.intake import dedup
+from postback.goals import Goal
+from postback.intake import dedup, sales
 from postback.intake.directory import Fate, Snapshot
+from postback.intake.limits import Admission
+from postback.intake.sales import Post
 from postback.keys import ApiKey
 from postback.pii.seal import Sealer, link_key
+from postback.quota import Limit
 from postback.visitors import Seen
 from postback.workspaces import Site
 
@@ -28,7 +32,8 @@ _encode = msgspec.json.Encoder().encode
 class Pending(Struct, eq=False):
     """An event that waits for its commit. Ids and keys are 16 bytes; `body_hash` tells a collision; `id` comes with the
     flush, `result` when the event's fate is known. `raw` and `names` are what it was judged by, for when the
-    configuration moves."""
+    configuration moves. `settled` is the fate that its order leaves it, `is_counted` whether it counts against a plan;
+    both come with each try of the flush."""
 
     key: ApiKey
     snapshot: Snapshot
@@ -42,6 +47,14 @@ class Pending(Struct, eq=False):
     fate: Fate
     raw: RawEvent
     names: frozenset[str] | None
+    settled: Fate
+    goals: tuple[Goal, ...] = ()
+    post: Post | None = None
+    caps: tuple[Limit, ...] = ()
+    is_billable: bool = False
+    is_counted: bool = False
+    admission: Admission | None = None
+    conversion_id: bytes | None = None
     id: bytes = b""
     result: Result | None = None
 
@@ -62,10 +75,20 @@ class Judge:
         `names`: the only ones that the dialect takes besides the workspace's own event types; None: any.
         """
         _check_name(raw, snapshot, names)
-        site = _site(raw, key, snapshot)
+        goal = _goal(raw, key, snapshot) if raw.goal_id is not None else None
+        site = _site(raw, key, snapshot, goal)
+        facts = snapshot.facts[site.id] if site else NO_SITE
+        # A repeat is filed under the name as sent: that of a goal's event may change.
+        filed_name, is_velaro = raw.name, raw.dialect == "velaro"
+        if goal is not None:
+            if goal.currency is not None:
+                facts = structs.replace(facts, currency=goal.currency)
+            if is_velaro:
+                amount = raw.amount if raw.amount is not None else goal.default_value
+                raw = structs.replace(raw, name=goal.events[0] if goal.events else raw.name, amount=amount)
         done = pii.protect(
             raw,
-            site=snapshot.facts[site.id] if site else NO_SITE,
+            site=facts,
             now=now,
             seal=self._sealer,
             new_id=self._new_id,
@@ -75,7 +98,7 @@ class Judge:
             space, id_ = "event", event.event_id
         else:
             space, id_ = raw.dedup_space, raw.dedup
-            if key.site_id or raw.site_key:
+            if not is_velaro and (key.site_id or raw.site_key):
                 id_ = f"{site.id if site else ''}\0{id_}"
         workspace = snapshot.id_bytes
         visitor_key = visitors.key_of(snapshot.workspace.id, event.visitor_id) if event.visitor_id else None
@@ -84,20 +107,28 @@ class Judge:
             links = tuple(link_key(self._installation_key, workspace, kind, value) for kind, value in done.links)
             shown = event.user | event.click_ids
             seen = Seen(visitor_key, snapshot.workspace.id, shown, done.sealed, links, now)
-        return Pending(
+        post = sales.post_of(event, raw, site) if event.order is not None else None
+        fate = snapshot.fate(event, now)
+        if post is not None:
+            fate = sales.judged(fate, post)
+        pending = Pending(
             key=key,
             snapshot=snapshot,
             event=event,
-            dedup_key=dedup.key(workspace, space, id_, event.name),
+            dedup_key=dedup.key(workspace, space, id_, filed_name if is_velaro else event.name),
             body_hash=dedup.body_hash(event),
             body=_encode(event),
             sealed=done.sealed,
             visitor_key=visitor_key,
             seen=seen,
-            fate=snapshot.fate(event, now),
+            fate=fate,
             raw=raw,
             names=names,
+            settled=fate,
+            post=post,
         )
+        _weigh(pending, snapshot, goal)
+        return pending
 
 
 def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
@@ -107,12 +138,35 @@ def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
     try:
         if refusal := snapshot.refuse(pending.key, now):
             raise refusal
-        _check_name(pending.raw, snapshot, pending.names)
-        _site(pending.raw, pending.key, snapshot)
+        raw, key = pending.raw, pending.key
+        _check_name(raw, snapshot, pending.names)
+        goal = _goal(raw, key, snapshot) if raw.goal_id is not None else None
+        _site(raw, key, snapshot, goal)
     except Rejected as refusal:
         pending.result = refusal
     else:
-        pending.fate = snapshot.fate(pending.event, now)
+        pending.fate = pending.settled = sales.judged(snapshot.fate(pending.event, now), pending.post)
+        _weigh(pending, snapshot, goal)
+
+
+def _weigh(pending: Pending, snapshot: Snapshot, goal: Goal | None) -> None:
+    """What an event comes to: the goals that it fulfils, the one that it names alone, and whether a plan counts it."""
+    event = pending.event
+    pending.goals = (goal,) if goal is not None else snapshot.fulfilled(event)
+    if not event.is_test and (event.dialect == "velaro" or snapshot.is_billable(event.name)):
+        pending.is_billable, pending.caps = True, snapshot.caps(event.site_id)
+
+
+def _goal(raw: RawEvent, key: ApiKey, snapshot: Snapshot) -> Goal:
+    """The goal that an event names. Raises Forbidden for one of another site, Invalid for one that cannot be."""
+    goal = snapshot.goals.get(raw.goal_id or 0)
+    if goal is None:
+        raise Invalid(f"There is no goal {raw.goal_id}.", field="goal_id")
+    if key.site_id not in (None, goal.site_id):
+        raise Forbidden(f"The goal {raw.goal_id} belongs to another site than the API key.", field="goal_id")
+    if not goal.active:
+        raise Invalid(f"The goal {raw.goal_id} is disabled.", field="goal_id")
+    return goal
 
 
 def _check_name(raw: RawEvent, snapshot: Snapshot, names: frozenset[str] | None) -> None:
@@ -124,11 +178,14 @@ def _check_name(raw: RawEvent, snapshot: Snapshot, names: frozenset[str] | None)
         raise Invalid(f"There is no event {raw.name!r}; there are {known}.", field="event")
 
 
-def _site(raw: RawEvent, key: ApiKey, snapshot: Snapshot) -> Site | None:
-    """The key's, else the named one, else the workspace's first."""
+def _site(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) -> Site | None:
+    """The key's, else the named one, else the named goal's, else the workspace's first."""
+    workspace = snapshot.workspace
+    if raw.organization_id not in (None, workspace.organization_id, str(workspace.id)):
+        raise Forbidden("This organization_id is not that of the API key's workspace.", field="organization_id")
     named = snapshot.sites_by_key.get(raw.site_key) if raw.site_key else None
     if raw.site_key and (named is None or key.site_id not in (None, named.id)):
         raise Forbidden("This site_key does not belong to the API key.", field="site_key")
     if key.site_id is not None:
         return snapshot.sites.get(key.site_id)
-    return named or snapshot.first_site
+    return named or (snapshot.sites.get(goal.site_id) if goal else None) or snapshot.first_site

@@ -15,24 +15,26 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import psycopg
 import structlog
 from msgspec import Struct
 
-from postback import queue, visitors, workspaces
+from postback import conversions, queue, quota, visitors, workspaces
+from postback.conversions import Held
 from postback.db import Tx, buckets, connect, is_refusal, is_unavailable
 from postback.db.trip import Rows, Trip, int8, moment
-from postback.dialects import Accepted, DestinationResult
+from postback.dialects import Accepted
 from postback.errors import Invalid, PostbackError, Unavailable
-from postback.intake import dedup
+from postback.intake import dedup, limits, rows, sales
+from postback.intake.dedup import Filed
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Pending, judge_again
-from postback.queue import Line, NewEvent
+from postback.intake.sales import Sold
 from postback.secret import Secret
 
 log = structlog.get_logger()
@@ -72,6 +74,13 @@ class _Moved(Exception):
         self.workspace_ids = workspace_ids
 
 
+class _Excess(Exception):
+    """Some events cannot be taken; the flush is written without them."""
+
+    def __init__(self, refused: Sequence[tuple[Pending, PostbackError]]) -> None:
+        self.refused = refused
+
+
 class Writer:
     def __init__(self, dsn: Secret, directory: Directory, *, waiting_max: int, flush_max: int) -> None:
         self._dsn = dsn
@@ -92,6 +101,7 @@ class Writer:
         self._turn = int.from_bytes(os.urandom(1))
         self.waiting_events = 0
         self.figures = Figures()
+        self.exhausted = limits.Exhausted()
         self.id = UUID(bytes=buckets.make_ids(1, int(time.time() * 1000), self._turn & 63, _random())[0])
 
     def now(self) -> datetime:
@@ -180,6 +190,8 @@ class Writer:
         ids = buckets.make_ids(len(events), int((time.time() + self._clock_offset) * 1000), index, _random())
         for event, id_ in zip(events, ids, strict=True):
             event.id = id_
+            if event.event.dialect == "velaro":
+                event.conversion_id = _like(id_, index)
         await self._commit(events, buckets.BUCKETS[index])
 
     async def _commit(self, events: Sequence[Pending], bucket: int) -> None:
@@ -192,6 +204,10 @@ class Writer:
                 if live:
                     await self._write(conn, live, bucket, is_retry=tries > 0)
                 return None
+            except _Excess as excess:
+                await self._roll_back()
+                for event, refusal in excess.refused:
+                    event.result = refusal
             except _Moved as moved:
                 await self._roll_back()
                 await self._judge_again(events, moved.workspace_ids)
@@ -238,7 +254,7 @@ class Writer:
 
     async def _write(self, conn: Tx, events: Sequence[Pending], bucket: int, *, is_retry: bool) -> None:
         """One transaction. Sets results only when it has committed."""
-        first = _fold(events)
+        first = rows.fold(events)
         if not is_retry and self._careful_left == 0:
             if await self._write_hopefully(conn, events, first, bucket):
                 self._doubt = max(1, self._doubt // 2)
@@ -254,18 +270,23 @@ class Writer:
         """As nearly every flush: no version moved, no event is a repeat. Then one trip does all, the commit included;
         the database refuses it where the hope is wrong, and nothing has happened. False then."""
         keys = sorted(first)
-        fresh = [first[k] for k in keys]
+        new = sorted(first.values(), key=_id_of)
         snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
+        sold = self._sell(new, _held(new))
         trip = Trip(conn, self._prepared)
         trip.add(b"BEGIN")
         versions = workspaces.require_versions(
             trip, bucket, list(snapshots), [snapshot.version for snapshot in snapshots.values()]
         )
-        dedup.insert_new(trip, keys, [event.id for event in fresh], [event.body_hash for event in fresh])
-        self._put(trip, bucket, fresh)
-        collided = _collisions(events, first, {})
+        dedup.insert_new(trip, [first[k] for k in keys])
+        if sold.held:
+            conversions.insert_new(trip, list(sold.held.values()), self.now())
+        self._put(trip, bucket, new, sold)
+        collided = rows.collisions(events, first, {})
         if collided:
             queue.note(trip, collided, COLLISION)
+        counted = limits.wanted(events)
+        totals = quota.require(trip, counted, self.now()) if counted else None
         trip.add(b"COMMIT")
         self._committing = True
         try:
@@ -278,6 +299,8 @@ class Writer:
         if len(versions.all) < len(snapshots):
             raise RuntimeError("a workspace has no version row in this bucket")
         self._set_clock(versions)
+        if totals is not None:
+            self.exhausted.settle(events, counted, quota.totals(totals), self.now())
         self.figures.collisions += len(collided)
         self._answer(events, first, set(keys), {}, {})
         return True
@@ -288,20 +311,19 @@ class Writer:
         """The keys first, then what is new: two trips, and one or two questions about the repeats between them."""
         self._committing = False
         keys = sorted(first)
-        fresh = [first[k] for k in keys]
         snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
         trip = Trip(conn, self._prepared)
         trip.add(b"BEGIN")
         versions = workspaces.versions_for_share(trip, bucket, list(snapshots))
-        won = dedup.insert(trip, keys, [event.id for event in fresh], [event.body_hash for event in fresh])
+        won = dedup.insert(trip, [first[k] for k in keys])
         await trip.run()
         winners = {row[0] for row in won.all if row[0] is not None}
-        found: dict[bytes, tuple[UUID, int]] = {}
+        found: dict[bytes, Filed] = {}
         stored: dict[UUID, list[queue.DeliveryStatus]] = {}
         if len(winners) < len(keys):
             found = await dedup.find(conn, [k for k in keys if k not in winners])
-            own = {k for k, (id_, _) in found.items() if id_.bytes == first[k].id}
-            if others := [id_ for k, (id_, _) in found.items() if k not in own]:
+            own = {k for k, filed in found.items() if filed.event_id.bytes == first[k].id}
+            if others := [filed.event_id for k, filed in found.items() if k not in own]:
                 stored = await queue.deliveries_of(conn, others)
             if own:
                 # An earlier try had committed: whoever holds its own id was new then, the rest were repeats then.
@@ -309,12 +331,25 @@ class Writer:
                 self._answer(events, first, winners | own, found, stored)
                 return
         self._check_versions(versions, snapshots)
-        collided = _collisions(events, first, found)
+        collided = rows.collisions(events, first, found)
+        new = sorted((event for k, event in first.items() if k in winners), key=_id_of)
+        for event in events:
+            event.is_counted = False
+        sold = await self._sell_held(conn, new)
         trip = Trip(conn, self._prepared)
-        if new := [event for event in fresh if event.dedup_key in winners]:
-            self._put(trip, bucket, new)
+        if sold.held:
+            conversions.write(trip, list(sold.held.values()), self.now())
+        if new:
+            self._put(trip, bucket, new, sold)
         if collided:
             queue.note(trip, collided, COLLISION)
+        if counted := limits.wanted(events):
+            totals = quota.add(trip, counted, self.now())
+            await trip.run()
+            excess = self.exhausted.settle(events, counted, quota.totals(totals), self.now())
+            if excess:
+                raise _Excess([(events[place], refusal) for place, refusal in excess])
+            trip = Trip(conn, self._prepared)
         trip.add(b"COMMIT")
         self._committing = True
         await trip.run()
@@ -322,15 +357,56 @@ class Writer:
         self.figures.collisions += len(collided)
         self._answer(events, first, winners, found, stored)
 
-    def _put(self, trip: Trip, bucket: int, new: Sequence[Pending]) -> None:
-        """What follows from events that are new."""
+    def _sell(self, new: Sequence[Pending], held: dict[bytes, Held]) -> Sold:
+        """What new events come to, in the order of their arrival; `held`: their orders. Raises _Excess."""
+        sold = Sold(held, [], [])
+        for event in new:
+            event.settled, event.is_counted = event.fate, event.is_billable
+            post = event.post
+            if post is not None:
+                try:
+                    event.settled, is_first = sales.apply(post, event.id, event.event, event.fate, sold)
+                except Invalid as refusal:
+                    raise _Excess([(event, refusal)]) from None
+                event.is_counted = event.is_billable and is_first
+            if event.goals:
+                place = post.key[0] & 63 if post is not None else event.id[15] & 63
+                ids = {goal.id: event.conversion_id or _like(event.id, place) for goal in event.goals}
+                sales.convert(
+                    event.goals,
+                    event.id,
+                    event.event,
+                    post,
+                    sold,
+                    ids,
+                    event.snapshot.id_bytes,
+                    event.visitor_key,
+                    event.raw.source,
+                )
+        return sold
+
+    async def _sell_held(self, conn: Tx, new: Sequence[Pending]) -> Sold:
+        """The same, with orders as they stand, held to the end of the transaction."""
+        held = _held(new)
+        if held:
+            trip = Trip(conn, self._prepared)
+            known = conversions.lock(trip, list(held.values()), self.now())
+            await trip.run()
+            conversions.fill(held, known)
+        return self._sell(new, held)
+
+    def _put(self, trip: Trip, bucket: int, new: Sequence[Pending], sold: Sold) -> None:
+        """What follows from events that are new, which are in the order of their ids."""
         now = self.now()
-        ordered = sorted(new, key=lambda event: event.id)
         if seen := [event.seen for event in new if event.seen]:
             visitors.record(trip, seen)
-        places, fates = _fates(ordered, now)
-        queue.put(trip, bucket, [_row(event, places[id(event.fate)]) for event in ordered], fates)
-        queue.count(trip, self.id, _hour(ordered[0].id), _counts(new))
+        places, fates = rows.fates(new, now)
+        queue.put(trip, bucket, [rows.row(event, places[id(event.settled)]) for event in new], fates)
+        if sold.conversions:
+            conversions.insert(trip, sold.conversions)
+        if sold.ended:
+            conversions.end_sales(trip, sold.ended, now)
+        queue.count(trip, self.id, rows.hour(new[0].id), rows.counts(new))
 
     def _set_clock(self, versions: Rows) -> None:
         if versions.all:
@@ -347,17 +423,18 @@ class Writer:
         events: Sequence[Pending],
         first: dict[bytes, Pending],
         winners: set[bytes],
-        found: dict[bytes, tuple[UUID, int]],
+        found: dict[bytes, Filed],
         stored: dict[UUID, list[queue.DeliveryStatus]],
     ) -> None:
         for event in events:
             leader = first[event.dedup_key]
             if event.dedup_key in winners:
-                is_duplicate, id_, answers = event is not leader, UUID(bytes=leader.id), leader.fate.answers
+                is_duplicate, id_, answers = event is not leader, UUID(bytes=leader.id), leader.settled.answers
+                conversion_id = UUID(bytes=leader.conversion_id) if leader.conversion_id else None
             else:
-                is_duplicate, id_ = True, found[event.dedup_key][0]
-                answers = _as_stored(stored.get(id_, ()), event.snapshot)
-            event.result = Accepted(event.event.event_id, id_, is_duplicate, answers, event.event.notes)
+                is_duplicate, (id_, _, conversion_id) = True, found[event.dedup_key]
+                answers = rows.as_stored(stored.get(id_, ()), event.snapshot)
+            event.result = Accepted(event.event.event_id, id_, is_duplicate, answers, event.event.notes, conversion_id)
             self.figures.accepted += not is_duplicate
             self.figures.duplicates += is_duplicate
 
@@ -406,90 +483,6 @@ def _settle(batch: Sequence[Submission]) -> None:
             log.exception("answering failed")
 
 
-def _fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
-    """The first event under each key: a statement may not meet one row twice."""
-    first: dict[bytes, Pending] = {}
-    for event in events:
-        first.setdefault(event.dedup_key, event)
-    return first
-
-
-def _row(event: Pending, fate: int) -> NewEvent:
-    e = event.event
-    return NewEvent(
-        event.id,
-        event.snapshot.id_bytes,
-        e.site_id.bytes if e.site_id else None,
-        e.name,
-        e.event_id,
-        e.order.id if e.order else None,
-        event.body,
-        event.sealed,
-        event.visitor_key,
-        fate,
-    )
-
-
-def _fates(events: Sequence[Pending], now: datetime) -> tuple[dict[int, int], list[list[Line]]]:
-    """The fates that occur, each once, and the place of each by its `id()`."""
-    places: dict[int, int] = {}
-    fates: list[list[Line]] = []
-    for event in events:
-        if id(event.fate) not in places:
-            places[id(event.fate)] = len(fates)
-            fates.append(
-                [
-                    Line(destination_id, status, now + timedelta(seconds=wait) if wait else now, reason)
-                    for destination_id, status, wait, reason in event.fate.rows
-                ]
-            )
-    return places, fates
-
-
-def _counts(events: Sequence[Pending]) -> Counter[tuple[bytes, bytes]]:
-    counts: Counter[tuple[bytes, bytes]] = Counter()
-    fates: Counter[int] = Counter()
-    by_id = {id(event.fate): event for event in events}
-    for event in events:
-        fates[id(event.fate)] += 1
-    for fate_id, n in fates.items():
-        event = by_id[fate_id]
-        workspace = event.snapshot.id_bytes
-        counts[workspace, queue.NO_DESTINATION] += n
-        for destination_id, *_ in event.fate.rows:
-            counts[workspace, destination_id] += n
-    return counts
-
-
-def _hour(id_: bytes) -> datetime:
-    return buckets.time_of(UUID(bytes=id_)).replace(minute=0, second=0, microsecond=0)
-
-
-def _collisions(
-    events: Sequence[Pending], first: dict[bytes, Pending], found: dict[bytes, tuple[UUID, int]]
-) -> list[UUID]:
-    """First events whose repeat says something else."""
-    collided: list[UUID] = []
-    for event in events:
-        leader = first[event.dedup_key]
-        if event.dedup_key in found:
-            id_, body_hash = found[event.dedup_key]
-            if body_hash != event.body_hash:
-                collided.append(id_)
-        elif event.body_hash != leader.body_hash:
-            collided.append(UUID(bytes=leader.id))
-    return collided
-
-
-def _as_stored(rows: Sequence[queue.DeliveryStatus], snapshot: Snapshot) -> list[DestinationResult]:
-    names = {destination.id: destination for destination in snapshot.destinations}
-    return [
-        DestinationResult(str(d.id), d.connector.name, d.name, row.status, row.reason)
-        for row in rows
-        if (d := names.get(row.destination_id))
-    ]
-
-
 def _is_unknown(error: Exception, conn: Tx | None) -> bool:
     """Whether a COMMIT may have happened: no answer came, or a node of several did not give its own."""
     is_lost = conn is None or conn.closed or conn.broken
@@ -509,6 +502,19 @@ def _away(error: Exception, *, is_unknown: bool) -> str:
     if state == "53100":
         return "The disk is full; nothing was written. Free some space, then try again."
     return "The database is away; nothing was written. Try again in a second."
+
+
+def _held(events: Sequence[Pending]) -> dict[bytes, Held]:
+    return sales.held_by((event.post, event.snapshot.id_bytes) for event in events if event.post is not None)
+
+
+def _id_of(event: Pending) -> bytes:
+    return event.id
+
+
+def _like(id_: bytes, place: int) -> bytes:
+    """Another id of the same millisecond, of the bucket at a place."""
+    return buckets.make_ids(1, int.from_bytes(id_[:6]), place, _random())[0]
 
 
 def _random() -> int:

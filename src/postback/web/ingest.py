@@ -40,17 +40,20 @@ from postback.errors import (
     PostbackError,
     Rejected,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unavailable,
 )
 from postback.event import standard_name
 from postback.installation import Vault
-from postback.intake import dedup
+from postback.intake import dedup, limits
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Judge, Pending
+from postback.intake.limits import Admission
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
 from postback.queue.sending import StoredEvent
+from postback.quota import Limit
 from postback.web import inside, wire
 from postback.web.calls import name_caller
 from postback.web.wire import Header, Limits, Receive, Scope, Send
@@ -107,13 +110,13 @@ class Ingest:
             if inside.may_differ(dialect):
                 dialect, scope, receive = await self._look(dialect, scope, receive)
                 inside.require_key(dialect, scope)
-            status, body = await self._take(dialect, scope, receive)
+            status, body, extra = await self._take(dialect, scope, receive)
         except PostbackError as error:
             answer = dialect.refuse(error)
             unread = receive if isinstance(error, TooLarge) else None
             await wire.answer(send, answer.status, answer.body, wire.extra_headers(error), unread=unread)
             return answer.status
-        await wire.answer(send, status, body)
+        await wire.answer(send, status, body, extra)
         return status
 
     async def _look(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[Dialect, Scope, Receive]:
@@ -129,7 +132,7 @@ class Ingest:
                 await self._directory.confirm(snapshot, key, now)
             raise
 
-    async def _take(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _take(self, dialect: Dialect, scope: Scope, receive: Receive) -> tuple[int, bytes, tuple[Header, ...]]:
         headers = wire.read_headers(scope["headers"])
         query = scope["query_string"]
         now = self._writer.now()
@@ -144,18 +147,23 @@ class Ingest:
             await self._directory.confirm(snapshot, key, now)
             raise
         is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
-        results, pending = self._judged(parsed, key, snapshot, now, dialect)
-        if len(pending) < len(results) or is_dry_run:
+        admission = _admission(key, dialect)
+        results, pending = self._judged(parsed, key, snapshot, now, dialect, admission)
+        if len(pending) < len(results) or is_dry_run or self._refusal(admission, now):
             # Nothing is refused, or foretold, but by the configuration in force.
             judged_under, snapshot = snapshot, await self._directory.confirm(snapshot, key, now)
+            key = snapshot.keys.get(key.secret_sha256, key)
             if snapshot is not judged_under:
-                results, pending = self._judged(parsed, key, snapshot, now, dialect)
+                admission = _admission(key, dialect)
+                results, pending = self._judged(parsed, key, snapshot, now, dialect, admission)
+            if pending and not is_dry_run and (refusal := self._refusal(admission, now)):
+                raise refusal
         if pending and not is_dry_run:
             await self._writer.submit(pending)
         if is_dry_run:
             dry = await self._preview(pending, snapshot, now)
             results = [dry[id(r)] if isinstance(r, Pending) else r for r in results]
-        return _finish(dialect, results, parsed.single)
+        return *_finish(dialect, results, parsed.single), limits.headers(admission, now)
 
     def take(self, dialect: Dialect, sent_headers: Sequence[Header], body: bytes, answer: Answering) -> bool:
         """Take a usual request, complete and from a known key: nothing of it is waited for but the commit, after which
@@ -175,15 +183,16 @@ class Ingest:
             parsed = dialect.parse(body, headers)
         except Rejected:
             return False
-        results, pending = self._judged(parsed, known[1], known[0], now, dialect)
-        if len(pending) < len(results):
+        admission = _admission(known[1], dialect)
+        results, pending = self._judged(parsed, known[1], known[0], now, dialect, admission)
+        if len(pending) < len(results) or self._refusal(admission, now):
             return False
 
         def done(error: Exception | None) -> None:
             try:
                 if error is not None:
                     raise error
-                answer(*_finish(dialect, results, parsed.single), (), known[1])
+                answer(*_finish(dialect, results, parsed.single), limits.headers(admission, now), known[1])
             except PostbackError as refusal:
                 refused = dialect.refuse(refusal)
                 answer(refused.status, refused.body, wire.extra_headers(refusal), known[1])
@@ -197,7 +206,13 @@ class Ingest:
         return True
 
     def _judged(
-        self, parsed: Parsed, key: ApiKey, snapshot: Snapshot, now: datetime, dialect: Dialect
+        self,
+        parsed: Parsed,
+        key: ApiKey,
+        snapshot: Snapshot,
+        now: datetime,
+        dialect: Dialect,
+        admission: Admission | None,
     ) -> tuple[list[Result | Pending], list[Pending]]:
         """Each event as it waits for its commit, or why it is refused; and those that wait."""
         results: list[Result | Pending] = []
@@ -209,12 +224,18 @@ class Ingest:
                 continue
             try:
                 event = judge(raw, key, snapshot, now, names)
+                if event.caps and (full := self._writer.exhausted.refusal(event.caps, now)):
+                    raise full
+                event.admission = admission
             except Rejected as refusal:
                 results.append(refusal)
             else:
                 pending.append(event)
                 results.append(event)
         return results, pending
+
+    def _refusal(self, admission: Admission | None, now: datetime) -> TooMany | None:
+        return self._writer.exhausted.refusal((admission.limit,), now) if admission is not None else None
 
     async def _authenticate(
         self, scope: Scope, headers: dict[str, str], query: bytes, now: datetime, scopes: Sequence[str]
@@ -293,12 +314,21 @@ def _line(line: Previewed) -> DestinationResult:
 def _finish(dialect: Dialect, results: Sequence[Result | Pending], single: bool) -> tuple[int, bytes]:
     """The answer, once every event has its result. Raises what stands for the request as a whole."""
     settled = [final for r in results if (final := r.result if isinstance(r, Pending) else r) is not None]
-    if settled and all(isinstance(r, Unauthenticated) for r in settled):
-        raise settled[0]  # type: ignore[misc]  # the key was revoked while the events waited
+    for whole in (Unauthenticated, TooMany):
+        # The key was revoked, or its minute used up, while the events waited.
+        if settled and all(isinstance(r, whole) for r in settled):
+            raise settled[0]  # type: ignore[misc]
     if single and isinstance(settled[0], Forbidden | Unavailable):
         raise settled[0]
     answer = dialect.answer(settled, single)
     return answer.status, answer.body
+
+
+def _admission(key: ApiKey, dialect: Dialect) -> Admission | None:
+    """A request's place in its key's minute; None where there is no limit."""
+    limit = key.rate_limit_per_minute
+    cap = limit if limit is not None else dialect.rate_per_minute
+    return Admission(Limit(key.id.bytes, cap, False)) if cap else None
 
 
 class DeliveryShown(Struct, omit_defaults=True):

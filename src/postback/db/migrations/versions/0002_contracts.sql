@@ -71,18 +71,19 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_workspace ON audit (workspace_id, id);
 
--- One order, and all that was posted of it. key: hash of (site, order id). entries: [{event_id, status, amount, at}],
--- in order of arrival; the state and the worth are a fold over them.
+-- One order, and all that was posted of it. key: hash of (site, order id). Its state and worth are a fold over the
+-- entries, in which `status` is the newest result.
 CREATE TABLE orders (
     bucket          int NOT NULL,
     key             uuid NOT NULL,
     workspace_id    uuid NOT NULL,
-    site_id         uuid,
+    site_id         uuid NOT NULL,
     order_id        text NOT NULL,
     status          text NOT NULL,              -- pending < on-hold < processing < completed < cancelled < refunded
     currency        text,
-    counted_by      uuid,                       -- the event that first made it count
-    entries         jsonb NOT NULL,
+    counted_by      uuid,                       -- the event that first made it count: the one that is delivered
+    goal_ids        bigint[] NOT NULL,          -- goals that have their conversion
+    entries         bytea NOT NULL,             -- JSON: [{event_id, status, amount, at}], in order of arrival
     first_seen_at   timestamptz NOT NULL,
     changed_at      timestamptz NOT NULL,
     PRIMARY KEY (bucket, key)
@@ -110,12 +111,13 @@ CREATE TABLE conversion (
 CREATE TABLE conversion_default PARTITION OF conversion DEFAULT;
 
 -- Counters that limit, all in one bucket: requests of a key in its minute, billable events of a workspace or site in
--- its month. One row a subject.
+-- its month. One row a subject; n counts until ends_at. cap: the limit of the last who counted.
 CREATE TABLE rate_window (
     bucket          int NOT NULL,
     subject         uuid NOT NULL,              -- an api_key, a workspace, a site
-    started_at      timestamptz NOT NULL,
+    ends_at         timestamptz NOT NULL,
     n               bigint NOT NULL,
+    cap             bigint NOT NULL,
     PRIMARY KEY (bucket, subject)
 ) WITH (fillfactor = 50);
 

@@ -1,0 +1,237 @@
+"""Conversions: events that fulfilled a goal, and the orders that some of them are worth.
+
+Tables: orders (bucket by the hash of site and order id), conversion (with an order in the order's bucket, else in its
+event's; the id's last bits say which). A conversion with an order is worth what the order is: `orders.fold`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from hashlib import blake2b
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from psycopg.rows import args_row
+
+from postback import orders
+from postback.db import Queries, Tx, arrays, buckets
+from postback.db.trip import Rows, Trip
+from postback.orders import Entry
+
+_queries = Queries("conversions")
+_encode = msgspec.json.Encoder().encode
+_entries = msgspec.json.Decoder(list[Entry])
+ORDER_CANCELLED = "order cancelled: it was taken back before this was sent"
+
+
+class Held(Struct):
+    """An order as a flush builds it. Ids are 16 bytes. `is_new`: nothing was posted of it before this flush."""
+
+    key: bytes
+    workspace_id: bytes
+    site_id: bytes
+    order_id: str
+    entries: list[Entry]
+    goal_ids: list[int]
+    status: str = "pending"
+    currency: str | None = None
+    counted_by: bytes | None = None
+    is_new: bool = True
+
+
+class NewConversion(Struct):
+    """Ids and keys are 16 bytes. `value` None: none was given, and the goal has none."""
+
+    id: bytes
+    workspace_id: bytes
+    site_id: bytes
+    goal_id: int
+    event_id: bytes
+    order_key: bytes | None
+    order_id: str | None
+    value: Decimal | None
+    currency: str | None
+    source: str | None
+    visitor_key: bytes | None
+    session_id: str | None
+    occurred_at: datetime
+
+
+class Order(Struct, frozen=True):
+    """A stored order. `counted_by`: our id of the event that first made it count."""
+
+    key: UUID
+    site_id: UUID
+    order_id: str
+    status: str
+    currency: str | None
+    counted_by: UUID | None
+    entries: list[Entry]
+    first_seen_at: datetime
+    changed_at: datetime
+
+    def state(self, counts_from: str) -> orders.State:
+        return orders.fold(self.entries, counts_from)
+
+
+class Conversion(Struct, frozen=True):
+    id: UUID
+    event_id: UUID
+    goal_id: int
+    site_id: UUID
+    order_key: UUID | None
+    order_id: str | None
+    value: Decimal | None
+    currency: str | None
+    source: str | None
+    visitor_key: UUID | None
+    session_id: str | None
+    occurred_at: datetime
+
+
+def key_of(site_id: bytes, order_id: str) -> bytes:
+    """16 bytes that name an order's row."""
+    return blake2b(order_id.encode(), digest_size=16, key=site_id).digest()
+
+
+def insert_new(trip: Trip, held: Sequence[Held], now: datetime) -> None:
+    """Write orders in the hope that all are new; one that is not refuses the whole transaction (23505)."""
+    rows = sorted(held, key=lambda order: order.key)
+    trip.add(_queries.insert_new_orders, _named(rows) | _state(rows) | {"now": now})
+
+
+def lock(trip: Trip, held: Sequence[Held], now: datetime) -> Rows:
+    """Hold some orders to the end of the transaction, making those that are not there. Rows: for `fill`."""
+    return trip.add(_queries.lock_orders, _named(sorted(held, key=lambda order: order.key)) | {"now": now})
+
+
+def fill(held: dict[bytes, Held], rows: Rows) -> None:
+    """What was posted of the orders before."""
+    for key, counted_by, goal_ids, entries in rows.all:
+        order = held[bytes(key or b"")]
+        order.counted_by = counted_by
+        order.goal_ids = [int(n) for n in (goal_ids or b"{}").decode().strip("{}").split(",") if n]
+        order.entries = _entries.decode(entries) if entries else []
+        order.is_new = not order.entries
+
+
+def write(trip: Trip, held: Sequence[Held], now: datetime) -> None:
+    """Write orders that are held."""
+    rows = sorted(held, key=lambda order: order.key)
+    places = _places([row.key for row in rows])
+    trip.add(_queries.write_orders, places | {"keys": arrays.uuids(r.key for r in rows)} | _state(rows) | {"now": now})
+
+
+def _places(keys: Sequence[bytes]) -> dict[str, object]:
+    own = [buckets.of_key(key) for key in keys]
+    return {"buckets": arrays.ints(own), "touched": arrays.ints(sorted(set(own)))}
+
+
+def _named(rows: Sequence[Held]) -> dict[str, object]:
+    return _places([row.key for row in rows]) | {
+        "keys": arrays.uuids(row.key for row in rows),
+        "workspace_ids": arrays.uuids(row.workspace_id for row in rows),
+        "site_ids": arrays.uuids(row.site_id for row in rows),
+        "order_ids": arrays.texts(row.order_id for row in rows),
+    }
+
+
+def _state(rows: Sequence[Held]) -> dict[str, object]:
+    return {
+        "statuses": arrays.texts(row.status for row in rows),
+        "currencies": arrays.texts(row.currency for row in rows),
+        "counted_by": arrays.uuids(row.counted_by for row in rows),
+        "goal_ids": arrays.texts(f"{{{','.join(map(str, row.goal_ids))}}}" for row in rows),
+        "entries": arrays.byteas(_encode(row.entries) for row in rows),
+    }
+
+
+def insert(trip: Trip, new: Sequence[NewConversion]) -> None:
+    """Write conversions: one statement."""
+    rows = sorted(new, key=lambda one: one.id)
+    own = [buckets.BUCKETS[row.id[15] & 63] for row in rows]
+    trip.add(
+        _queries.insert,
+        {
+            "buckets": arrays.ints(own),
+            "touched": arrays.ints(sorted(set(own))),
+            "ids": arrays.uuids(row.id for row in rows),
+            "workspace_ids": arrays.uuids(row.workspace_id for row in rows),
+            "site_ids": arrays.uuids(row.site_id for row in rows),
+            "goal_ids": arrays.bigints(row.goal_id for row in rows),
+            "event_ids": arrays.uuids(row.event_id for row in rows),
+            "order_keys": arrays.uuids(row.order_key for row in rows),
+            "order_ids": arrays.texts(row.order_id for row in rows),
+            "values": arrays.texts(str(row.value) if row.value is not None else None for row in rows),
+            "currencies": arrays.texts(row.currency for row in rows),
+            "sources": arrays.texts(row.source for row in rows),
+            "visitor_keys": arrays.uuids(row.visitor_key for row in rows),
+            "session_ids": arrays.texts(row.session_id for row in rows),
+            "occurred_at": arrays.times(row.occurred_at for row in rows),
+        },
+    )
+
+
+def end_sales(trip: Trip, event_ids: Sequence[bytes], now: datetime) -> None:
+    """Whatever is still to be sent of some events is skipped: their orders were taken back."""
+    ids = sorted({UUID(bytes=id_) for id_ in event_ids}, key=lambda id_: (buckets.of_id(id_), id_))
+    own = [buckets.of_id(id_) for id_ in ids]
+    low, high = buckets.span(ids)
+    trip.add(
+        _queries.end_sales,
+        {
+            "buckets": arrays.ints(own),
+            "touched": arrays.ints(sorted(set(own))),
+            "ids": arrays.uuids(id_.bytes for id_ in ids),
+            "min_id": low,
+            "max_id": high,
+            "reason": ORDER_CANCELLED,
+            "now": now,
+        },
+    )
+
+
+async def read_order(tx: Tx, workspace_id: UUID, site_id: UUID, order_id: str) -> Order | None:
+    key = key_of(site_id.bytes, order_id)
+    row = {"bucket": buckets.of_key(key), "key": UUID(bytes=key), "workspace_id": workspace_id}
+    async with tx.cursor(row_factory=args_row(_order)) as cursor:
+        return await (await cursor.execute(_queries.read_order, row)).fetchone()
+
+
+async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
+    """The orders of some conversions, by key."""
+    keys = sorted({one.order_key.bytes for one in found if one.order_key is not None})
+    if not keys:
+        return {}
+    row = _places(keys) | {"keys": arrays.uuids(keys)}
+    async with tx.cursor(row_factory=args_row(_order)) as cursor:
+        return {order.key: order for order in await (await cursor.execute(_queries.read_orders, row)).fetchall()}
+
+
+async def list_all(tx: Tx, workspace_id: UUID, since: UUID, before: UUID, limit: int) -> list[Conversion]:
+    """A workspace's conversions, newest first, with ids in [since, before)."""
+    row = {
+        "buckets": arrays.ints(sorted(buckets.BUCKETS)),
+        "workspace_id": workspace_id,
+        "min_id": since,
+        "max_id": before,
+        "limit": limit,
+    }
+    async with tx.cursor(row_factory=args_row(Conversion)) as cursor:
+        return await (await cursor.execute(_queries.list_all, row)).fetchall()
+
+
+def _order(
+    key: UUID,
+    site_id: UUID,
+    order_id: str,
+    status: str,
+    currency: str | None,
+    counted_by: UUID | None,
+    entries: bytes,
+    first_seen_at: datetime,
+    changed_at: datetime,
+) -> Order:
+    posted = _entries.decode(entries) if entries else []
+    return Order(key, site_id, order_id, status, currency, counted_by, posted, first_seen_at, changed_at)

@@ -1,0 +1,77 @@
+-- insert_new_orders: orders seen for the first time; one that is known ends the transaction (23505). -> nothing
+INSERT INTO orders AS o (bucket, key, workspace_id, site_id, order_id, status, currency, counted_by, goal_ids, entries,
+                         first_seen_at, changed_at)
+SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, u.status, u.currency, u.counted_by, u.goal_ids::bigint[],
+       u.entries, %(now)s, %(now)s
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[],
+                            %(order_ids)s::text[], %(statuses)s::text[], %(currencies)s::text[],
+                            %(counted_by)s::uuid[], %(goal_ids)s::text[], %(entries)s::bytea[])
+                       u (bucket, key, workspace_id, site_id, order_id, status, currency, counted_by, goal_ids, entries)
+    ON u.bucket = k.bucket
+ WHERE k.bucket = ANY (%(touched)s::int[]);
+
+-- lock_orders: some orders as they are, held to the end of the transaction; one that is not known is made, without
+-- entries. Rows in key order. -> key, counted_by, goal_ids, entries
+INSERT INTO orders AS o (bucket, key, workspace_id, site_id, order_id, status, goal_ids, entries, first_seen_at,
+                         changed_at)
+SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, 'pending', '{}', '', %(now)s, %(now)s
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[],
+                            %(order_ids)s::text[]) u (bucket, key, workspace_id, site_id, order_id)
+    ON u.bucket = k.bucket
+ WHERE k.bucket = ANY (%(touched)s::int[])
+ON CONFLICT (bucket, key) DO UPDATE SET changed_at = o.changed_at
+RETURNING o.key, o.counted_by, o.goal_ids::text, o.entries;
+
+-- write_orders: what became of orders that are held. -> nothing
+UPDATE orders o
+   SET status = u.status, currency = u.currency, counted_by = u.counted_by, goal_ids = u.goal_ids::bigint[],
+       entries = u.entries, changed_at = %(now)s
+  FROM unnest(%(buckets)s::int[], %(keys)s::uuid[], %(statuses)s::text[], %(currencies)s::text[],
+              %(counted_by)s::uuid[], %(goal_ids)s::text[], %(entries)s::bytea[])
+              u (bucket, key, status, currency, counted_by, goal_ids, entries)
+ WHERE o.bucket = u.bucket AND o.key = u.key AND o.bucket = ANY (%(touched)s::int[]);
+
+-- insert: conversions of one flush, each in the bucket that its id names. -> nothing
+INSERT INTO conversion AS c (bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency,
+                             source, visitor_key, session_id, occurred_at)
+SELECT k.bucket, u.id, u.workspace_id, u.site_id, u.goal_id, u.event_id, u.order_key, u.order_id, u.value::numeric,
+       u.currency, u.source, u.visitor_key, u.session_id, u.occurred_at
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(ids)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[],
+                            %(goal_ids)s::bigint[], %(event_ids)s::uuid[], %(order_keys)s::uuid[], %(order_ids)s::text[],
+                            %(values)s::text[], %(currencies)s::text[], %(sources)s::text[], %(visitor_keys)s::uuid[],
+                            %(session_ids)s::text[], %(occurred_at)s::timestamptz[])
+                       u (bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency,
+                          source, visitor_key, session_id, occurred_at)
+    ON u.bucket = k.bucket
+ WHERE k.bucket = ANY (%(touched)s::int[]);
+
+-- end_sales: deliveries of some events that are still open end as skipped. -> nothing
+UPDATE delivery d
+   SET status = 'skipped', reason = %(reason)s, settled_at = %(now)s
+  FROM unnest(%(buckets)s::int[], %(ids)s::uuid[]) u (bucket, event_id)
+ WHERE d.bucket = u.bucket AND d.event_id = u.event_id AND d.bucket = ANY (%(touched)s::int[])
+   AND d.event_id BETWEEN %(min_id)s AND %(max_id)s AND d.status IN ('queued', 'retrying');
+
+-- read_order: -> Order rows
+SELECT o.key, o.site_id, o.order_id, o.status, o.currency, o.counted_by, o.entries, o.first_seen_at, o.changed_at
+  FROM orders o
+ WHERE o.bucket = %(bucket)s AND o.key = %(key)s AND o.workspace_id = %(workspace_id)s;
+
+-- read_orders: some orders. -> Order rows
+SELECT o.key, o.site_id, o.order_id, o.status, o.currency, o.counted_by, o.entries, o.first_seen_at, o.changed_at
+  FROM orders o JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
+    ON o.bucket = u.bucket AND o.key = u.key
+ WHERE o.bucket = ANY (%(touched)s::int[]);
+
+-- list_all: a workspace's newest conversions before an id, over all buckets. -> Conversion rows
+SELECT c.id, c.event_id, c.goal_id, c.site_id, c.order_key, c.order_id, c.value, c.currency, c.source, c.visitor_key,
+       c.session_id, c.occurred_at
+  FROM bucket k CROSS JOIN LATERAL
+       (SELECT n.id, n.event_id, n.goal_id, n.site_id, n.order_key, n.order_id, n.value, n.currency, n.source,
+               n.visitor_key, n.session_id, n.occurred_at
+          FROM conversion n
+         WHERE n.bucket = k.bucket AND n.bucket = ANY (%(buckets)s::int[]) AND n.workspace_id = %(workspace_id)s
+           AND n.id >= %(min_id)s AND n.id < %(max_id)s
+         ORDER BY n.id DESC LIMIT %(limit)s) c
+ WHERE k.bucket = ANY (%(buckets)s::int[])
+ ORDER BY c.id DESC LIMIT %(limit)s;
