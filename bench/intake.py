@@ -114,6 +114,7 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> float:
                 rate = results[POSTBACK].per_second
                 row.at_least(rate / theirs.singles[64].per_second, 20, "the baseline's single posts")
                 row.at_least(rate / results[BASELINE].per_second, 2, "the baseline's batches")
+        await _with_goals(report, plan, ours, deployment)
         await _with_worker(report, plan, ours, deployment)
         _memory(report, sides)
         return ours.singles[64].per_second
@@ -150,6 +151,24 @@ async def measure_one(side: Side, plan: Plan, *, connections: int, batch: int = 
             f"{side.name} answered {warm.events + figures.events} events with 2xx, but stored {after - before}."
         )
     return figures
+
+
+async def _with_goals(report: Report, plan: Plan, ours: Side, deployment: serve.Deployment) -> None:
+    """What goals, a plan and a key's rate add: the same posts, in turns, with none of them and with all."""
+    names = "without goals, plan and rate", "with goals, a plan and a rate"
+    runs: dict[str, list[Figures]] = {name: [] for name in names}
+    for turn in range(plan.rounds):
+        for name in names:
+            await deployment.limit(is_on=name == names[1])
+            await ours.empty()
+            figures = await measure_one(ours, plan, connections=64)
+            runs[name].append(figures)
+            progress(f"single posts {name}, round {turn + 1} of {plan.rounds}: {figures.per_second:,.0f} events/s")
+    await deployment.limit(is_on=False)
+    without, with_all = (load.medians(runs[name]) for name in names)
+    report.add_rate("posts of one event, 64 connections", f"Postback {names[0]}", without)
+    row = report.add_rate("posts of one event, 64 connections", f"Postback {names[1]}", with_all)
+    row.at_least(with_all.per_second / without.per_second, 0.85, "its rate without", percent=True)
 
 
 async def _with_worker(report: Report, plan: Plan, ours: Side, deployment: serve.Deployment) -> None:

@@ -70,6 +70,19 @@ class Deployment:
         """The same installation in a copy of its database, which the caller makes."""
         return Deployment(self.server, name, self.seal_key, self.keys)
 
+    async def limit(self, *, is_on: bool) -> None:
+        """Goals, a plan with a cap and a rate of every key, none of which is ever reached; or none of them."""
+        plan = "(SELECT id FROM plan WHERE name = 'bench')" if is_on else "NULL"
+        await database.execute(
+            self.server,
+            self.database,
+            "INSERT INTO plan VALUES (gen_random_uuid(), 'bench', 1000000000000, false, now()) ON CONFLICT DO NOTHING",
+            f"UPDATE goal SET active = {is_on}",
+            f"UPDATE workspace SET plan_id = {plan}",
+            f"UPDATE api_key SET rate_limit_per_minute = {1_000_000_000 if is_on else 'NULL'}",
+            "UPDATE config_version SET version = version + 1",
+        )
+
     async def stored(self) -> int:
         """Events that are committed, by the product's own count."""
         question = "SELECT sum(n) FROM usage WHERE destination_id = '00000000-0000-0000-0000-000000000000'"
