@@ -121,9 +121,9 @@ async def output_of(
 
 
 def surroundings(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment without settings of Postback's, and with the way to this package."""
+    """Our environment without settings of Postback's, and with the way to this checkout."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("POSTBACK_")}
-    return ours | {"PYTHONPATH": str(ROOT)} | dict(extra or {})
+    return ours | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"} | dict(extra or {})
 
 
 def module(name: str, *arguments: str) -> list[str]:
