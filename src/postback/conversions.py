@@ -92,7 +92,14 @@ class Conversion(Struct, frozen=True):
 
 def key_of(site_id: bytes, order_id: str) -> bytes:
     """16 bytes that name an order's row."""
-    return blake2b(order_id.encode(), digest_size=16, key=site_id).digest()
+    return blake2b(site_id + order_id.encode(), digest_size=16).digest()
+
+
+def id_of(event_id: bytes, place: int, ordinal: int) -> bytes:
+    """The id of the conversion that an event is of its goal at `ordinal`, in the bucket at `place`: the event's own,
+    but for the bits that name the bucket and, from the second goal on, some of its random ones."""
+    head = event_id[:15] if not ordinal else (int.from_bytes(event_id[:15]) ^ (ordinal << 8)).to_bytes(15)
+    return head + bytes(((event_id[15] & 0xC0) | place,))
 
 
 def insert_new(trip: Trip, held: Sequence[Held], now: datetime) -> None:

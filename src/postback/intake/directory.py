@@ -55,10 +55,31 @@ class Fate(Struct, frozen=True):
     answers: list[DestinationResult]
 
 
+Fits = Callable[[Event], bool]
+# Goals that an event's name suffices for, and those that a filter decides.
+Matching = tuple[tuple[Goal, ...], tuple[tuple[Goal, Fits], ...]]
+
+
+class Place(Struct, frozen=True):
+    """A site as intake needs it: its goals by event name, those of any name, and what caps its billable events."""
+
+    site: Site
+    facts: SiteFacts
+    by_name: dict[str, Matching]
+    by_any: Matching
+    caps: tuple[Limit, ...]
+
+    def fulfilled(self, event: Event) -> tuple[Goal, ...]:
+        """The goals that an event fulfils by its name and their filters."""
+        usual, rare = self.by_name.get(event.name, self.by_any)
+        return usual if not rare else usual + tuple(goal for goal, fits in rare if fits(event))
+
+
 class Snapshot:
     """One workspace's configuration at one version.
 
-    `goals` by number, disabled ones too; `event_types` by name; `plans` by id, all of the installation's.
+    `goals` by number, disabled ones too; `event_types` by name; `plans` by id, all of the installation's; `places`: the
+    sites by id, as intake needs them.
     """
 
     def __init__(
@@ -77,42 +98,34 @@ class Snapshot:
         self.version = version
         self.keys = {key.secret_sha256: key for key in usable}
         self.sites = {site.id: site for site in sites}
-        self.sites_by_key = {site.site_key: site for site in sites}
-        self.facts = {
-            site.id: SiteFacts(site_id=site.id, country=site.country, currency=site.currency) for site in sites
-        }
-        self.first_site = sites[0] if sites else None
         self.destinations = tuple(installed)
         self.goals = {goal.id: goal for goal in goals}
         self.event_types = {one.name: one for one in event_types}
         self.plans = {plan.id: plan for plan in plans}
+        self.organization_ids = frozenset({workspace.organization_id, str(workspace.id)})
+        self.places = {site.id: self._place(site) for site in sites}
+        self.places_by_key = {site.site_key: self.places[site.id] for site in sites}
+        self.first_place = self.places[sites[0].id] if sites else None
         self._usual: dict[str, Fate] = {}
-        self._goals = _by_site(goals)
-        self._caps: dict[UUID | None, tuple[Limit, ...]] = {}
 
-    def fulfilled(self, event: Event) -> tuple[Goal, ...]:
-        """The goals of the event's site that it fulfils by its name and their filters."""
-        found = self._goals.get(event.site_id)
-        if found is None:
-            return ()
-        by_name, always = found
-        usual, rare = by_name.get(event.name, always)
-        return usual if not rare else usual + tuple(goal for goal, fits in rare if fits(event))
+    def _place(self, site: Site) -> Place:
+        own = [goal for goal in self.goals.values() if goal.site_id == site.id and goal.active]
+        anyhow = [goal for goal in own if not goal.events and goal.filter]
+        names = {name for goal in own for name in goal.events}
+        return Place(
+            site=site,
+            facts=SiteFacts(site_id=site.id, country=site.country, currency=site.currency),
+            by_name={name: _matching([goal for goal in own if name in goal.events] + anyhow) for name in names},
+            by_any=_matching(anyhow),
+            caps=tuple(
+                Limit(id_.bytes, plan.monthly_cap * (quota.OVERAGE_TIMES if plan.overage else 1), True)
+                for id_, plan_id in ((self.workspace.id, self.workspace.plan_id), (site.id, site.plan_id))
+                if plan_id is not None and (plan := self.plans.get(plan_id)) is not None
+            ),
+        )
 
     def is_billable(self, name: str) -> bool:
         return name in BILLABLE or ((own := self.event_types.get(name)) is not None and own.billable)
-
-    def caps(self, site_id: UUID | None) -> tuple[Limit, ...]:
-        """What caps the billable events of a site: the workspace's plan, and its own."""
-        if (known := self._caps.get(site_id)) is None:
-            site = self.sites.get(site_id) if site_id else None
-            named = ((self.workspace.id, self.workspace.plan_id), (site_id, site.plan_id if site else None))
-            known = self._caps[site_id] = tuple(
-                Limit(id_.bytes, plan.monthly_cap * (quota.OVERAGE_TIMES if plan.overage else 1), True)
-                for id_, plan_id in named
-                if id_ is not None and plan_id is not None and (plan := self.plans.get(plan_id)) is not None
-            )
-        return known
 
     def refuse(self, key: ApiKey, now: datetime) -> Unauthenticated | None:
         """Why a key no longer opens anything under this snapshot."""
@@ -166,23 +179,7 @@ def _span(limit: timedelta) -> str:
     return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"
 
 
-Fits = Callable[[Event], bool]
-_Matching = tuple[tuple[Goal, ...], tuple[tuple[Goal, Fits], ...]]
-
-
-def _by_site(goals: Sequence[Goal]) -> dict[UUID | None, tuple[dict[str, _Matching], _Matching]]:
-    """Of each site: the goals by event name, those without a filter and those with one; and those of any name."""
-    found: dict[UUID | None, tuple[dict[str, _Matching], _Matching]] = {}
-    for site_id in {goal.site_id for goal in goals}:
-        own = [goal for goal in goals if goal.site_id == site_id and goal.active]
-        anyhow = [goal for goal in own if not goal.events and goal.filter]
-        names = {name for goal in own for name in goal.events}
-        by_name = {name: _matching([g for g in own if name in g.events] + anyhow) for name in names}
-        found[site_id] = by_name, _matching(anyhow)
-    return found
-
-
-def _matching(goals: Sequence[Goal]) -> _Matching:
+def _matching(goals: Sequence[Goal]) -> Matching:
     plain = tuple(goal for goal in goals if not goal.filter)
     return plain, tuple((goal, filters.compile(goal.filter, "filter")) for goal in goals if goal.filter)
 

@@ -16,14 +16,13 @@ from postback.errors import Forbidden, Invalid, Rejected
 from postback.event import Event, RawEvent
 from postback.goals import Goal
 from postback.intake import dedup, sales
-from postback.intake.directory import Fate, Snapshot
+from postback.intake.directory import Fate, Place, Snapshot
 from postback.intake.limits import Admission
 from postback.intake.sales import Post
 from postback.keys import ApiKey
 from postback.pii.seal import Sealer, link_key
 from postback.quota import Limit
 from postback.visitors import Seen
-from postback.workspaces import Site
 
 NO_SITE = pii.SiteFacts()
 _encode = msgspec.json.Encoder().encode
@@ -76,8 +75,8 @@ class Judge:
         """
         _check_name(raw, snapshot, names)
         goal = _goal(raw, key, snapshot) if raw.goal_id is not None else None
-        site = _site(raw, key, snapshot, goal)
-        facts = snapshot.facts[site.id] if site else NO_SITE
+        place = _place(raw, key, snapshot, goal)
+        site, facts = (place.site, place.facts) if place is not None else (None, NO_SITE)
         # A repeat is filed under the name as sent: that of a goal's event may change.
         filed_name, is_velaro = raw.name, raw.dialect == "velaro"
         if goal is not None:
@@ -127,7 +126,7 @@ class Judge:
             settled=fate,
             post=post,
         )
-        _weigh(pending, snapshot, goal)
+        _weigh(pending, snapshot, place, goal)
         return pending
 
 
@@ -141,20 +140,22 @@ def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
         raw, key = pending.raw, pending.key
         _check_name(raw, snapshot, pending.names)
         goal = _goal(raw, key, snapshot) if raw.goal_id is not None else None
-        _site(raw, key, snapshot, goal)
+        place = _place(raw, key, snapshot, goal)
     except Rejected as refusal:
         pending.result = refusal
     else:
         pending.fate = pending.settled = sales.judged(snapshot.fate(pending.event, now), pending.post)
-        _weigh(pending, snapshot, goal)
+        _weigh(pending, snapshot, place, goal)
 
 
-def _weigh(pending: Pending, snapshot: Snapshot, goal: Goal | None) -> None:
+def _weigh(pending: Pending, snapshot: Snapshot, place: Place | None, goal: Goal | None) -> None:
     """What an event comes to: the goals that it fulfils, the one that it names alone, and whether a plan counts it."""
     event = pending.event
-    pending.goals = (goal,) if goal is not None else snapshot.fulfilled(event)
+    if place is None:
+        return
+    pending.goals = (goal,) if goal is not None else place.fulfilled(event)
     if not event.is_test and (event.dialect == "velaro" or snapshot.is_billable(event.name)):
-        pending.is_billable, pending.caps = True, snapshot.caps(event.site_id)
+        pending.is_billable, pending.caps = True, place.caps
 
 
 def _goal(raw: RawEvent, key: ApiKey, snapshot: Snapshot) -> Goal:
@@ -178,14 +179,15 @@ def _check_name(raw: RawEvent, snapshot: Snapshot, names: frozenset[str] | None)
         raise Invalid(f"There is no event {raw.name!r}; there are {known}.", field="event")
 
 
-def _site(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) -> Site | None:
-    """The key's, else the named one, else the named goal's, else the workspace's first."""
-    workspace = snapshot.workspace
-    if raw.organization_id not in (None, workspace.organization_id, str(workspace.id)):
+def _place(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) -> Place | None:
+    """The key's site, else the named one, else the named goal's, else the workspace's first."""
+    if raw.organization_id is not None and raw.organization_id not in snapshot.organization_ids:
         raise Forbidden("This organization_id is not that of the API key's workspace.", field="organization_id")
-    named = snapshot.sites_by_key.get(raw.site_key) if raw.site_key else None
-    if raw.site_key and (named is None or key.site_id not in (None, named.id)):
-        raise Forbidden("This site_key does not belong to the API key.", field="site_key")
+    named = None
+    if raw.site_key:
+        named = snapshot.places_by_key.get(raw.site_key)
+        if named is None or key.site_id not in (None, named.site.id):
+            raise Forbidden("This site_key does not belong to the API key.", field="site_key")
     if key.site_id is not None:
-        return snapshot.sites.get(key.site_id)
-    return named or (snapshot.sites.get(goal.site_id) if goal else None) or snapshot.first_site
+        return snapshot.places.get(key.site_id)
+    return named or (snapshot.places.get(goal.site_id) if goal else None) or snapshot.first_place

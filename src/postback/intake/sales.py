@@ -5,7 +5,7 @@ delivered; one that takes it back is a retraction, where the connector can, and 
 inside the flush, to orders that the transaction holds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -108,8 +108,11 @@ def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> 
         raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
     is_first = not order.entries
     order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
-    state = orders.fold(order.entries, post.counts_from)
-    order.status = state.status
+    if is_first and post.status is not None:
+        order.status, counts = post.status, post.counts
+    else:
+        state = orders.fold(order.entries, post.counts_from)
+        order.status, counts = state.status, state.counts
     if event.value is not None:
         order.currency = event.value.currency
     if post.status in TAKEN_BACK:
@@ -119,7 +122,7 @@ def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> 
     elif post.counts:
         if order.counted_by is not None:
             return skipped(fate, COUNTED_ALREADY), is_first
-        if not state.counts:
+        if not counts:
             return skipped(fate, CANCELLED), is_first
         order.counted_by = event_id
     return fate, is_first
@@ -131,13 +134,14 @@ def convert(
     event: Event,
     post: Post | None,
     sold: Sold,
-    ids: Mapping[int, bytes],
+    named_id: bytes | None,
     workspace_id: bytes,
     visitor_key: bytes | None,
     source: str | None,
 ) -> None:
-    """File the conversions of a new event. `ids`: of each goal's. An order has one of each goal."""
-    for goal in goals:
+    """File the conversions of a new event. `named_id`: of the one whose goal it names. An order has one a goal."""
+    place = (post.key[0] if post is not None else event_id[15]) & 63
+    for ordinal, goal in enumerate(goals):
         if post is not None:
             done = sold.held[post.key].goal_ids
             if goal.id in done:
@@ -146,7 +150,7 @@ def convert(
         value = event.value
         sold.conversions.append(
             NewConversion(
-                id=ids[goal.id],
+                id=named_id or conversions.id_of(event_id, place, ordinal),
                 workspace_id=workspace_id,
                 site_id=goal.site_id.bytes,
                 goal_id=goal.id,

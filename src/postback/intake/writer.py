@@ -191,7 +191,7 @@ class Writer:
         for event, id_ in zip(events, ids, strict=True):
             event.id = id_
             if event.event.dialect == "velaro":
-                event.conversion_id = _like(id_, index)
+                event.conversion_id = conversions.id_of(id_, index, 0)
         await self._commit(events, buckets.BUCKETS[index])
 
     async def _commit(self, events: Sequence[Pending], bucket: int) -> None:
@@ -370,15 +370,13 @@ class Writer:
                     raise _Excess([(event, refusal)]) from None
                 event.is_counted = event.is_billable and is_first
             if event.goals:
-                place = post.key[0] & 63 if post is not None else event.id[15] & 63
-                ids = {goal.id: event.conversion_id or _like(event.id, place) for goal in event.goals}
                 sales.convert(
                     event.goals,
                     event.id,
                     event.event,
                     post,
                     sold,
-                    ids,
+                    event.conversion_id,
                     event.snapshot.id_bytes,
                     event.visitor_key,
                     event.raw.source,
@@ -510,11 +508,6 @@ def _held(events: Sequence[Pending]) -> dict[bytes, Held]:
 
 def _id_of(event: Pending) -> bytes:
     return event.id
-
-
-def _like(id_: bytes, place: int) -> bytes:
-    """Another id of the same millisecond, of the bucket at a place."""
-    return buckets.make_ids(1, int.from_bytes(id_[:6]), place, _random())[0]
 
 
 def _random() -> int:
