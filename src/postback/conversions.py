@@ -4,6 +4,7 @@ Tables: orders (bucket by the hash of site and order id), conversion (with an or
 event's; the id's last bits say which). A conversion with an order is worth what the order is: `orders.fold`.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -12,12 +13,14 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 from psycopg.rows import args_row
 
 from postback import orders
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
 from postback.orders import Entry
+from postback.queue import lists
 
 _queries = Queries("conversions")
 _encode = msgspec.json.Encoder().encode
@@ -88,6 +91,15 @@ class Conversion(Struct, frozen=True):
     visitor_key: UUID | None
     session_id: str | None
     occurred_at: datetime
+
+
+class Filter(Struct, frozen=True, kw_only=True):
+    """None: any."""
+
+    workspace_id: UUID
+    goal_id: int | None = None
+    site_id: UUID | None = None
+    order_id: str | None = None
 
 
 def key_of(site_id: bytes, order_id: str) -> bytes:
@@ -209,24 +221,47 @@ async def read_order(tx: Tx, workspace_id: UUID, site_id: UUID, order_id: str) -
 async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
     """The orders of some conversions, by key."""
     keys = sorted({one.order_key.bytes for one in found if one.order_key is not None})
+    return {order.key: order for order in await _read_orders(tx, keys)}
+
+
+async def _read_orders(tx: Tx, keys: Sequence[bytes]) -> list[Order]:
     if not keys:
-        return {}
+        return []
     row = _places(keys) | {"keys": arrays.uuids(keys)}
     async with tx.cursor(row_factory=args_row(_order)) as cursor:
-        return {order.key: order for order in await (await cursor.execute(_queries.read_orders, row)).fetchall()}
+        return await (await cursor.execute(_queries.read_orders, row)).fetchall()
 
 
-async def list_all(tx: Tx, workspace_id: UUID, since: UUID, before: UUID, limit: int) -> list[Conversion]:
-    """A workspace's conversions, newest first, with ids in [since, before)."""
-    row = {
-        "buckets": arrays.ints(sorted(buckets.BUCKETS)),
-        "workspace_id": workspace_id,
-        "min_id": since,
-        "max_id": before,
-        "limit": limit,
-    }
+async def find_orders(tx: Tx, site_ids: Sequence[UUID], order_id: str) -> list[Order]:
+    """The orders of this id, at most one of each site; the newest first."""
+    keys = sorted({key_of(site_id.bytes, order_id) for site_id in site_ids})
+    return sorted(await _read_orders(tx, keys), key=lambda order: order.first_seen_at, reverse=True)
+
+
+async def read(tx: Tx, workspace_id: UUID, id_: UUID) -> Conversion | None:
+    row = {"bucket": buckets.of_id(id_), "id": id_, "min_id": id_, "max_id": id_, "workspace_id": workspace_id}
     async with tx.cursor(row_factory=args_row(Conversion)) as cursor:
-        return await (await cursor.execute(_queries.list_all, row)).fetchall()
+        return await (await cursor.execute(_queries.read, row)).fetchone()
+
+
+async def list_all(
+    tx: Tx, wanted: Filter, *, min_id: UUID, max_id: UUID, limit: int
+) -> tuple[list[Conversion], UUID | None]:
+    """Conversions newest first, and the id down to which they are all there is; None: there are no more.
+
+    What is rare is found page by page, as in `queue.lists`.
+    """
+    found: list[Conversion] = []
+    examined, deadline = lists.EXAMINED, time.monotonic() + lists.LOOKING_SECONDS
+    while True:
+        row = asdict(wanted) | {"min_id": min_id, "max_id": max_id, "examined": examined, "limit": limit - len(found)}
+        async with tx.cursor(row_factory=args_row(Conversion)) as cursor:
+            rows = await (await cursor.execute(_queries.list_all, row)).fetchall()
+        floor = await (await tx.execute(_queries.list_floor, row)).fetchone()
+        found += [one for one in rows if floor is None or one.id >= floor[0]]
+        if floor is None or len(found) >= limit or time.monotonic() > deadline:
+            return found, floor[0] if floor else None
+        max_id, examined = UUID(int=floor[0].int - 1), min(examined * 2, lists.EXAMINED_MAX)
 
 
 def _order(

@@ -1,23 +1,29 @@
 """Limits: requests a key may send in a minute, billable events a workspace or a site may send in a month.
 
 Tables: rate_window (the counters, one row a subject, all in one bucket), usage (billable events by site, as each writer
-counts them). Only what has a limit has a counter. A rate window begins with its first counted request and lasts 60 s;
-months are UTC calendar months of when an event was received.
+counts them; those of dropped partitions are in ledger_hour). Only what has a limit has a counter. A rate window begins
+with its first counted request and lasts 60 s; months are UTC calendar months of when an event was received.
 """
 
+import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct
 
+from postback import workspaces
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip, int8, moment
+from postback.errors import Invalid
+from postback.workspaces import Workspace, plans
+from postback.workspaces.plans import Plan
 
 _queries = Queries("quota")
 WINDOW = timedelta(seconds=60)
 OVERAGE_TIMES = 3
 _BUCKET = buckets.BUCKETS[0]
+_PERIOD = re.compile("2[0-9]{3}-(0[1-9]|1[0-2])").fullmatch
 
 
 class Limit(Struct, frozen=True):
@@ -26,6 +32,27 @@ class Limit(Struct, frozen=True):
     subject: bytes
     cap: int
     is_monthly: bool
+
+
+class SiteUsage(Struct, frozen=True):
+    """`used`: billable events of the month. `cap` null: the site has none of its own. `overage`: those past the cap."""
+
+    site: UUID
+    name: str
+    used: int
+    cap: int | None
+    overage: int
+
+
+class Usage(Struct, frozen=True):
+    """`period`: a UTC month. `used`: its billable events. `cap`: that of today's plan, null: none. `overage`: those
+    past it."""
+
+    period: str
+    used: int
+    cap: int | None
+    overage: int
+    by_site: list[SiteUsage]
 
 
 class Count(Struct, frozen=True):
@@ -69,6 +96,34 @@ def month_start(at: datetime) -> datetime:
 
 def month_end(at: datetime) -> datetime:
     return month_start(month_start(at) + timedelta(days=32))
+
+
+def month_of(period: str) -> datetime:
+    """When a month begins that is written as 2026-11. Raises Invalid."""
+    if not _PERIOD(period):
+        raise Invalid("period must be a month, such as 2026-11.", field="period")
+    return datetime(int(period[:4]), int(period[5:]), 1, tzinfo=UTC)
+
+
+async def usage(tx: Tx, workspace: Workspace, month: datetime) -> Usage:
+    """What a workspace and its sites used in a month, named by its start. A removed site is there if it used any."""
+    sites = await workspaces.sites(tx, [workspace.id], with_removed=True)
+    kept = {site.id for site in await workspaces.sites(tx, [workspace.id])}
+    known = {plan.id: plan for plan in await plans.read_all(tx)}
+    counted = await used(tx, workspace.id, [site.id for site in sites], month, month_end(month))
+    by_site = [
+        SiteUsage(site.id, site.name, n, *_against(known.get(site.plan_id) if site.plan_id else None, n))
+        for site in sites
+        if (n := counted.get(site.id, 0)) or site.id in kept
+    ]
+    total = sum(counted.values())
+    plan = known.get(workspace.plan_id) if workspace.plan_id else None
+    return Usage(f"{month:%Y-%m}", total, *_against(plan, total), by_site)
+
+
+def _against(plan: Plan | None, n: int) -> tuple[int | None, int]:
+    """The cap that a plan sets, and how many are past it."""
+    return (plan.monthly_cap, max(0, n - plan.monthly_cap)) if plan is not None else (None, 0)
 
 
 async def used(

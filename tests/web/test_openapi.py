@@ -28,6 +28,8 @@ CONFIG = """
 "path.event_type_id" = "{event_type}"
 "path.plan_id" = "{plan}"
 "path.workspace_id" = "{workspace}"
+"path.conversion" = "{conversion}"
+"path.order_id" = "o1"
 """
 
 
@@ -82,7 +84,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     admin = "/v1/admin"
     _, destination = await served.call("POST", f"{admin}/integration-catalog/webhook/install", WEBHOOK)
     _, key = await served.call("POST", f"{admin}/keys", {"label": "x", "scopes": ["ingest"]})
-    await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e1"})
+    await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e1", "order_id": "o1"})
+    _, conversions = await served.call("GET", f"{admin}/conversions")
     _, events = await served.call("GET", f"{admin}/events")
     _, deliveries = await served.call("GET", f"{admin}/deliveries")
     _, goals = await served.call("GET", f"{admin}/goals")
@@ -100,6 +103,7 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
             event_type=event_type["id"],
             plan=plan["id"],
             workspace=served.keys.workspace,
+            conversion=conversions["items"][0]["id"],
         )
     )
     run = await asyncio.create_subprocess_exec(

@@ -12,7 +12,7 @@ ADMIN = "/v1/admin/"
 SHARED = {"GET integration-catalog/{connector}", "POST integration-catalog/{connector}/install", "GET plans/{plan_id}"}
 OF_INSTALLATION = {"plan", "plans", "workspaces"}
 # Values for what no list gives.
-KNOWN = {"connector": "webhook"}
+KNOWN = {"connector": "webhook", "order_id": "o1"}
 # What changes because somebody looks.
 VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h")
 
@@ -37,16 +37,15 @@ class Hub:
     async def call(self, method: str, path: str, body: Any = None, *, key: str) -> tuple[int, Any]:
         return await self.served.call(method, ADMIN + path, body, key=key)
 
-    async def fill(self, key: str) -> None:
+    async def fill(self, key: str, order_id: str) -> None:
         """One of everything, by the examples."""
         for method, path, operation in self.operations:
             is_collection = "{" not in path or path.startswith("integration-catalog/")
             if method == "POST" and is_collection and path not in OF_INSTALLATION:
                 status, made = await self.call("POST", concrete(path, KNOWN), example(operation), key=key)
                 assert status == 201, (path, made)
-        assert (await self.served.call("POST", "/v1/events", {"event": "purchase", "order_id": "o1"}, key=key))[
-            0
-        ] == 202
+        event = {"event": "purchase", "order_id": order_id}
+        assert (await self.served.call("POST", "/v1/events", event, key=key))[0] == 202
 
     async def ids(self, path: str, key: str) -> list[str]:
         """Of the things that a path's parameter names: what the list before it shows."""
@@ -97,8 +96,8 @@ async def neighbour(hub: Hub) -> dict[str, str]:
     owner = hub.served.keys.admin_key
     _, made = await hub.call("POST", "workspaces", {"name": "neighbour"}, key=owner)
     await hub.call("POST", "plans", {"name": "plan", "monthly_cap": 10}, key=owner)
-    await hub.fill(made["admin_key"])
-    await hub.fill(owner)
+    await hub.fill(made["admin_key"], "o2")
+    await hub.fill(owner, KNOWN["order_id"])
     return made
 
 

@@ -25,6 +25,7 @@ for _name, _help in {
     "send": "Send an event and follow its deliveries.",
     "tail": "Show events and outcomes as they come.",
     "ledger": "Show that all that was accepted is accounted for.",
+    "usage": "Billable events of a month, against the plans.",
     "doctor": "Check the installation, and say what to fix.",
 }.items():
     app.command(f"{_HERE}.{_name}:{_name}", name=_name, help=_help)

@@ -284,10 +284,11 @@ async def set_plan(tx: Tx, workspace: Workspace, plan_id: UUID | None) -> Worksp
     return structs.replace(workspace, plan_id=plan_id)
 
 
-async def sites(tx: Tx, workspace_ids: Sequence[UUID]) -> list[Site]:
+async def sites(tx: Tx, workspace_ids: Sequence[UUID], *, with_removed: bool = False) -> list[Site]:
     """Sites of some workspaces, each workspace's oldest first."""
+    row = {"workspace_ids": list(workspace_ids), "with_removed": with_removed}
     async with tx.cursor(row_factory=args_row(Site)) as cursor:
-        return await (await cursor.execute(_queries.read_sites, {"workspace_ids": list(workspace_ids)})).fetchall()
+        return await (await cursor.execute(_queries.read_sites, row)).fetchall()
 
 
 async def site(tx: Tx, workspace_id: UUID, id: UUID) -> Site:

@@ -63,15 +63,33 @@ SELECT o.key, o.site_id, o.order_id, o.status, o.currency, o.counted_by, o.entri
     ON o.bucket = u.bucket AND o.key = u.key
  WHERE o.bucket = ANY (%(touched)s::int[]);
 
--- list_all: a workspace's newest conversions before an id, over all buckets. -> Conversion rows
+-- read: -> Conversion row
+SELECT c.id, c.event_id, c.goal_id, c.site_id, c.order_key, c.order_id, c.value, c.currency, c.source, c.visitor_key,
+       c.session_id, c.occurred_at
+  FROM conversion c
+ WHERE c.bucket = %(bucket)s AND c.id = %(id)s AND c.id BETWEEN %(min_id)s AND %(max_id)s
+   AND c.workspace_id = %(workspace_id)s;
+
+-- list_all: a workspace's conversions, newest first, of the newest %(examined)s of each bucket. -> Conversion rows
 SELECT c.id, c.event_id, c.goal_id, c.site_id, c.order_key, c.order_id, c.value, c.currency, c.source, c.visitor_key,
        c.session_id, c.occurred_at
   FROM bucket k CROSS JOIN LATERAL
        (SELECT n.id, n.event_id, n.goal_id, n.site_id, n.order_key, n.order_id, n.value, n.currency, n.source,
                n.visitor_key, n.session_id, n.occurred_at
-          FROM conversion n
-         WHERE n.bucket = k.bucket AND n.bucket = ANY (%(buckets)s::int[]) AND n.workspace_id = %(workspace_id)s
-           AND n.id >= %(min_id)s AND n.id < %(max_id)s
+          FROM (SELECT t.id, t.workspace_id, t.event_id, t.goal_id, t.site_id, t.order_key, t.order_id, t.value,
+                       t.currency, t.source, t.visitor_key, t.session_id, t.occurred_at
+                  FROM conversion t WHERE t.bucket = k.bucket AND t.id BETWEEN %(min_id)s AND %(max_id)s
+                 ORDER BY t.id DESC LIMIT %(examined)s) n
+         WHERE n.workspace_id = %(workspace_id)s
+           AND (%(goal_id)s::bigint IS NULL OR n.goal_id = %(goal_id)s)
+           AND (%(site_id)s::uuid IS NULL OR n.site_id = %(site_id)s)
+           AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
          ORDER BY n.id DESC LIMIT %(limit)s) c
- WHERE k.bucket = ANY (%(buckets)s::int[])
  ORDER BY c.id DESC LIMIT %(limit)s;
+
+-- list_floor: down to where list_all has examined every bucket; no row: to the end. -> id
+SELECT f.id
+  FROM bucket k CROSS JOIN LATERAL
+       (SELECT t.id FROM conversion t WHERE t.bucket = k.bucket AND t.id BETWEEN %(min_id)s AND %(max_id)s
+         ORDER BY t.id DESC OFFSET %(examined)s::int - 1 LIMIT 1) f
+ ORDER BY f.id DESC LIMIT 1;

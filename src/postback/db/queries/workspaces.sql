@@ -58,10 +58,12 @@ VALUES (%(id)s, %(workspace_id)s, %(name)s, %(site_key)s, %(country)s, %(currenc
         %(order_counts_from)s, %(allowed_origins)s, %(plan_id)s, %(now)s)
 ON CONFLICT (site_key) DO NOTHING RETURNING s.id;
 
--- read_sites: of some workspaces, oldest first. -> Site rows
+-- read_sites: of some workspaces, oldest first; with_removed: those too that were removed. -> Site rows
 SELECT id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from, allowed_origins,
        plan_id
-  FROM site WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND removed_at IS NULL ORDER BY created_at, id;
+  FROM site
+ WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND (removed_at IS NULL OR %(with_removed)s)
+ ORDER BY created_at, id;
 
 -- update_site: -> nothing
 UPDATE site s SET name = %(name)s, country = %(country)s, currency = %(currency)s, timezone = %(timezone)s,

@@ -13,7 +13,7 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
     addresses     private ones are refused
     changes       of the configuration: in turn, written down, never over what the caller has not seen
     keys, workspaces, sites, goals, event_types, plans, audit      the paths
-    catalog, destinations, probe, events, deliveries
+    catalog, destinations, probe, events, deliveries, conversions, usage
 """
 
 from collections import Counter
@@ -33,6 +33,7 @@ from postback.web.admin import (
     answers,
     audit,
     catalog,
+    conversions,
     deliveries,
     destinations,
     event_types,
@@ -42,6 +43,7 @@ from postback.web.admin import (
     plans,
     probe,
     sites,
+    usage,
     workspaces,
 )
 from postback.web.admin.access import caller_of, require_key
@@ -52,6 +54,7 @@ from postback.web.calls import Calls
 PREFIX = "/v1/admin"
 _ROOMS = (
     keys, workspaces, sites, goals, event_types, plans, audit, catalog, destinations, probe, events, deliveries,
+    conversions, usage,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
