@@ -75,6 +75,15 @@ def delivery_id(event_id: UUID, destination_id: UUID) -> str:
     return f"{event_id.hex}-{destination_id.hex}"
 
 
+def read_delivery_id(text: str) -> tuple[UUID, UUID] | None:
+    """Event and destination of a delivery's id; None: it is none."""
+    event, _, destination = text.partition("-")
+    try:
+        return (UUID(hex=event), UUID(hex=destination)) if len(event) == len(destination) == 32 else None
+    except ValueError:
+        return None
+
+
 def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Sequence[Line]]) -> None:
     """Write events and deliveries of one flush: two statements. `fates`: what `NewEvent.fate` is the place in."""
     trip.add(
