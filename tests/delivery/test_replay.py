@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -69,8 +69,8 @@ async def estimated(hub: Hub, job: Job, *to: Destination) -> tuple[int, int]:
 
 
 @pytest.fixture
-async def to(hub: Hub, platform: Receiver) -> AsyncIterator[Destination]:
-    yield await hub.install("careful", url=platform.url, token="t0ken")
+async def to(hub: Hub, platform: Receiver) -> Destination:
+    return await hub.install("careful", url=platform.url, token="t0ken")
 
 
 async def test_a_replay_reopens_the_same_row_and_its_attempts_are_numbered_on(hub: Hub, to: Destination, platform: Receiver) -> None:

@@ -113,9 +113,7 @@ async def _removed(tx: Tx, job: Job, scene: Scene) -> list[UUID]:
     return [id_ for id_ in job.position if id_ not in labels or labels[id_].removed_at is not None]
 
 
-async def _with_room(
-    tx: Tx, job: Job, position: Mapping[UUID, Place], scene: Scene
-) -> tuple[Destination, int] | None:
+async def _with_room(tx: Tx, job: Job, position: Mapping[UUID, Place], scene: Scene) -> tuple[Destination, int] | None:
     """A destination that a job may add to, and how many deliveries; room is used when half of it is free."""
     for id_ in position:
         if scene.may_send(id_):

@@ -1,7 +1,7 @@
-"""The durable queue: events, one delivery for each event and destination, the attempts, and who may send them.
+"""The durable queue: events, one delivery for each event and destination, the attempts, who may send them, and jobs.
 
-Tables: event, delivery, attempt, usage, lease, worker, ledger_hour. Rows of a flush lie in one bucket, chosen in turn;
-an event's id names it. Statements by id carry the ids' span, so that only their partitions are read.
+Tables: event, delivery, attempt, usage, lease, worker, ledger_hour, job. Rows of a flush lie in one bucket, chosen
+in turn; an event's id names it. Statements by id carry the ids' span, so that only their partitions are read.
 """
 
 from collections import Counter

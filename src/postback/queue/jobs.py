@@ -77,9 +77,7 @@ class _Stored(Struct, frozen=True):
     changed_at: datetime
 
 
-def draft(
-    *, id: UUID, workspace_id: UUID, kind: Kind, selection: Selection, created_by: str, now: datetime
-) -> Job:
+def draft(*, id: UUID, workspace_id: UUID, kind: Kind, selection: Selection, created_by: str, now: datetime) -> Job:
     """A job that is not written yet. It takes what was settled before `now`."""
     position = dict.fromkeys(selection.destination_ids, Place())
     return Job(id, workspace_id, kind, selection, "running", None, 0, 0, position, None, created_by, now, now)

@@ -189,9 +189,7 @@ async def stop_backfill(hub: Needs[Hub], caller: Needs[Caller], backfill_id: Fro
     await _stop(hub, caller, "backfill", backfill_id)
 
 
-async def _create(
-    hub: Hub, caller: Caller, kind: Kind, wanted: Selection, dry_run: bool
-) -> JobOut | Response[Count]:
+async def _create(hub: Hub, caller: Caller, kind: Kind, wanted: Selection, dry_run: bool) -> JobOut | Response[Count]:
     by = f"key {caller.key.label} ...{caller.key.last_four}"
     job = jobs.draft(
         id=buckets.new_id(caller.now),
