@@ -35,7 +35,7 @@ from postback.delivery.replay import Scene
 from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
 from postback.destinations import Destination
-from postback.queue import sending
+from postback.queue import jobs, sending
 from postback.queue.sending import Window
 from postback.secret import Secret
 from postback.settings import Settings
@@ -286,9 +286,10 @@ class Worker:
             moved, own = False, self.leases.claimable()
             if own and self.lanes:
                 async with self._pool.connection() as tx:
-                    installed = {id_: lane.destination for id_, lane in self.lanes.items()}
-                    lanes = await destinations.lanes(tx, BUCKETS)
-                    moved = await replay.run(tx, own, Scene(installed, lanes, self.leases.now(), retention))
+                    if ids := await jobs.running(tx, own):
+                        installed = {id_: lane.destination for id_, lane in self.lanes.items()}
+                        lanes = await destinations.lanes(tx, BUCKETS)
+                        moved = await replay.run(tx, ids, Scene(installed, lanes, self.leases.now(), retention))
             if moved:
                 self._wake.set()
             await asyncio.sleep(BUSY_POLL_SECONDS if moved else POLL_SECONDS)

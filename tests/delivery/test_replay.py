@@ -21,7 +21,7 @@ from postback.connectors import catalog
 from postback.db import buckets, connect
 from postback.db.buckets import BUCKETS
 from postback.delivery import estimate as estimates
-from postback.delivery import replay
+from postback.delivery import housekeeping, replay
 from postback.delivery.replay import Scene
 from postback.destinations import Destination
 from postback.event import Order
@@ -310,7 +310,7 @@ async def test_a_job_that_our_bug_stops_fails_and_keeps_no_other_waiting(hub: Hu
     await hub.tx.execute(FAILED_FIRST.encode())
     broken, sound = await make(hub, "replay", to), await make(hub, "replay", to)
     await hub.tx.execute("UPDATE job SET position = %s WHERE id = %s", (f'{{"{to.id}": {{"bucket": 99}}}}', broken.id))
-    await replay.run(hub.tx, BUCKETS, await scene(hub, to))
+    await replay.run(hub.tx, await jobs.running(hub.tx, BUCKETS), await scene(hub, to))
     failed = await read(hub, broken)
     assert failed.status == "failed"
     assert "our bug" in (failed.reason or "")
@@ -336,6 +336,18 @@ async def test_a_stopped_job_takes_nothing_and_a_resumed_one_goes_on(hub: Hub, t
     assert (await finish(hub, job, to)).done == 30
     assert not await jobs.resume(hub.tx, job.id, now)
     assert await hub.statuses() == {"queued": 30}
+
+
+async def test_old_jobs_are_forgotten_and_what_runs_is_not(hub: Hub, to: Destination) -> None:
+    done, running = await make(hub, "replay", to), await make(hub, "replay", to)
+    await hub.tx.execute("UPDATE job SET changed_at = now() - interval '401 days'")
+    await jobs.stop(hub.tx, done.id, datetime.now(UTC) - RETENTION - timedelta(days=1))
+    assert await housekeeping.trim(hub.pool, BUCKETS, datetime.now(UTC) - RETENTION) == 1
+    assert [job.id for job in await listed(hub)] == [running.id]
+
+
+async def listed(hub: Hub) -> list[Job]:
+    return await jobs.list_all(hub.tx, hub.workspace.id, "replay", before=UUID(int=2**128 - 1), limit=9)
 
 
 # What may happen to a job between its steps, and within them.

@@ -23,6 +23,8 @@ CONFIG = """
 "path.event" = "{event}"
 "path.delivery" = "{delivery}"
 "path.event_id" = "e1"
+"path.replay_id" = "{replay}"
+"path.backfill_id" = "{backfill}"
 """
 
 
@@ -80,6 +82,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e1"})
     _, events = await served.call("GET", f"{admin}/events")
     _, deliveries = await served.call("GET", f"{admin}/deliveries")
+    _, replay = await served.call("POST", f"{admin}/replays", {})
+    _, backfill = await served.call("POST", f"{admin}/backfills", {"destination": destination["id"]})
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         CONFIG.format(
@@ -87,6 +91,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
             destination=destination["id"],
             event=events["items"][0]["id"],
             delivery=deliveries["items"][0]["id"],
+            replay=replay["id"],
+            backfill=backfill["id"],
         )
     )
     run = await asyncio.create_subprocess_exec(

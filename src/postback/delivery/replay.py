@@ -60,11 +60,10 @@ def ahead(destination: Destination, lane: destinations.Lane | None) -> int:
     return int(min(max(rate * destination.connector.max_items * AHEAD_SECONDS, AHEAD_LEAST), AHEAD_MOST))
 
 
-async def run(tx: Tx, own: Sequence[int], scene: Scene) -> bool:
-    """Go on with the jobs of some buckets, as far as there is room. Whether any moved, so that it makes sense to look
-    again soon."""
+async def run(tx: Tx, ids: Sequence[UUID], scene: Scene) -> bool:
+    """Go on with some jobs, as far as there is room. Whether any moved, so that it makes sense to look again soon."""
     moved = False
-    for id_ in await jobs.running(tx, own):
+    for id_ in ids:
         try:
             for _ in range(STEPS_A_TURN):
                 if not await step(tx, id_, scene):

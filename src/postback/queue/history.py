@@ -108,7 +108,7 @@ async def give(tx: Tx, span: Span, workspace_id: UUID, job_id: UUID, rows: Seque
 
 
 async def crowd(tx: Tx, destination_id: UUID, now: datetime, oldest: UUID, limit: int) -> int:
-    """How many deliveries of a destination are due; past `limit` it is not exact."""
+    """How many deliveries of a destination are due, at most `limit`."""
     row = {"buckets": list(buckets.BUCKETS), "destination_id": destination_id, "now": now, "oldest": oldest}
     found = await (await tx.execute(_queries.crowd, row | {"limit": limit}, binary=True)).fetchone()
     return found[0] if found else 0

@@ -72,12 +72,13 @@ SELECT k.bucket, %(writer)s, u.hour, %(workspace_id)s, %(destination_id)s, u.n
  WHERE k.bucket = %(bucket)s
 ON CONFLICT (bucket, writer, hour, workspace_id, destination_id) DO UPDATE SET n = t.n + excluded.n;
 
--- crowd: how many deliveries of one destination are due, at most %(limit)s of each bucket. -> n
+-- crowd: how many deliveries of one destination are due, at most %(limit)s. -> n
 SELECT count(*)
-  FROM bucket k
- CROSS JOIN LATERAL (SELECT o.event_id FROM delivery o
-                      WHERE o.bucket = k.bucket AND o.bucket = ANY (%(buckets)s::int[])
-                        AND o.destination_id = %(destination_id)s AND o.status IN ('queued', 'retrying')
-                        AND o.due_at <= %(now)s AND o.event_id >= %(oldest)s
-                      LIMIT %(limit)s) d
- WHERE k.bucket = ANY (%(buckets)s::int[]);
+  FROM (SELECT d.event_id
+          FROM bucket k
+         CROSS JOIN LATERAL (SELECT o.event_id FROM delivery o
+                              WHERE o.bucket = k.bucket AND o.bucket = ANY (%(buckets)s::int[])
+                                AND o.destination_id = %(destination_id)s AND o.status IN ('queued', 'retrying')
+                                AND o.due_at <= %(now)s AND o.event_id >= %(oldest)s
+                              LIMIT %(limit)s) d
+         WHERE k.bucket = ANY (%(buckets)s::int[]) LIMIT %(limit)s) n;
