@@ -1,5 +1,7 @@
 """`replay` and `backfill`: count, ask, do, and show how far it came."""
 
+import os
+import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from postback.client import Client
 from postback.secret import Secret
+from tests.cli.conftest import PROGRAM, SEAL_KEY, surroundings
 
 Run = Callable[..., Any]
 
@@ -60,21 +63,33 @@ def test_a_replay_is_counted_and_made_and_waits_for_a_worker(on_database: Run, d
 
 
 def test_nobody_is_asked_where_nobody_is(on_database: Run, database: Secret, hook: str) -> None:
-    assert on_database("replay").code == 0  # there is nothing to ask about
     fill(database, hook)
     asked = on_database("replay")
     assert asked.code == 2
     assert "--yes" in asked.err
 
 
+def test_people_are_asked_and_a_no_does_nothing(on_database: Run, database: Secret, hook: str) -> None:
+    fill(database, hook)
+    environment = {"POSTBACK_DATABASE_URL": database.reveal(), "POSTBACK_SEAL_KEYS": SEAL_KEY}
+    ours, theirs = os.openpty()
+    for answer, code, said in ((b"n\n", 1, "Nothing was done."), (b"y\n", 0, "No worker runs")):
+        os.write(ours, answer)
+        asked = subprocess.run(
+            [*PROGRAM, "replay"], stdin=theirs, capture_output=True, text=True, env=surroundings(**environment), check=False
+        )
+        assert (asked.returncode, said in asked.stdout) == (code, True), asked
+        assert "3 deliveries to send again\nGo on? [y/N]" in asked.stdout
+    os.close(ours)
+    os.close(theirs)
+
+
 def test_what_cannot_be_replayed_is_told(on_database: Run, hook: str) -> None:
     for arguments, code, said in (
         (["replay", "--status", "queued"], 2, "failed, skipped, delivered"),
-        (["replay", "x"], 2, "'x'"),
-        (["replay", "--destination", str(uuid.UUID(int=1))], 1, "destinations list"),
         (["replay", "--from", "2026-02-01", "--to", "2026-01-01"], 2, "--from"),
+        (["backfill", str(uuid.UUID(int=1))], 1, "destinations list"),
         (["replay", "--stop", str(uuid.UUID(int=1))], 1, "no replay"),
-        (["backfill"], 2, "destinations list"),
     ):
         ran = on_database(*arguments)
         assert (ran.code, said in ran.err) == (code, True), (arguments, ran.err)
