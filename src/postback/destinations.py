@@ -7,7 +7,7 @@ by a changed config.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
@@ -20,11 +20,14 @@ from postback import secret, workspaces
 from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
 from postback.errors import Invalid, NotFound, PostbackError
+from postback.event import Event
 from postback.pii.seal import Sealer
 from postback.secret import Secret
 
 log = structlog.get_logger()
 _queries = Queries("destinations")
+UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
+TAKEN_BACK = frozenset({"cancelled", "refunded"})
 
 
 class Destination(Struct, frozen=True):
@@ -112,6 +115,24 @@ def config_text(config: Struct, show: Callable[[Secret], str | None]) -> dict[st
         name: show(value) if isinstance(value := getattr(config, name), Secret) else msgspec.to_builtins(value)
         for name in config.__struct_fields__
     }
+
+
+def skip_reason(destination: Destination, event: Event, age: timedelta) -> str | None:
+    """Why a destination will not be sent an event of this age, as far as the event alone tells; None: it is queued."""
+    connector = destination.connector
+    if connector.names is not None and event.name not in connector.names:
+        return f"not mapped: {connector.title} has no event for {event.name}"
+    if event.consent is not None and event.consent.denies(connector.consent):
+        return "consent: denied by the visitor"
+    status = event.order.status if event.order else None
+    if status in UNCOUNTED and event.name == "purchase":
+        return f"order not completed: it is {status}"
+    if status in TAKEN_BACK and not connector.retracts:
+        return f"no retraction: {connector.title} takes no order back"
+    limit = connector.max_age(event)
+    if limit is not None and age > limit:
+        return f"expired: {connector.title} takes events up to {_span(limit)} old"
+    return None
 
 
 async def install(
@@ -229,6 +250,11 @@ async def set_state(
 async def teach(tx: Tx, id: UUID, *, rate: float | None, not_before: datetime | None, now: datetime) -> None:
     row = {"bucket": buckets.of_id(id), "id": id, "rate": rate, "not_before": not_before, "now": now}
     await tx.execute(_queries.teach, row)
+
+
+def _span(limit: timedelta) -> str:
+    hours = int(limit.total_seconds() // 3600)
+    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"
 
 
 def _sealed(sealer: Sealer, config: Struct) -> bytes:

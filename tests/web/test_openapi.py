@@ -28,6 +28,8 @@ CONFIG = """
 "path.event_type_id" = "{event_type}"
 "path.plan_id" = "{plan}"
 "path.workspace_id" = "{workspace}"
+"path.replay_id" = "{replay}"
+"path.backfill_id" = "{backfill}"
 """
 
 
@@ -88,6 +90,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     _, goals = await served.call("GET", f"{admin}/goals")
     _, event_type = await served.call("POST", f"{admin}/event-types", {"name": "quiz"})
     _, plan = await served.call("POST", f"{admin}/plans", {"name": "small", "monthly_cap": 10})
+    _, replay = await served.call("POST", f"{admin}/replays", {})
+    _, backfill = await served.call("POST", f"{admin}/backfills", {"destination": destination["id"]})
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         CONFIG.format(
@@ -100,6 +104,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
             event_type=event_type["id"],
             plan=plan["id"],
             workspace=served.keys.workspace,
+            replay=replay["id"],
+            backfill=backfill["id"],
         )
     )
     run = await asyncio.create_subprocess_exec(

@@ -252,6 +252,9 @@ def unreadable(error: Exception, *, under: str = "") -> Invalid:
         if missing := _MISSING.fullmatch(what):
             field = f"{field}.{missing[1]}".lstrip(".")
             return Invalid(f"{field} is required.", field=field)
+        if unknown := _UNKNOWN.fullmatch(what):
+            field = f"{field}.{unknown[1]}".lstrip(".")
+            return Invalid(f"There is no field {field}.", field=field)
         return Invalid(f"{field or 'The body'} {_what(what)}.", field=field or None)
     if isinstance(error, msgspec.DecodeError | UnicodeDecodeError):
         return Invalid(f"The body is not valid JSON: {_reason(error)}.", malformed=True)
@@ -259,6 +262,7 @@ def unreadable(error: Exception, *, under: str = "") -> Invalid:
 
 
 _MISSING = re.compile(r"Object missing required field `(.+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+)`")
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _BOUND = re.compile(r"Expected `\w+` ([<>]=? .+)")
 _LENGTH = re.compile(r"Expected `str` of length (<=|>=) (\d+)")

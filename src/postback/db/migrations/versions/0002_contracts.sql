@@ -144,7 +144,8 @@ CREATE TABLE oauth_token (
     PRIMARY KEY (bucket, destination_id)
 );
 
--- Replays and backfills. status: running -> done | stopped | failed; stopped -> running.
+-- Replays and backfills. status: running -> done | stopped | failed; stopped, failed -> running. Whoever has the lease of
+-- its bucket runs it; each step locks the row, so that no two are ever taken at once.
 CREATE TABLE job (
     bucket          int NOT NULL,
     id              uuid NOT NULL,
@@ -152,13 +153,11 @@ CREATE TABLE job (
     kind            text NOT NULL CHECK (kind IN ('replay', 'backfill')),
     filter          jsonb NOT NULL,
     status          text NOT NULL,
-    total           bigint NOT NULL,
-    done            bigint NOT NULL DEFAULT 0,
-    skipped         bigint NOT NULL DEFAULT 0,
-    position        jsonb,                      -- where it goes on
+    total           bigint,                     -- null: more than were counted in the time that an answer may take
+    done            bigint NOT NULL DEFAULT 0,  -- deliveries that were queued
+    skipped         bigint NOT NULL DEFAULT 0,  -- deliveries that a backfill wrote as skipped at once
+    position        jsonb NOT NULL,             -- where it goes on: {destination: {bucket: its index, after: event}}
     reason          text,
-    owner           uuid,
-    owned_until     timestamptz,
     created_by      text NOT NULL,
     created_at      timestamptz NOT NULL,
     changed_at      timestamptz NOT NULL,
