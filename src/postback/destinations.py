@@ -78,10 +78,12 @@ class _Stored(Struct, frozen=True):
     removed_at: datetime | None
 
 
-def connector_named(name: str) -> Connector:
+def connector_named(name: str, variant: str = "default") -> Connector:
     try:
-        return catalog()[name]
+        return catalog()[name].of(variant)
     except KeyError:
+        if name in catalog():
+            raise NotFound(f"{name} has no variant {variant}.") from None
         raise NotFound(f"There is no connector {name}; there are {', '.join(sorted(catalog()))}.") from None
 
 
@@ -233,7 +235,10 @@ def _opened_or_not(sealer: Sealer, row: _Stored) -> Destination:
             return _opened(sealer, row)
     except (PostbackError, msgspec.DecodeError) as error:
         log.error("destination does not open", destination_id=str(row.id), error=str(error))
-    connector = catalog().get(row.connector) or _unknown(row.connector)
+    try:
+        connector = connector_named(row.connector, row.variant)
+    except NotFound:
+        connector = _unknown(row.connector)
     return Destination(row.id, row.workspace_id, connector, row.variant, row.name, None, row.created_at, row.removed_at)
 
 
@@ -257,7 +262,7 @@ def _unknown(name: str) -> Connector:
 
 
 def _opened(sealer: Sealer, row: _Stored) -> Destination:
-    connector = connector_named(row.connector)
+    connector = connector_named(row.connector, row.variant)
     config = read_config(connector, msgspec.json.decode(sealer.unseal(row.config)))
     return Destination(
         row.id, row.workspace_id, connector, row.variant, row.name, config, row.created_at, row.removed_at

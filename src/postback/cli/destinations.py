@@ -53,6 +53,7 @@ async def install(
     kind = destinations.connector_named(connector)
     if variant not in (variants := variants_of(kind)):
         raise WrongUsage(f"{kind.title} has no variant {variant}; it has {', '.join(variants)}.")
+    kind = kind.of(variant)
     sent = _read_values(values) | _read_pairs(settings or [])
     made = made_secrets(kind, sent)
     config = destinations.read_config(kind, {**sent, **made})

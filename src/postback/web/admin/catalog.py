@@ -102,6 +102,7 @@ async def install(
         raise Invalid("delivery_mode must be server_side; there is no other.", field="delivery_mode")
     if data.variant not in (variants := variants_of(kind)):
         raise Invalid(f"{kind.title} has no variant {data.variant}; it has {', '.join(variants)}.", field="variant")
+    kind = kind.of(data.variant)
     made = _made_secrets(kind, data.config)
     config = destinations.read_config(kind, {**data.config, **made})
     refuse_private(config, hub.settings)
@@ -122,7 +123,7 @@ async def install(
 
 
 def variants_of(connector: Connector) -> tuple[str, ...]:
-    return getattr(connector, "variants", ("default",))
+    return ("default", *connector.variants)
 
 
 def entry(connector: Connector) -> Entry:
