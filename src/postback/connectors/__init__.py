@@ -40,6 +40,13 @@ Endpoint = Annotated[
 ]
 
 
+class Notice(Struct, frozen=True):
+    """What is said of a delivery though it was delivered: why it may count for less, and what to do about the next."""
+
+    reason: str
+    fix: str
+
+
 class Item(Struct, frozen=True):
     """One event as the platform's own object. Only items of one `group` share a request.
 
@@ -49,6 +56,7 @@ class Item(Struct, frozen=True):
     body: dict[str, Any]
     group: Hashable = None
     size: int = 0
+    notice: Notice | None = None
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -99,9 +107,10 @@ class Response(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """The platform could not use this event; nobody must act."""
+    """The platform could not use this event; nobody must act. `fix`: what would make it usable, where somebody can."""
 
     reason: str
+    fix: str = ""
 
 
 class Delivered(Struct, frozen=True):
@@ -181,8 +190,12 @@ class Connector(Struct, frozen=True, kw_only=True):
     (None: any age). `dedup_window`: within it the platform drops a repeat of the same `event_id`; `repeat_is_safe`:
     whether sending this event again can never count twice. `retracts`: `build` makes a retraction of an event that
     `is_retraction`. `click_id_ages`: oldest click id it takes. `give_up_after`: how long to retry where the platform
-    states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves. `token`: how
-    its OAuth token is had. `variants`: other ways to the same platform, each a connector of the same name.
+    states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves. `token`: how its
+    OAuth access token is had.
+    `reaches`: for a platform that counts a visitor once, a text that names who reached what (None: not so counted);
+    what was delivered is remembered by it, and `build` is told by `reached_before`.
+    `variants`: other ways to speak to the platform, each a Connector of the same name; `variant` is this one's name,
+    `advice` a sentence on when to take it.
     """
 
     name: str
@@ -209,11 +222,14 @@ class Connector(Struct, frozen=True, kw_only=True):
     probe: Callable[[Any, datetime], Request] | None = None
     interpret_probe: Callable[[Response], Outcome] | None = None
     token: Grant | None = None
-    variants: Mapping[str, "Connector"] = {}
+    reaches: Callable[[JoinedEvent, Any], str | None] | None = None
+    variant: str = "default"
+    variants: tuple["Connector", ...] = ()
+    advice: str = ""
 
-    def of(self, variant: str) -> "Connector":
-        """The connector as one of its variants. Raises KeyError."""
-        return self if variant == "default" else self.variants[variant]
+    def of_variant(self, variant: str) -> "Connector | None":
+        """This connector in one of its variants; None where it has none of that name."""
+        return next((one for one in (self, *self.variants) if one.variant == variant), None)
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

@@ -320,6 +320,8 @@ def _token_request(config: Config, now: datetime) -> Request:
 
 UPLOADING = Connector(
     name="google_ads",
+    variant="upload",
+    advice="For projects that uploaded to the Google Ads API before 2026.",
     title="Google Ads",
     category="advertising",
     config=Config,
@@ -353,5 +355,7 @@ CONNECTOR = structs.replace(
     docs="https://developers.google.com/data-manager/api",
     private=frozenset({"regionCode", "postalCode"}),
     probe=probe,
-    variants={"upload": UPLOADING},
+    variant="default",
+    variants=(UPLOADING,),
+    advice="For new projects: Google closed the older upload to them.",
 )
