@@ -34,7 +34,7 @@ CLAIM_SECONDS = 30.0
 # Not used to the last second: it may end on its way. Of a short-lived one, half.
 SPARE_SECONDS = 60.0
 RENEWED_FROM = 0.9  # of the time that it is used
-LEAST_WAIT_SECONDS = 5.0  # until the platform is asked again
+LEAST_WAIT_SECONDS = 2.0  # until the platform is asked again
 PATIENCE_SECONDS = 10.0  # with another process that is asking
 _POLL_SECONDS = 0.1
 _AGAIN_SECONDS = 1.0
