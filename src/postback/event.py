@@ -221,7 +221,8 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     """A stored event as a connector sees it. Never stored: `readable` is plaintext.
 
     `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.
-    `captured_at` says when a click id was first seen, where that is known.
+    `captured_at` says when a click id was first seen, where that is known. `order_left`: what its order is worth after
+    this event; None: not known.
     """
 
     id: UUID
@@ -229,6 +230,7 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     readable: dict[str, str] = {}
     provenance: dict[str, str] = {}
     captured_at: dict[str, datetime] = {}
+    order_left: Money | None = None
 
     def only(self, names: frozenset[str]) -> dict[str, str]:
         """The identifiers of these names that the event has; nothing else may leave."""

@@ -34,6 +34,7 @@ from postback.delivery.prepare import Keys
 from postback.delivery.replay import Scene
 from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
+from postback.delivery.token import Tokens
 from postback.destinations import Destination
 from postback.queue import jobs, sending
 from postback.queue.sending import Window
@@ -132,7 +133,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._tools = Tools(
             pool,
-            sender,
+            Tokens(pool, sender, keys.sealer, self.leases.worker, self.leases.now),
             self._settler,
             self.leases,
             keys,
@@ -169,6 +170,7 @@ class Worker:
                 # A feeder may be writing that attempts begin: what it takes back must reach the settler.
                 closing = [lane.close() for lane in self.lanes.values()]
                 await asyncio.gather(*closing, *self._feeders.values(), *self._closing)
+                await self._tools.tokens.close()
                 await self._settler.drain()
                 await _cancel([heartbeat])
                 async with self._pool.connection() as tx:

@@ -31,6 +31,25 @@ RIGHT = {
         {"client_id": "1.2", "events": [{"name": "sign_up", "params": {"session_id": "1", "method": "ev-1"}}]},
         {},
     ),
+    "google_ads": (
+        "/google_ads/v1/events:ingest",
+        {
+            "destinations": [
+                {
+                    "operatingAccount": {"accountType": "GOOGLE_ADS", "accountId": "1234567890"},
+                    "productDestinationId": "555666777",
+                }
+            ],
+            "events": [
+                {
+                    "transactionId": "ev-1",
+                    "eventTimestamp": "2026-11-20T14:00:00Z",
+                    "adIdentifiers": {"gclid": "Cj0KCQexample"},
+                }
+            ],
+        },
+        {"authorization": "Bearer ya29.example"},
+    ),
     "webhook": (
         "/webhook/any/path",
         {"type": "conversion.delivered", "data": {"event_id": "ev-1"}},

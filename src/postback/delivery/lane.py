@@ -355,7 +355,7 @@ class Lane:
             return
         self.gate.pace.count(began)
         secrets = self._secrets if destination is self.destination else secret.of(destination.config)
-        answer = await self._tools.sender.send(request, secrets, content)
+        answer = await self._tools.tokens.send(destination, request, secrets, content)
         self.sent += 1
         judged = judge.judge(
             parcels,

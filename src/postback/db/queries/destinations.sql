@@ -43,3 +43,33 @@ SELECT id, connector, name, removed_at FROM destination WHERE workspace_id = %(w
 
 -- installed: what is installed in every workspace. -> Label rows
 SELECT id, connector, name, removed_at FROM destination WHERE removed_at IS NULL ORDER BY id;
+
+-- token: the access token kept for a destination, if it was had with this credential. -> Row
+SELECT o.sealed, o.renew_at, o.expires_at, o.claimed_by, o.claimed_until FROM oauth_token o
+ WHERE o.bucket = %(bucket)s AND o.destination_id = %(id)s AND o.credential = %(credential)s;
+
+-- claim_token: the right to have the token after %(instead_of)s. -> destination_id where nobody else has it
+INSERT INTO oauth_token AS o (bucket, destination_id, credential, claimed_by, claimed_until)
+SELECT k.bucket, %(id)s, %(credential)s, %(claimer)s, %(until)s FROM bucket k WHERE k.bucket = %(bucket)s
+ON CONFLICT (bucket, destination_id) DO UPDATE
+   SET credential = excluded.credential, claimed_by = excluded.claimed_by, claimed_until = excluded.claimed_until,
+       sealed = CASE WHEN o.credential = excluded.credential THEN o.sealed END,
+       renew_at = CASE WHEN o.credential = excluded.credential THEN o.renew_at END,
+       expires_at = CASE WHEN o.credential = excluded.credential THEN o.expires_at END
+ WHERE o.credential <> excluded.credential
+    OR (o.sealed IS NOT DISTINCT FROM %(instead_of)s AND COALESCE(o.claimed_until <= %(now)s, true))
+RETURNING o.destination_id;
+
+-- keep_token: what whoever claimed it was given. -> nothing
+UPDATE oauth_token o SET sealed = %(sealed)s, renew_at = %(renew_at)s, expires_at = %(expires_at)s,
+       claimed_by = NULL, claimed_until = NULL
+ WHERE o.bucket = %(bucket)s AND o.destination_id = %(id)s
+   AND o.credential = %(credential)s AND o.claimed_by = %(claimer)s;
+
+-- postpone_token: whoever claimed it was given none; nobody asks before %(until)s. -> nothing
+UPDATE oauth_token o SET claimed_by = NULL, claimed_until = %(until)s
+ WHERE o.bucket = %(bucket)s AND o.destination_id = %(id)s
+   AND o.credential = %(credential)s AND o.claimed_by = %(claimer)s;
+
+-- drop_token: -> nothing
+DELETE FROM oauth_token o WHERE o.bucket = %(bucket)s AND o.destination_id = %(id)s;

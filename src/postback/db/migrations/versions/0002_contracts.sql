@@ -132,12 +132,14 @@ CREATE TABLE key_usage (
     PRIMARY KEY (bucket, key_id, hour, writer)
 );
 
--- An OAuth access token, had once for all processes; renewed early by whoever claims it, for 30 s.
+-- An OAuth access token, had once for all processes; renewed early by whoever claims it, for 30 s. claimed_by null and
+-- claimed_until ahead: the platform gave none, and is asked again then.
 CREATE TABLE oauth_token (
     bucket          int NOT NULL,
     destination_id  uuid NOT NULL,
     credential      bytea NOT NULL,             -- hash of what it was had with: another credential needs another token
-    sealed          bytea,
+    sealed          bytea,                      -- null: none was had yet
+    renew_at        timestamptz,
     expires_at      timestamptz,
     claimed_by      uuid,
     claimed_until   timestamptz,

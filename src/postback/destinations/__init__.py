@@ -1,7 +1,8 @@
 """Destinations: connectors installed with a config. What changes while sending (held, paused, what a 429 taught)
 stands apart, in the destination's `lane` row.
 
-Tables: destination (its config sealed as a whole), lane. Installing and removing bump the workspace's version.
+Tables: destination (its config sealed as a whole), lane, oauth_token (see `tokens.py`). Installing and removing bump
+the workspace's version.
 States of a lane: active -> paused -> active by hand; active -> held by a refused credential, held -> active by hand or
 by a changed config.
 """
@@ -81,11 +82,16 @@ class _Stored(Struct, frozen=True):
     removed_at: datetime | None
 
 
-def connector_named(name: str) -> Connector:
+def connector_named(name: str, variant: str = "default") -> Connector:
+    """Raises NotFound; Invalid where the connector has no such variant."""
     try:
-        return catalog()[name]
+        connector = catalog()[name]
     except KeyError:
         raise NotFound(f"There is no connector {name}; there are {', '.join(sorted(catalog()))}.") from None
+    if (found := connector.of_variant(variant)) is None:
+        known = ", ".join(one.variant for one in (connector, *connector.variants))
+        raise Invalid(f"{connector.title} has no variant {variant}; it has {known}.", field="variant")
+    return found
 
 
 def read_config(connector: Connector, config: dict[str, Any]) -> Struct:
@@ -178,6 +184,7 @@ async def remove(tx: Tx, workspace_id: UUID, id: UUID, now: datetime) -> None:
     cursor = await tx.execute(_queries.remove, {"workspace_id": workspace_id, "id": id, "now": now})
     if await cursor.fetchone() is None:
         raise NotFound("There is no such destination.")
+    await tx.execute(_queries.drop_token, {"bucket": buckets.of_id(id), "id": id})
     await workspaces.bump(tx, workspace_id)
 
 
@@ -269,7 +276,10 @@ def _opened_or_not(sealer: Sealer, row: _Stored) -> Destination:
             return _opened(sealer, row)
     except (PostbackError, msgspec.DecodeError) as error:
         log.error("destination does not open", destination_id=str(row.id), error=str(error))
-    connector = catalog().get(row.connector) or _unknown(row.connector)
+    try:
+        connector = connector_named(row.connector, row.variant)
+    except (NotFound, Invalid):
+        connector = _unknown(row.connector)
     return Destination(row.id, row.workspace_id, connector, row.variant, row.name, None, row.created_at, row.removed_at)
 
 
@@ -293,7 +303,7 @@ def _unknown(name: str) -> Connector:
 
 
 def _opened(sealer: Sealer, row: _Stored) -> Destination:
-    connector = connector_named(row.connector)
+    connector = connector_named(row.connector, row.variant)
     config = read_config(connector, msgspec.json.decode(sealer.unseal(row.config)))
     return Destination(
         row.id, row.workspace_id, connector, row.variant, row.name, config, row.created_at, row.removed_at
