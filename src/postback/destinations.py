@@ -78,11 +78,16 @@ class _Stored(Struct, frozen=True):
     removed_at: datetime | None
 
 
-def connector_named(name: str) -> Connector:
+def connector_named(name: str, variant: str = "default") -> Connector:
+    """Raises NotFound; Invalid where the connector has no such variant."""
     try:
-        return catalog()[name]
+        connector = catalog()[name]
     except KeyError:
         raise NotFound(f"There is no connector {name}; there are {', '.join(sorted(catalog()))}.") from None
+    if (found := connector.of_variant(variant)) is None:
+        known = ", ".join(one.variant for one in (connector, *connector.variants))
+        raise Invalid(f"{connector.title} has no variant {variant}; it has {known}.", field="variant")
+    return found
 
 
 def read_config(connector: Connector, config: dict[str, Any]) -> Struct:
@@ -257,7 +262,7 @@ def _unknown(name: str) -> Connector:
 
 
 def _opened(sealer: Sealer, row: _Stored) -> Destination:
-    connector = connector_named(row.connector)
+    connector = connector_named(row.connector, row.variant)
     config = read_config(connector, msgspec.json.decode(sealer.unseal(row.config)))
     return Destination(
         row.id, row.workspace_id, connector, row.variant, row.name, config, row.created_at, row.removed_at

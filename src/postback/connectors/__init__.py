@@ -35,6 +35,13 @@ Endpoint = Annotated[
 ]
 
 
+class Notice(Struct, frozen=True):
+    """What is said of a delivery though it was delivered: why it may count for less, and what to do about the next."""
+
+    reason: str
+    fix: str
+
+
 class Item(Struct, frozen=True):
     """One event as the platform's own object. Only items of one `group` share a request.
 
@@ -44,6 +51,7 @@ class Item(Struct, frozen=True):
     body: dict[str, Any]
     group: Hashable = None
     size: int = 0
+    notice: Notice | None = None
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -91,9 +99,10 @@ class Response(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """The platform could not use this event; nobody must act."""
+    """The platform could not use this event; nobody must act. `fix`: what would make it usable, where somebody can."""
 
     reason: str
+    fix: str = ""
 
 
 class Delivered(Struct, frozen=True):
@@ -156,6 +165,10 @@ class Connector(Struct, frozen=True, kw_only=True):
     whether sending this event again can never count twice. `retracts`: `build` makes a retraction of an event that
     `is_retraction`. `click_id_ages`: oldest click id it takes. `give_up_after`: how long to retry where the platform
     states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves.
+    `reaches`: for a platform that counts a visitor once, a text that names who reached what (None: not so counted);
+    what was delivered is remembered by it, and `build` is told by `reached_before`.
+    `variants`: other ways to speak to the platform, each a Connector of the same name; `variant` is this one's name,
+    `advice` a sentence on when to take it.
     """
 
     name: str
@@ -181,6 +194,14 @@ class Connector(Struct, frozen=True, kw_only=True):
     give_up_after: timedelta = timedelta(hours=24)
     probe: Callable[[Any, datetime], Request] | None = None
     interpret_probe: Callable[[Response], Outcome] | None = None
+    reaches: Callable[[JoinedEvent, Any], str | None] | None = None
+    variant: str = "default"
+    variants: tuple["Connector", ...] = ()
+    advice: str = ""
+
+    def of_variant(self, variant: str) -> "Connector | None":
+        """This connector in one of its variants; None where it has none of that name."""
+        return next((one for one in (self, *self.variants) if one.variant == variant), None)
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
