@@ -2,8 +2,9 @@
 
 A fixture `fixtures/<connector>.json`: `config`, `now`, a base `event`; `build` cases (the event's fields laid over the
 base, null removes one; what comes out as `request` with secrets masked, `item`, `events` of the item, what it `holds`
-at least, or the reason it is `skipped`); `interpret` cases; a `probe`'s request and what its answers mean; identifiers
-that do not leave themselves, with the one that each `makes`.
+at least, what is to be `noticed` of it, or the reason it is `skipped`, and the `fix`); `interpret` cases; a `probe`'s
+request and what its answers mean; identifiers that do not leave themselves, with the one that each `makes`. Under
+`variants`, by name, what is otherwise in a variant.
 """
 
 import ast
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -57,7 +58,11 @@ from postback.secret import MASK
 
 FIXTURES = Path(__file__).parent / "fixtures"
 OUTCOMES = {kind.__name__: kind for kind in (Delivered, Retry, Failed, Refused)}
-CONNECTORS = catalog()
+CONNECTORS = {
+    name if one is connector else f"{name} {one.variant}": one
+    for name, connector in catalog().items()
+    for one in (connector, *connector.variants)
+}
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 each_connector = pytest.mark.parametrize("connector", CONNECTORS.values(), ids=list(CONNECTORS))
@@ -79,6 +84,8 @@ class BuildCase(Struct, forbid_unknown_fields=True, kw_only=True):
     events: Raw = Raw()
     holds: dict[str, Raw] = {}
     skipped: str | None = None
+    fix: str | None = None
+    noticed: str | None = None
     repeat_is_safe: bool | None = None
     max_age_hours: float | Literal["unsaid"] | None = "unsaid"
 
@@ -111,10 +118,14 @@ class Fixture(Struct, forbid_unknown_fields=True):
     interpret: list[InterpretCase]
     probe: Probe | None = None
     makes: dict[str, str] = {}
+    variants: dict[str, dict[str, Raw]] = {}
 
 
 def _fixture(connector: Connector) -> Fixture:
-    return msgspec.json.decode((FIXTURES / f"{connector.name}.json").read_bytes(), type=Fixture)
+    given = msgspec.json.decode((FIXTURES / f"{connector.name}.json").read_bytes(), type=dict[str, Raw])
+    if connector.variant != "default":
+        given |= msgspec.json.decode(given["variants"], type=dict[str, dict[str, Raw]])[connector.variant]
+    return msgspec.json.decode(msgspec.json.encode(given), type=Fixture)
 
 
 def _config(connector: Connector, values: dict[str, Any]) -> Any:
@@ -156,12 +167,12 @@ def _response(answer: Answer) -> Response:
 
 def _cases(what: str) -> list[Any]:
     found: list[Any] = []
-    for connector in CONNECTORS.values():
+    for name, connector in CONNECTORS.items():
         if (FIXTURES / f"{connector.name}.json").exists():
             fixture = _fixture(connector)
             cases = (fixture.probe.interpret if fixture.probe else []) if what == "probe" else getattr(fixture, what)
             for case in cases:
-                found.append(pytest.param(connector, fixture, case, id=f"{connector.name}: {case.name}"))
+                found.append(pytest.param(connector, fixture, case, id=f"{name}: {case.name}"))
     return found
 
 
@@ -171,10 +182,13 @@ def test_an_event_is_built_as_its_fixture_says(connector: Connector, fixture: Fi
     event = _event(fixture.event, case.event)
     built = connector.build(event, config, fixture.now)
     if case.skipped is not None:
-        assert built == Skipped(case.skipped)
+        assert isinstance(built, Skipped), built
+        assert (built.reason, built.fix if case.fix is not None else None) == (case.skipped, case.fix)
         return
     assert isinstance(built, Item), built
-    assert any([case.request, case.item, case.events, case.holds]), "the case expects nothing"
+    assert any([case.request, case.item, case.events, case.holds, case.noticed]), "the case expects nothing"
+    if case.noticed is not None:
+        assert (built.notice and built.notice.reason) == (case.noticed or None)
     if case.request:
         _assert_is(connector.pack([built], config, fixture.now), case.request, config)
     if case.item:
@@ -220,8 +234,8 @@ def test_a_connector_has_a_fixture_with_a_case_of_each_kind(connector: Connector
 
 @each_connector
 def test_a_connector_says_what_the_hub_needs_to_know(connector: Connector) -> None:
-    module = sys.modules[connector.config.__module__]
-    assert module.__name__ == f"{connectors.__name__}.{connector.name}"
+    module = sys.modules[f"{connectors.__name__}.{connector.name}"]
+    assert connector.config.__module__.startswith(module.__name__)
     assert module.__doc__
     for fact in ("Dedup:", "Time", "Money:", "Source: http", ", read 20"):
         assert fact in module.__doc__, fact
@@ -246,7 +260,9 @@ def test_every_field_of_a_config_has_a_title_and_a_sentence(connector: Connector
 
 @each_connector
 def test_a_connector_reads_no_clock_and_no_randomness(connector: Connector) -> None:
-    source = inspect.getsource(sys.modules[connector.config.__module__])
+    own = f"{connectors.__name__}.{connector.name}"
+    modules = [module for name, module in sys.modules.items() if name == own or name.startswith(f"{own}.")]
+    source = "\n".join(inspect.getsource(module) for module in modules)
     used = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
     assert used.isdisjoint({"now", "utcnow", "today", "time", "monotonic", "perf_counter", "urandom", "uuid4"})
 
@@ -309,7 +325,7 @@ def _every_config(connector: Connector) -> Iterator[Any]:
     """The fixture's, and one with every switch on: what a config lets out must be declared too."""
     values = _fixture(connector).config
     yield _config(connector, values)
-    hints = connector.config.__annotations__
+    hints = get_type_hints(connector.config)
     on = {name: True for name in connector.config.__struct_fields__ if "bool" in str(hints[name])}
     yield _config(connector, values | on)
 
@@ -518,6 +534,11 @@ answers = st.one_of(
             "messages": json_values,
             "fbtrace_id": json_values,
             "validationMessages": json_values | st.lists(json_values, max_size=3),
+            "code": json_values | st.sampled_from([0, 200, 20001, 40001, 40002, 40100, 40105, 50000]),
+            "message": json_values,
+            "fields": json_values,
+            "data": json_values,
+            "goals": json_values | st.lists(json_values, max_size=3),
         },
     ).map(msgspec.json.encode),
 )
@@ -550,7 +571,9 @@ def test_any_answer_is_interpreted(
 
 @each_connector
 def test_an_answer_nested_without_end_is_interpreted(connector: Connector) -> None:
-    _assert_usable(connector.interpret(Response(200, {}, b"[" * 100_000), 1))
+    outcome = connector.interpret(Response(200, {}, b"[" * 100_000), 1)
+    for one in outcome if isinstance(outcome, list) else [outcome]:
+        _assert_usable(one)
 
 
 def _assert_usable(outcome: object) -> None:

@@ -113,8 +113,7 @@ def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
             if not response.body or (isinstance(answer, dict) and answer.get("code", 200) == 200):
                 return Delivered("received; Convert does not say whether it was counted")
             # It may have been taken, so no halves of it are sent again.
-            lost: Outcome = Failed(f"answered {status}, not in Convert's words", fix=UNKNOWN_FIX)
-            return [lost] * count
+            return [Failed(f"answered {status}, not in Convert's words", fix=UNKNOWN_FIX) for _ in range(count)]
         case _:
             return otherwise(response)
 

@@ -61,8 +61,9 @@ def _goal_id(event: Event, goal_map: GoalMap | None) -> str | None:
 def _page_goal(url: str, goals: Mapping[str, str]) -> str | None:
     """Of the pages that a URL matches, as a whole, without its query or by its path, the one that says most."""
     bare = _QUERY.split(url, maxsplit=1)[0]
-    texts = {url, bare, _ORIGIN.sub("", bare) or "/"}
-    texts |= {text.rstrip("/") for text in texts if len(text) > 1}
+    texts = {url}
+    for text in (bare, _ORIGIN.sub("", bare)):
+        texts |= {text.rstrip("/"), f"{text.rstrip('/')}/"}
     matching = [
         page
         for page in goals
