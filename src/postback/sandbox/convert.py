@@ -1,7 +1,7 @@
 """Convert: its tracking host, the address of the published document, and the public configuration, under one prefix.
 
     POST /v1/projects/{project}/goals      the document's: `{"goal_id", "visitor_id", "revenue", ...}`, with a bearer
-    POST /v1/track/{sdk key}               the SDKs': visitors with events; from an agent that is no ConvertAgent/, dropped
+    POST /v1/track/{sdk key}               the SDKs': visitors with events; dropped where the agent is no ConvertAgent/
     GET  /api/v1/config/{sdk key}          the project and its goals
 
 A project id that begins with 404 is unknown. 200 `{"code", "message"}` proves receipt alone; what was dropped silently

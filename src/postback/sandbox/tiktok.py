@@ -192,21 +192,24 @@ def _read(request: Request) -> tuple[Body, list[Event]]:
         body = READ_BODY.decode(request.raw)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", body.event_source_id):
             raise Invalid(f"There is no event source {body.event_source_id}.", NO_SUCH_PIXEL)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(_in_their_words(str(error), "body")) from error
+    try:
         events = READ_EVENTS.decode(body.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(_in_their_words(str(error))) from error
+        raise Invalid(_in_their_words(str(error), "data")) from error
     if body.test_event_code is not UNSET and len(events) > 1:
         raise Invalid("test_event_code: test events must come one at a time.")
     return body, events
 
 
-def _in_their_words(text: str) -> str:
+def _in_their_words(text: str, root: str) -> str:
     """`data.0.event_time: what is wrong`, from msgspec's ``what is wrong - at `$[0].event_time` ``."""
     what, _, path = text.partition(" - at `$")
     dotted = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", path.rstrip("`")).strip(".")
-    if re.match(r"\d", dotted):
+    if dotted and root == "data":
         dotted = f"data.{dotted}"
-    return f"{dotted or 'body'}: {what}."
+    return f"{dotted or root}: {what}."
 
 
 def _check(source: str, event: Event, here: str, now: float) -> None:
