@@ -64,7 +64,6 @@ CLEAR = {"client_ip_address": "ip", "client_user_agent": "user_agent", "ttclid":
 IDENTIFIERS = frozenset({*LISTED, *SINGLE, *PLACES, *CLEAR})
 STRONG = frozenset({"email", "phone", "external_id", "ttclid", "ttp"})
 
-MAX_BYTES = 990_000
 MAX_REASON_CHARS = 300
 MAX_AGE = timedelta(days=28)
 VIEW_WINDOW = timedelta(days=7)
@@ -82,10 +81,10 @@ _CHOICES = {
 _CONTENT_TEXTS = ("content_id", "content_type", "content_name", "content_category", "brand")
 _SEARCHES = ("search_string", "search_term", "query")
 
-NO_PERMISSION, INVALID, NO_SUCH_PIXEL, TOO_MANY = 40001, 40002, 40007, 40100
+PARTIAL, NO_PERMISSION, INVALID, NO_SUCH_PIXEL, TOO_MANY = 20001, 40001, 40002, 40007, 40100
 BAD_TOKEN = frozenset({40102, 40104, 40105})
-PARTIAL = 20001
 
+_NEW_TOKEN = "Generate a new access token in Events Manager > your pixel > Settings > Events API."
 _ADD_ID = "Add that id to this destination's configuration."
 
 SetId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
@@ -210,7 +209,7 @@ def probe(config: Config, now: datetime) -> Request:
 def interpret_probe(response: Response) -> Outcome:
     """That the empty batch is what was refused proves the token and the pixel, as far as TikTok tells."""
     match interpret(response, 0), response.json:
-        case Failed(), {"code": 40002}:
+        case Failed(), {"code": code} if code == INVALID:
             return Delivered("TikTok refused neither token nor pixel. Whether it takes an event shows with the first.")
         case outcome, _:
             return outcome
@@ -333,8 +332,7 @@ def _of_line(line: Any) -> dict[str, Any]:
 
 
 def _of_sender(one: Any) -> dict[str, Any]:
-    if not isinstance(one, dict):
-        return {}
+    one = one if isinstance(one, dict) else {}
     content: dict[str, Any] = {key: one[key] for key in _CONTENT_TEXTS if isinstance(one.get(key), str) and one[key]}
     if content.get("content_type") not in (None, *_CHOICES["content_type"]):
         del content["content_type"]
@@ -371,9 +369,7 @@ def _by_code(code: int, answer: Mapping[str, Any], retry_after: float | None) ->
     if code == NO_SUCH_PIXEL:
         return Refused(reason, fix="Check the pixel code: TikTok has none of that name.")
     if code in BAD_TOKEN:
-        return Refused(
-            reason, fix="Generate a new access token in Events Manager > your pixel > Settings > Events API."
-        )
+        return Refused(reason, fix=_NEW_TOKEN)
     if 40_000 <= code < 50_000:
         return Failed(reason, fix="Correct what TikTok names in the sender's events or this destination's blueprint.")
     if 50_000 <= code < 60_000:
@@ -394,7 +390,7 @@ CONNECTOR = Connector(
     consent=frozenset({"ad_user_data"}),
     private=frozenset({*PLACES, "ip", "user_agent"}),
     max_items=1000,
-    max_bytes=MAX_BYTES,
+    max_bytes=990_000,
     max_age=lambda event: MAX_AGE,
     dedup_window=timedelta(hours=48),
     click_id_ages={"ttclid": timedelta(days=30), "ttp": timedelta(days=396)},
