@@ -84,7 +84,7 @@ _SEARCHES = ("search_string", "search_term", "query")
 PARTIAL, NO_PERMISSION, INVALID, NO_SUCH_PIXEL, TOO_MANY = 20001, 40001, 40002, 40007, 40100
 BAD_TOKEN = frozenset({40102, 40104, 40105})
 
-_NEW_TOKEN = "Generate a new access token in Events Manager > your pixel > Settings > Events API."
+_GENERATE = "Generate a new access token in Events Manager > your pixel > Settings > Events API."
 _ADD_ID = "Add that id to this destination's configuration."
 
 SetId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
@@ -369,7 +369,7 @@ def _by_code(code: int, answer: Mapping[str, Any], retry_after: float | None) ->
     if code == NO_SUCH_PIXEL:
         return Refused(reason, fix="Check the pixel code: TikTok has none of that name.")
     if code in BAD_TOKEN:
-        return Refused(reason, fix=_NEW_TOKEN)
+        return Refused(reason, fix=_GENERATE)
     if 40_000 <= code < 50_000:
         return Failed(reason, fix="Correct what TikTok names in the sender's events or this destination's blueprint.")
     if 50_000 <= code < 60_000:
