@@ -114,6 +114,14 @@ async def test_velaros_visitor_is_a_session_or_else_a_visitor(place: Place) -> N
     assert not (await place.joined(msgspec.structs.replace(EVENT, session_id="v2"))).click_ids
 
 
+async def test_a_visitors_experiments_go_along_and_the_events_own_win(place: Place) -> None:
+    await place.saw("v1", visitors.as_identifiers({"1": "10", "2": "20"}))
+    await place.saw("v1", visitors.as_identifiers({"1": "11"}), at=NOW + timedelta(minutes=1))
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1", experiments={"2": "21"}))
+    assert joined.experiments == {"1": "11", "2": "21"}
+    assert (joined.user, joined.click_ids) == ({}, {})
+
+
 async def test_a_link_into_another_workspace_joins_nothing(place: Place) -> None:
     await place.saw("v1", {"fbp": "theirs"}, workspace=UUID(int=99))
     joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1"))

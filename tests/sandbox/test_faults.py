@@ -7,8 +7,8 @@ import pytest
 
 from postback.sandbox.faults import Faults, Unfit
 
-PLATFORMS = ["meta", "ga4", "webhook", "google_ads"]
-RIGHT = {"meta": 200, "ga4": 204, "webhook": 200, "google_ads": 200}
+PLATFORMS = ["meta", "ga4", "webhook", "google_ads", "tiktok", "convert"]
+RIGHT = {"meta": 200, "ga4": 204, "webhook": 200, "google_ads": 200, "tiktok": 200, "convert": 200}
 
 
 async def status(caller: Any, platform: str) -> int:
@@ -103,6 +103,27 @@ async def test_metas_faults_are_in_graphs_shape(caller: Any) -> None:
         answered, _, body = await caller.send("meta")
         error = body["error"]
         assert (answered, error["code"], error.get("error_subcode"), error["is_transient"]) == expected
+
+
+async def test_tiktoks_faults_are_told_by_code(caller: Any) -> None:
+    for mode, expected in {
+        "429": (429, 40100),
+        "500": (500, 50000),
+        "auth": (200, 40105),
+        "reject_event": (200, 40002),
+    }.items():
+        await caller.fault("tiktok", mode)
+        answered, _, body = await caller.send("tiktok")
+        assert (answered, body["code"]) == expected
+        assert body.keys() == {"code", "message", "request_id", "data"}
+
+
+async def test_converts_faults_are_told_by_status_and_code(caller: Any) -> None:
+    for mode, expected in {"429": 429, "500": 500, "auth": 401, "reject_event": 400}.items():
+        await caller.fault("convert", mode)
+        answered, _, body = await caller.send("convert")
+        assert (answered, body["code"]) == (expected, expected)
+        assert body["message"]
 
 
 async def test_a_wrong_secret_is_401_at_a_webhook_and_silent_at_ga4(caller: Any) -> None:

@@ -41,12 +41,15 @@ class Keys(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """A stored event, and the visitor it belongs to; `origin`: how that one was found."""
+    """A stored event, and the visitor it belongs to; `origin`: how that one was found. `reaches`, `reached_before`: the
+    mark of the goal that it reaches, and whether that was there already, see `reach.py`."""
 
     stored: StoredEvent
     event: Event
     visitor: Visitor | None
     origin: str
+    reaches: tuple[bytes, bytes] | None = None
+    reached_before: bool = False
 
 
 async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
@@ -145,14 +148,18 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     return built if isinstance(built, Skipped) else (joined, built)
 
 
-def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> JoinedEvent:
-    """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped."""
+def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetime) -> JoinedEvent:
+    """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
+
+    `keys` None: what is sealed stays so.
+    """
     event, visitor, stored = known.event, known.visitor, known.stored
-    user, click_ids = event.user, event.click_ids
+    user, click_ids, experiments = event.user, event.click_ids, event.experiments
     provenance: dict[str, str] = {}
     captured_at: dict[str, datetime] = {}
     if visitor is not None:
         user, click_ids = dict(user), dict(click_ids)
+        experiments = visitors.experiments(visitor) | experiments
         for name, (value, ms) in visitor.identifiers.items():
             kind = click_ids if name in CLICK_IDS else user if name in HASHED else None
             if kind is None:
@@ -165,7 +172,7 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}
-    if taken := connector.identifiers & READABLE:
+    if keys is not None and (taken := connector.identifiers & READABLE):
         readable = pii.reveal(stored.sealed, keys.sealer) if stored.sealed else {}
         if visitor is not None and visitor.sealed and visitor.sealed != stored.sealed and not taken <= readable.keys():
             for name, value in pii.reveal(visitor.sealed, keys.sealer).items():
@@ -178,6 +185,7 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
         readable=readable,
         provenance=provenance,
         captured_at=captured_at,
+        reached_before=known.reached_before,
         event_id=event.event_id,
         name=event.name,
         source_name=event.source_name,
@@ -194,7 +202,7 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
         user=user,
         click_ids=click_ids,
         consent=event.consent,
-        experiments=event.experiments,
+        experiments=experiments,
         properties=event.properties,
         is_test=event.is_test,
         notes=event.notes,
