@@ -1,7 +1,8 @@
 """Destinations: connectors installed with a config. What changes while sending (held, paused, what a 429 taught)
 stands apart, in the destination's `lane` row.
 
-Tables: destination (its config sealed as a whole), lane. Installing and removing bump the workspace's version.
+Tables: destination (its config sealed as a whole), lane, blueprint (versions, the highest is live). Installing,
+changing and removing bump the workspace's version.
 States of a lane: active -> paused -> active by hand; active -> held by a refused credential, held -> active by hand or
 by a changed config.
 """
@@ -13,10 +14,12 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 from psycopg.rows import args_row
 
 from postback import secret, workspaces
+from postback.blueprint import Blueprint
+from postback.blueprint.mapping import Compiled
 from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
 from postback.errors import Invalid, NotFound, PostbackError
@@ -24,12 +27,14 @@ from postback.pii.seal import Sealer
 from postback.secret import Secret
 
 log = structlog.get_logger()
+_decode_blueprint = msgspec.json.Decoder(Blueprint).decode
 _queries = Queries("destinations")
 
 
 class Destination(Struct, frozen=True):
     """An installed connector. `config` is the connector's own struct, secrets in clear inside `Secret`; None where it
-    does not open, or where the destination was removed."""
+    does not open, or where the destination was removed. `blueprint`: what becomes of its events, None: what the
+    connector does of itself; `blueprint_version` 0: none was ever written."""
 
     id: UUID
     workspace_id: UUID
@@ -39,6 +44,8 @@ class Destination(Struct, frozen=True):
     config: Any
     created_at: datetime
     removed_at: datetime | None = None
+    blueprint: Compiled | None = None
+    blueprint_version: int = 0
 
     @property
     def bucket(self) -> int:
@@ -67,6 +74,15 @@ class Label(Struct, frozen=True):
     removed_at: datetime | None
 
 
+class Version(Struct, frozen=True):
+    """A blueprint that was written. `body` None: the connector's default. `created_by`: who wrote it."""
+
+    version: int
+    body: Blueprint | None
+    created_at: datetime
+    created_by: str
+
+
 class _Stored(Struct, frozen=True):
     id: UUID
     workspace_id: UUID
@@ -76,6 +92,8 @@ class _Stored(Struct, frozen=True):
     config: bytes
     created_at: datetime
     removed_at: datetime | None
+    blueprint: str | None
+    blueprint_version: int
 
 
 def connector_named(name: str) -> Connector:
@@ -160,6 +178,42 @@ async def remove(tx: Tx, workspace_id: UUID, id: UUID, now: datetime) -> None:
     await workspaces.bump(tx, workspace_id)
 
 
+def compiled(connector: Connector, blueprint: Blueprint | None, field: str = "blueprint") -> Compiled | None:
+    """A blueprint made ready for a connector, its default where it is None; None: what the connector does of itself.
+
+    Raises Invalid, naming the field below `field`.
+    """
+    rules = blueprint or connector.blueprint
+    return Compiled(rules, connector.platform, field) if rules is not None else None
+
+
+async def write_blueprint(
+    tx: Tx, destination: Destination, blueprint: Blueprint | None, *, by: str, now: datetime
+) -> Destination:
+    """Make a blueprint live as a new version; None: the connector's default. What waits is built by it. Raises Invalid.
+
+    Versions are numbered in turn: the workspace's version is bumped first, which one at a time does.
+    """
+    ready = compiled(destination.connector, blueprint)
+    await workspaces.bump(tx, destination.workspace_id)
+    body = msgspec.json.encode(blueprint).decode() if blueprint is not None else None
+    cursor = await tx.execute(
+        _queries.insert_blueprint, {"id": destination.id, "body": body, "now": now, "created_by": by}
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return structs.replace(destination, blueprint=ready, blueprint_version=row[0])
+
+
+async def blueprint_versions(tx: Tx, id: UUID, *, before: int, limit: int) -> list[Version]:
+    """Those below `before`, newest first."""
+    cursor = await tx.execute(_queries.blueprints, {"id": id, "before": before, "limit": limit}, binary=True)
+    return [
+        Version(version, _decode_blueprint(body) if body is not None else None, created_at, created_by)
+        for version, body, created_at, created_by in await cursor.fetchall()
+    ]
+
+
 async def of_workspaces(tx: Tx, sealer: Sealer, workspace_ids: Sequence[UUID]) -> list[Destination]:
     """Installed destinations, oldest first."""
     async with tx.cursor(row_factory=args_row(_Stored), binary=True) as cursor:
@@ -234,7 +288,7 @@ def _opened_or_not(sealer: Sealer, row: _Stored) -> Destination:
     except (PostbackError, msgspec.DecodeError) as error:
         log.error("destination does not open", destination_id=str(row.id), error=str(error))
     connector = catalog().get(row.connector) or _unknown(row.connector)
-    return Destination(row.id, row.workspace_id, connector, row.variant, row.name, None, row.created_at, row.removed_at)
+    return _destination(row, connector, None, None)
 
 
 def _unknown(name: str) -> Connector:
@@ -259,6 +313,20 @@ def _unknown(name: str) -> Connector:
 def _opened(sealer: Sealer, row: _Stored) -> Destination:
     connector = connector_named(row.connector)
     config = read_config(connector, msgspec.json.decode(sealer.unseal(row.config)))
+    rules = _decode_blueprint(row.blueprint) if row.blueprint is not None else None
+    return _destination(row, connector, config, compiled(connector, rules))
+
+
+def _destination(row: _Stored, connector: Connector, config: Any, blueprint: Compiled | None) -> Destination:
     return Destination(
-        row.id, row.workspace_id, connector, row.variant, row.name, config, row.created_at, row.removed_at
+        id=row.id,
+        workspace_id=row.workspace_id,
+        connector=connector,
+        variant=row.variant,
+        name=row.name,
+        config=config,
+        created_at=row.created_at,
+        removed_at=row.removed_at,
+        blueprint=blueprint,
+        blueprint_version=row.blueprint_version,
     )

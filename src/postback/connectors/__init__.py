@@ -18,6 +18,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from postback import blueprint as blueprints
+from postback.blueprint import Blueprint
+from postback.blueprint.mapping import Platform
 from postback.event import Event, JoinedEvent
 
 MAX_AHEAD = timedelta(minutes=5)
@@ -156,6 +159,8 @@ class Connector(Struct, frozen=True, kw_only=True):
     whether sending this event again can never count twice. `retracts`: `build` makes a retraction of an event that
     `is_retraction`. `click_id_ages`: oldest click id it takes. `give_up_after`: how long to retry where the platform
     states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves.
+    `platform_names`: what it calls ours, of which its default blueprint is made; `blueprint`: another default, which
+    then holds wherever none was written.
     """
 
     name: str
@@ -168,6 +173,8 @@ class Connector(Struct, frozen=True, kw_only=True):
     identifiers: frozenset[str]
     docs: str
     names: frozenset[str] | None = None
+    platform_names: Mapping[str, str] = {}
+    blueprint: Blueprint | None = None
     consent: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
     max_items: int = 1
@@ -181,6 +188,16 @@ class Connector(Struct, frozen=True, kw_only=True):
     give_up_after: timedelta = timedelta(hours=24)
     probe: Callable[[Any, datetime], Request] | None = None
     interpret_probe: Callable[[Response], Outcome] | None = None
+
+    @property
+    def platform(self) -> Platform:
+        """What a blueprint for it is checked against."""
+        return Platform(self.title, self.names, self.platform_names)
+
+    @property
+    def default_blueprint(self) -> Blueprint:
+        """Which events it takes where nobody wrote a blueprint, and as what."""
+        return self.blueprint or blueprints.default(self.platform_names, self.names)
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

@@ -102,8 +102,10 @@ class Snapshot:
 
 
 def _skip_reason(destination: Destination, event: Event, age: timedelta) -> str | None:
-    connector = destination.connector
-    if connector.names is not None and event.name not in connector.names:
+    connector, blueprint = destination.connector, destination.blueprint
+    if blueprint is not None and not blueprint.takes(event.name):
+        return f"not mapped: the blueprint has no rule for {event.name}"
+    if blueprint is None and connector.names is not None and event.name not in connector.names:
         return f"not mapped: {connector.title} has no event for {event.name}"
     if event.consent is not None and event.consent.denies(connector.consent):
         return "consent: denied by the visitor"
