@@ -190,11 +190,14 @@ def compiled(connector: Connector, blueprint: Blueprint | None, field: str = "bl
 async def write_blueprint(
     tx: Tx, destination: Destination, blueprint: Blueprint | None, *, by: str, now: datetime
 ) -> Destination:
-    """Make a blueprint live as a new version; None: the connector's default. What waits is built by it. Raises Invalid.
+    """Make a blueprint live as a new version; None: the connector's default. What waits is built by it; the one that
+    is live already stays as it is. Raises Invalid.
 
     Versions are numbered in turn: the workspace's version is bumped first, which one at a time does.
     """
     ready = compiled(destination.connector, blueprint)
+    if ready == destination.blueprint:
+        return destination
     await workspaces.bump(tx, destination.workspace_id)
     body = msgspec.json.encode(blueprint).decode() if blueprint is not None else None
     cursor = await tx.execute(
@@ -205,9 +208,9 @@ async def write_blueprint(
     return structs.replace(destination, blueprint=ready, blueprint_version=row[0])
 
 
-async def blueprint_versions(tx: Tx, id: UUID, *, before: int, limit: int) -> list[Version]:
-    """Those below `before`, newest first."""
-    cursor = await tx.execute(_queries.blueprints, {"id": id, "before": before, "limit": limit}, binary=True)
+async def blueprint_versions(tx: Tx, id: UUID, *, below: int, limit: int) -> list[Version]:
+    """Those below a number, newest first."""
+    cursor = await tx.execute(_queries.blueprints, {"id": id, "below": below, "limit": limit}, binary=True)
     return [
         Version(version, _decode_blueprint(body) if body is not None else None, created_at, created_by)
         for version, body, created_at, created_by in await cursor.fetchall()

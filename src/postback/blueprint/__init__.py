@@ -49,7 +49,7 @@ class Times(Struct, frozen=True, tag_field="kind", tag="times", forbid_unknown_f
     factor: Number
 
 
-class OfProperty(Struct, frozen=True, tag_field="kind", tag="property", forbid_unknown_fields=True):
+class OfProperty(Struct, frozen=True, tag_field="kind", tag="property", omit_defaults=True, forbid_unknown_fields=True):
     """The number in a property, none where there is none. In the event's currency, else in `currency`."""
 
     name: Name

@@ -64,4 +64,4 @@ RETURNING version;
 
 -- blueprints: versions of a destination's below one, newest first. -> version, body, created_at, created_by
 SELECT v.version, v.body::text, v.created_at, v.created_by FROM blueprint v
- WHERE v.destination_id = %(id)s AND v.version < %(before)s ORDER BY v.version DESC LIMIT %(limit)s;
+ WHERE v.destination_id = %(id)s AND v.version < %(below)s ORDER BY v.version DESC LIMIT %(limit)s;

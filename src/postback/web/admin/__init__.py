@@ -10,7 +10,7 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
     pages, spans  lists
     shapes        what several paths answer with
     addresses     private ones are refused
-    keys, workspaces, catalog, destinations, probe, events, deliveries      the paths
+    keys, workspaces, catalog, destinations, blueprints, probe, events, deliveries      the paths
 """
 
 from collections import Counter
@@ -26,13 +26,13 @@ from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.settings import Settings
 from postback.web import health, metrics, openapi, wire
-from postback.web.admin import answers, catalog, deliveries, destinations, events, keys, probe, workspaces
+from postback.web.admin import answers, blueprints, catalog, deliveries, destinations, events, keys, probe, workspaces
 from postback.web.admin.access import caller_of, require_key
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import Hub
 
 PREFIX = "/v1/admin"
-_ROOMS = (keys, workspaces, catalog, destinations, probe, events, deliveries)
+_ROOMS = (keys, workspaces, catalog, destinations, blueprints, probe, events, deliveries)
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
 

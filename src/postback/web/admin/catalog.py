@@ -15,6 +15,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from postback import destinations
+from postback.blueprint import Blueprint
 from postback.connectors import Connector, catalog
 from postback.db import buckets
 from postback.errors import Invalid
@@ -57,7 +58,7 @@ class Entry(Struct, frozen=True):
     category: str
     variants: list[str]
     fields: list[FieldOut]
-    blueprint: dict[str, Any]
+    blueprint: Blueprint
     docs: str
 
 
@@ -133,7 +134,7 @@ def entry(connector: Connector) -> Entry:
         category=connector.category,
         variants=list(variants_of(connector)),
         fields=[_field(field, hints[field.name]) for field in msgspec.structs.fields(connector.config)],
-        blueprint={},
+        blueprint=connector.default_blueprint,
         docs=connector.docs,
     )
 

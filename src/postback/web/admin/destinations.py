@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from postback import destinations, secret
+from postback.blueprint import Blueprint
 from postback.db import Tx
 from postback.destinations import Destination, Lane
 from postback.errors import Conflict, NotFound
@@ -22,10 +23,12 @@ from postback.web.admin.shapes import DestinationOut, destination_out
 
 
 class DestinationPatch(Struct, frozen=True):
-    """What is absent stays. `config` is merged; secrets that are not sent stay; null removes an optional field."""
+    """What is absent stays. `config` is merged; secrets that are not sent stay; null removes an optional field.
+    `blueprint` is replaced as a whole, as a new version; null: the connector's default."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     config: dict[str, Any] | UnsetType = UNSET
+    blueprint: Blueprint | UnsetType | None = UNSET
     status: Literal["active", "paused"] | UnsetType = UNSET
 
 
@@ -51,7 +54,9 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[
         return await _as_it_is(tx, find(caller, destination_id))
 
 
-@patch("/destinations/{destination_id:uuid}", summary="Change name, config or status; a held one sends again")
+@patch(
+    "/destinations/{destination_id:uuid}", summary="Change name, config, blueprint or status; a held one sends again"
+)
 async def change(
     hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID], data: JSONBody[DestinationPatch]
 ) -> DestinationOut:
@@ -63,6 +68,10 @@ async def change(
     async with hub.pool.connection() as tx, tx.transaction():
         if data.name is not UNSET or data.config is not UNSET:
             await destinations.change(tx, hub.vault.sealer, destination, name=name, config=config, now=caller.now)
+        if data.blueprint is not UNSET:
+            destination = await destinations.write_blueprint(
+                tx, destination, data.blueprint, by=author(caller), now=caller.now
+            )
         if data.status is not UNSET:
             await _move(tx, caller, destination_id, data.status)
         return await _as_it_is(tx, msgspec.structs.replace(destination, name=name, config=config))
@@ -108,6 +117,11 @@ async def _as_it_is(tx: Tx, destination: Destination) -> DestinationOut:
 
 async def _lane(tx: Tx, destination: Destination) -> Lane | None:
     return (await destinations.lanes(tx, [destination.bucket])).get(destination.id)
+
+
+def author(caller: Caller) -> str:
+    """Who changes a blueprint, for its list of versions."""
+    return f"key {caller.key.label} ...{caller.key.last_four}"
 
 
 def find(caller: Caller, destination_id: UUID) -> Destination:

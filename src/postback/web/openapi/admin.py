@@ -47,7 +47,7 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, schemas: Schem
         statuses.add(Invalid.status)
     if "data" in hints:
         statuses |= {*BODY_STATUSES}
-    if any(word in path for word in ("/pause", "/probe")) or method == "PATCH":
+    if any(word in path for word in ("/pause", "/probe", "/rollback", "/test")) or method == "PATCH":
         statuses.add(Conflict.status)
     operation: Schema = {
         "operationId": f"{handler.fn.__module__.rpartition('.')[2]}_{handler.fn.__name__}",
