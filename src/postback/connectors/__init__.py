@@ -19,6 +19,9 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Meta, Struct
 
+from postback import blueprint as blueprints
+from postback.blueprint import Blueprint
+from postback.blueprint.mapping import Platform
 from postback.event import Event, JoinedEvent
 from postback.secret import Secret
 
@@ -196,6 +199,8 @@ class Connector(Struct, frozen=True, kw_only=True):
     what was delivered is remembered by it, and `build` is told by `reached_before`.
     `variants`: other ways to speak to the platform, each a Connector of the same name; `variant` is this one's name,
     `advice` a sentence on when to take it.
+    `platform_names`: what it calls ours, of which its default blueprint is made; `blueprint`: another default, which
+    then holds wherever none was written.
     """
 
     name: str
@@ -208,6 +213,8 @@ class Connector(Struct, frozen=True, kw_only=True):
     identifiers: frozenset[str]
     docs: str
     names: frozenset[str] | None = None
+    platform_names: Mapping[str, str] = {}
+    blueprint: Blueprint | None = None
     consent: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
     max_items: int = 1
@@ -230,6 +237,16 @@ class Connector(Struct, frozen=True, kw_only=True):
     def of_variant(self, variant: str) -> "Connector | None":
         """This connector in one of its variants; None where it has none of that name."""
         return next((one for one in (self, *self.variants) if one.variant == variant), None)
+
+    @property
+    def platform(self) -> Platform:
+        """What a blueprint for it is checked against."""
+        return Platform(self.title, self.names, self.platform_names)
+
+    @property
+    def default_blueprint(self) -> Blueprint:
+        """Which events it takes where nobody wrote a blueprint, and as what."""
+        return self.blueprint or blueprints.default(self.platform_names, self.names)
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

@@ -386,6 +386,7 @@ CONNECTOR = Connector(
     pack=pack,
     interpret=interpret,
     identifiers=IDENTIFIERS,
+    platform_names=NAMES,
     docs="https://business-api.tiktok.com/portal/docs",
     consent=frozenset({"ad_user_data"}),
     private=frozenset({*PLACES, "ip", "user_agent"}),

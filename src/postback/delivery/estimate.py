@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from postback.connectors import always
 from postback.db import Tx
-from postback.delivery import judge, replay
+from postback.delivery import prepare, replay
+from postback.delivery.prepare import Known
 from postback.delivery.replay import EXAMINED, Scene, Walk
 from postback.destinations import Destination
 from postback.event import Event
@@ -71,4 +72,5 @@ async def _repeats(tx: Tx, span: Span, event_ids: Sequence[UUID], destination: D
     taken = await history.taken(tx, span, event_ids)
     late = {id_.bytes: at for id_, at in taken.items() if now - at >= connector.dedup_window}
     stored = await sending.events(tx, list(late)) if late else {}
-    return sum(not judge.is_repeatable(connector, _decode(row.body), late[id_], now) for id_, row in stored.items())
+    known = {id_: Known(row, _decode(row.body), None, "") for id_, row in stored.items()}
+    return sum(not prepare.is_repeatable(one, destination, late[id_], now) for id_, one in known.items())

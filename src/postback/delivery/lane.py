@@ -263,7 +263,7 @@ class Lane:
         limits = prepare.limits(one, destination.connector, row.tried_at or now)
         if row.unfinished_at is not None:
             # Somebody began it and did not live to settle it: due again at once, where a repeat is safe.
-            is_safe = judge.is_repeatable(destination.connector, one.event, row.unfinished_at, now)
+            is_safe = prepare.is_repeatable(one, destination, row.unfinished_at, now)
             end = verdict.unknown(_UNFINISHED, limits, repeat_is_safe=is_safe, tries=row.tries, now=now, random=0.0)
             ended = Ended("unknown", _UNFINISHED)
             return Settled(ticket, end.status, end.due_at, end.reason, end.fix, ended, row.unfinished_at)

@@ -1,4 +1,4 @@
-"""From stored events to what a connector sends: join the visitor, judge again, build, pack.
+"""From stored events to what a connector sends: join the visitor, judge again, apply the blueprint, build, pack.
 
 An event is joined by the visitor id it was sent with, else by its session, else by its other links; at most two
 look-ups for all events of a claim. The visitor only fills gaps: what was sent wins. Consent and age are judged again,
@@ -7,6 +7,7 @@ because a delivery may have waited. Readable identifiers are opened only where t
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,8 +15,10 @@ import structlog
 from msgspec import Struct
 
 from postback import pii, visitors
-from postback.connectors import Connector, Failed, Item, Retry, Skipped
+from postback.blueprint import Unmapped
+from postback.connectors import Connector, Failed, Item, Retry, Skipped, is_retraction
 from postback.db import Tx
+from postback.delivery import judge
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
@@ -30,6 +33,7 @@ _SEALED = Retry("its sealed data does not open: add its key to POSTBACK_SEAL_KEY
 
 _LINKED = (("external_id", "external_id_sha256"), ("email", "email_sha256"), ("phone", "phone_sha256"))
 
+E = TypeVar("E", bound=Event)
 Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
 
 
@@ -134,9 +138,8 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     Raises what a connector's bug raises.
     """
     connector, event = destination.connector, known.event
-    limit = connector.max_age(event)
-    if limit is not None and now - event.occurred_at > limit:
-        return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
+    if expired := _expired(event, connector, now):
+        return expired
     if event.consent is not None and event.consent.denies(connector.consent):
         return Skipped("consent: denied by the visitor")
     try:
@@ -144,8 +147,40 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     except SealError as error:
         log.error("sealed data does not open", event_id=known.stored.id.hex(), error=error.message)
         return _SEALED
-    built = connector.build(joined, destination.config, now)
-    return built if isinstance(built, Skipped) else (joined, built)
+    if isinstance(shaped := shape(joined, destination), Skipped):
+        return shaped
+    if shaped is not joined and (expired := _expired(shaped, connector, now)):
+        return expired
+    built = connector.build(shaped, destination.config, now)
+    return built if isinstance(built, Skipped) else (shaped, built)
+
+
+def shape(event: E, destination: Destination) -> E | Skipped:
+    """The event as the destination's blueprint makes it."""
+    if destination.blueprint is None:
+        return event
+    shaped = destination.blueprint.apply(event)
+    if isinstance(shaped, Unmapped):
+        return Skipped(shaped.reason)
+    # A cancelled order that goes under another name would count as a new conversion.
+    if is_retraction(event) and not is_retraction(shaped):
+        return Skipped(f"no retraction: the blueprint sends it as {shaped.source_name}")
+    return shaped
+
+
+def is_repeatable(known: Known, destination: Destination, sent_at: datetime, now: datetime) -> bool:
+    """Whether what may have been taken at `sent_at` can be sent again without counting twice."""
+    shaped = shape(known.event, destination)
+    if isinstance(shaped, Skipped):  # a filter that holds only after the join
+        return now - sent_at < destination.connector.dedup_window
+    return judge.is_repeatable(destination.connector, shaped, sent_at, now)
+
+
+def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None:
+    limit = connector.max_age(event)
+    if limit is None or now - event.occurred_at <= limit:
+        return None
+    return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
 
 
 def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetime) -> JoinedEvent:

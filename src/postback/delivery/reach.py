@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from postback import pii, visitors
+from postback.connectors import Skipped
 from postback.db import Tx
 from postback.delivery import prepare
 from postback.delivery.claims import Claims
@@ -57,8 +58,10 @@ def _mark(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     """The link's key and its visitor's; None where no goal is reached that is counted once."""
     reaches = destination.connector.reaches
     try:
-        joined = prepare.join_one(known, destination.connector, None, now)
-        reached = reaches(joined, destination.config) if reaches is not None else None
+        shaped = prepare.shape(prepare.join_one(known, destination.connector, None, now), destination)
+        if reaches is None or isinstance(shaped, Skipped):
+            return None
+        reached = reaches(shaped, destination.config)
     except Exception:  # the same bug meets it again when it is built, and is told there
         log.exception("a goal cannot be told", connector=destination.connector.name, event_id=known.stored.id.hex())
         return None

@@ -226,7 +226,7 @@ def _flaw(value: Any, depth: int = MAX_DEPTH) -> _Flaw | None:
         if any("\x00" in name for name in value):
             return _Flaw("has a name that holds the character NUL or half a surrogate pair")
         inner = value.items()
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         inner = enumerate(value)
     elif isinstance(value, Struct):
         inner = [(name, getattr(value, name)) for name in value.__struct_fields__]
@@ -236,7 +236,7 @@ def _flaw(value: Any, depth: int = MAX_DEPTH) -> _Flaw | None:
         return _Flaw(f"is nested more than {MAX_DEPTH} deep")
     for step, part in inner:
         if flaw := _flaw(part, depth - 1):
-            return flaw.inside(f"[{step}]" if isinstance(value, list) else f".{step}")
+            return flaw.inside(f"[{step}]" if isinstance(value, list | tuple) else f".{step}")
     return None
 
 

@@ -19,7 +19,7 @@ from postback.connectors import (
     Skipped,
     otherwise,
 )
-from postback.connectors.convert.goals import IDENTIFIERS, bucketing_of, goal_and_visitor, notice
+from postback.connectors.convert.goals import BLUEPRINT, IDENTIFIERS, bucketing_of, goal_and_visitor, notice
 from postback.errors import Invalid
 from postback.event import JoinedEvent
 from postback.secret import Secret
@@ -160,6 +160,7 @@ DEFAULT = Connector(
     pack=pack,
     interpret=interpret,
     identifiers=IDENTIFIERS,
+    blueprint=BLUEPRINT,
     docs="https://api.convert.com/doc/serving",
     consent=frozenset({"analytics"}),
     probe=probe,

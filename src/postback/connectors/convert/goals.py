@@ -2,21 +2,25 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import unquote
 
+from postback.blueprint import Blueprint, Rule
 from postback.connectors import Notice, Skipped, is_retraction
 from postback.event import Event, JoinedEvent
 
 IDENTIFIERS = frozenset({"convert_visitor_id", "conv_v", "external_id_sha256"})
-# What an event is to Convert, where the destination's `goal_map` does not say otherwise: by which of its texts Convert
-# finds the goal, and what goes along.
-BLUEPRINT: dict[str, Any] = {
-    "page_view": {"goal": "page visit", "goal_id": "page.url"},
-    "purchase": {"goal": "revenue", "goal_id": "source_name", "revenue": "value", "transaction_id": "order.id"},
-    "lead": {"goal": "click/engagement", "goal_id": "source_name"},
-    "*": {"goal": "custom", "goal_id": "source_name"},
-}
+# What an event is to Convert, where the destination's `goal_map` does not say otherwise.
+BLUEPRINT = Blueprint(
+    (
+        Rule(event="page_view", note="A page visit: Convert finds the goal by page.url."),
+        Rule(
+            event="purchase",
+            note="Revenue: Convert finds the goal by the name as sent; value and order.id go along.",
+        ),
+        Rule(event="lead", note="A click or engagement: Convert finds the goal by the name as sent."),
+        Rule(event="*", note="A custom goal: Convert finds it by the name as sent."),
+    )
+)
 # Words of the published troubleshooting table, for whoever reads the delivery log.
 GOAL_FIX = "Ensure the goal exists in Convert and the event name or properties match the goal trigger."
 REVENUE_FIX = "Create a revenue goal in Convert and map the Order Completed event to it."

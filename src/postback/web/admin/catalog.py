@@ -15,6 +15,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from postback import destinations
+from postback.blueprint import Blueprint
 from postback.connectors import Connector, catalog
 from postback.db import buckets
 from postback.errors import Invalid
@@ -61,7 +62,7 @@ class Entry(Struct, frozen=True):
     category: str
     variants: list[str]
     fields: list[FieldOut]
-    blueprint: dict[str, Any]
+    blueprint: Blueprint
     docs: str
     variant_fields: dict[str, list[FieldOut]]
     advice: dict[str, str]
@@ -137,7 +138,7 @@ def entry(connector: Connector) -> Entry:
         category=connector.category,
         variants=[one.variant for one in (connector, *connector.variants)],
         fields=_fields(connector),
-        blueprint={},
+        blueprint=connector.default_blueprint,
         docs=connector.docs,
         variant_fields={one.variant: _fields(one) for one in connector.variants},
         advice={one.variant: one.advice for one in (connector, *connector.variants) if one.advice},
