@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from postback import client as sdk
-from postback.client import Client, NotReached, NotTaken
+from postback.client import Client, NotReached, NotTaken, calls
 
 ACCEPTED = {
     "index": 0,
@@ -117,7 +116,7 @@ def test_retry_after_is_waited_for() -> None:
 
 def test_pauses_are_drawn_from_a_range_that_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
     ranges: list[float] = []
-    monkeypatch.setattr(sdk.random, "uniform", lambda _, longest: ranges.append(longest) or 0)
+    monkeypatch.setattr(calls.random, "uniform", lambda _, longest: ranges.append(longest) or 0)
     with serving((500, {}, {}), (500, {}, {}), (500, {}, {}), OK) as server:
         Client(server.url, "k").send({"event": "lead"})
     assert ranges == [0.1, 0.2, 0.4]

@@ -93,7 +93,7 @@ HASHED = frozenset(
 READABLE = frozenset("client_ip_address client_user_agent city state postal_code country user_id email".split())
 CLICK_IDS = frozenset(
     "fbclid fbc fbp gclid gbraid wbraid dclid msclkid ttclid ttp li_fat_id twclid epik sccid rdt_cid ga_client_id "
-    "ga_session_id gcl_aw irclickid oppref".split()
+    "ga_session_id gcl_aw irclickid oppref convert_visitor_id conv_v".split()
 )
 IDENTIFIERS = HASHED | READABLE | CLICK_IDS
 
@@ -221,7 +221,9 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     """A stored event as a connector sees it. Never stored: `readable` is plaintext.
 
     `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.
-    `captured_at` says when a click id was first seen, where that is known.
+    `captured_at` says when a click id was first seen, where that is known. `order_left`: what its order is worth after
+    this event; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
+    this destination already; known where the connector names goals.
     """
 
     id: UUID
@@ -229,6 +231,8 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     readable: dict[str, str] = {}
     provenance: dict[str, str] = {}
     captured_at: dict[str, datetime] = {}
+    order_left: Money | None = None
+    reached_before: bool = False
 
     def only(self, names: frozenset[str]) -> dict[str, str]:
         """The identifiers of these names that the event has; nothing else may leave."""

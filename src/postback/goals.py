@@ -14,15 +14,15 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from psycopg.rows import args_row
 
 from postback import money, workspaces
+from postback.blueprint import filters, syntax
 from postback.db import Queries, Tx
 from postback.errors import Invalid, NotFound
 from postback.event import standard_name
 from postback.workspaces import Name, Site, WindowDays
 
-FILTER_CHARS = 4000
 DirectRule = Literal["product", "session", "any"]
 Events = Annotated[list[Name], Meta(max_length=100)]
-Filter = Annotated[str, Meta(min_length=1, max_length=FILTER_CHARS)]
+Filter = Annotated[str, Meta(min_length=1, max_length=syntax.MAX_CHARS)]
 Amount = Annotated[Raw, Meta(extra_json_schema={"type": ["number", "null"], "minimum": 0})]
 # What a new site counts.
 USUAL = {"Purchases": ["purchase"], "Leads": ["lead", "signup"]}
@@ -147,9 +147,8 @@ def goal_out(goal: Goal) -> GoalOut:
 
 
 def check_filter(text: str) -> None:
-    """Whether a filter can be one. Raises Invalid."""
-    if not text.strip() or len(text) > FILTER_CHARS or "\x00" in text:
-        raise Invalid(f"filter must be a CEL expression of at most {FILTER_CHARS} characters.", field="filter")
+    """Whether a filter can be one. Raises Invalid, saying where the mistake is."""
+    filters.compile(text, "filter")
 
 
 def _merged(goal: Goal, sent: GoalIn | GoalPatch, site: Site) -> Goal:

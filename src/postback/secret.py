@@ -12,13 +12,14 @@ MASK = "[secret]"
 
 
 class Secret:
-    """One secret value. `reveal()` is for signing and for the sender; everything else sees the stand-in."""
+    """One secret value. `reveal()` is for signing and for the sender; everything else sees the stand-in, which may be
+    given where requests are built before the value is known."""
 
     __slots__ = ("_value", "stand_in")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, stand_in: str | None = None) -> None:
         self._value = value
-        self.stand_in = f"pbsecret{_random.token_hex(12)}"
+        self.stand_in = stand_in or f"pbsecret{_random.token_hex(12)}"
 
     def reveal(self) -> str:
         return self._value

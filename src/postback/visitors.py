@@ -1,12 +1,13 @@
 """Visitors: what was seen of a browser, and the links by which a conversion without a visitor id finds one.
 
-Tables: visitor (bucket by the hash of workspace and visitor id), link (bucket by the MAC of an identifier).
-`identifiers` hold `[value, unix ms when it was first seen with this value]`, hashes and click ids alone; what is
-readable is sealed.
+Tables: visitor (bucket by the hash of workspace and visitor id), link (bucket by the MAC of an identifier; what a
+visitor reached at a destination is a link too, in the visitor's bucket).
+`identifiers` hold `[value, unix ms when it was first seen with this value]`, hashes, click ids and experiments alone;
+what is readable is sealed.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Trip
 
 _queries = Queries("visitors")
+_EXPERIMENT = "experiment."  # and its id: the variation that the visitor was put into
 
 
 class Seen(Struct, frozen=True):
@@ -44,6 +46,20 @@ _identifiers = msgspec.json.Decoder(dict[str, tuple[str, int]])
 def key_of(workspace_id: UUID, visitor_id: str) -> bytes:
     """16 bytes that name a visitor's row; another workspace's same id is another row."""
     return hashlib.blake2b(visitor_id.encode(), digest_size=16, key=workspace_id.bytes).digest()
+
+
+def as_identifiers(experiments: Mapping[str, str]) -> dict[str, str]:
+    """Experiment to variation, as a visitor's row keeps them."""
+    return {f"{_EXPERIMENT}{experiment}": variation for experiment, variation in experiments.items()}
+
+
+def experiments(visitor: Visitor) -> dict[str, str]:
+    """Experiment to variation, as last seen."""
+    return {
+        name.removeprefix(_EXPERIMENT): value
+        for name, (value, _) in visitor.identifiers.items()
+        if name.startswith(_EXPERIMENT)
+    }
 
 
 def record(trip: Trip, seen: Sequence[Seen]) -> None:
@@ -89,6 +105,28 @@ async def find_links(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, bytes]:
     row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
     found = await (await tx.execute(_queries.find_links, row)).fetchall()
     return {key.bytes: visitor_key.bytes for key, visitor_key in found}
+
+
+async def reached(tx: Tx, marks: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    """Of some (link key, visitor key), the link keys that `remember` put into their visitors' buckets."""
+    keys, own = [key for key, _ in marks], [buckets.of_key(visitor_key) for _, visitor_key in marks]
+    row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
+    return {key.bytes for key, _ in await (await tx.execute(_queries.find_links, row)).fetchall()}
+
+
+async def remember(tx: Tx, marks: Sequence[tuple[bytes, bytes]], at: datetime) -> None:
+    """Keep (link key, visitor key) in the visitors' buckets; repeating is harmless."""
+    rows = sorted({key: (buckets.of_key(visitor_key), key, visitor_key) for key, visitor_key in marks}.values())
+    await tx.execute(
+        _queries.upsert_links,
+        {
+            "buckets": arrays.ints(bucket for bucket, _, _ in rows),
+            "keys": arrays.uuids(key for _, key, _ in rows),
+            "visitor_keys": arrays.uuids(visitor_key for _, _, visitor_key in rows),
+            "seen_at": arrays.times(at for _ in rows),
+            "touched": arrays.ints(sorted({bucket for bucket, _, _ in rows})),
+        },
+    )
 
 
 async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Visitor]:

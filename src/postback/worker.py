@@ -3,7 +3,8 @@
     heartbeat      several times a lease: renew, give back what is over our share, take what is free
     scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work;
                    every ten seconds what is open for removed destinations
-    housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links
+    jobs           once a second, five times while one moves: a step or more of each replay and backfill
+    housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links, jobs
 
 Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
 is back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
@@ -25,15 +26,17 @@ from psycopg.errors import LockNotAvailable, UndefinedTable
 from postback import destinations, installation, workspaces
 from postback.db import Pool, Tx, buckets, connect, is_unavailable, open_pool
 from postback.db.buckets import BUCKETS
-from postback.delivery import housekeeping
+from postback.delivery import housekeeping, replay
 from postback.delivery.gate import Tools
 from postback.delivery.lane import Lane
 from postback.delivery.leases import Leases
 from postback.delivery.prepare import Keys
+from postback.delivery.replay import Scene
 from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
+from postback.delivery.token import Tokens
 from postback.destinations import Destination
-from postback.queue import sending
+from postback.queue import jobs, sending
 from postback.queue.sending import Window
 from postback.secret import Secret
 from postback.settings import Settings
@@ -130,7 +133,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._tools = Tools(
             pool,
-            sender,
+            Tokens(pool, sender, keys.sealer, self.leases.worker, self.leases.now),
             self._settler,
             self.leases,
             keys,
@@ -147,7 +150,7 @@ class Worker:
         settling = asyncio.create_task(self._settler.run())
         loops = [
             asyncio.create_task(self._for_ever(step))
-            for step in (self._heartbeat_loop, self._scan_loop, self._housekeeping_loop)
+            for step in (self._heartbeat_loop, self._scan_loop, self._jobs_loop, self._housekeeping_loop)
         ]
         log.info("worker started", worker=str(self.leases.worker))
         try:
@@ -167,6 +170,7 @@ class Worker:
                 # A feeder may be writing that attempts begin: what it takes back must reach the settler.
                 closing = [lane.close() for lane in self.lanes.values()]
                 await asyncio.gather(*closing, *self._feeders.values(), *self._closing)
+                await self._tools.tokens.close()
                 await self._settler.drain()
                 await _cancel([heartbeat])
                 async with self._pool.connection() as tx:
@@ -275,6 +279,22 @@ class Worker:
 
     async def _close(self, lane: Lane, feeder: asyncio.Task[None]) -> None:
         await asyncio.gather(lane.close(), feeder)
+
+    # ---- jobs
+
+    async def _jobs_loop(self) -> None:
+        retention = timedelta(days=self._settings.retention_days)
+        while True:
+            moved, own = False, self.leases.claimable()
+            if own and self.lanes:
+                async with self._pool.connection() as tx:
+                    if ids := await jobs.running(tx, own):
+                        installed = {id_: lane.destination for id_, lane in self.lanes.items()}
+                        lanes = await destinations.lanes(tx, BUCKETS)
+                        moved = await replay.run(tx, ids, Scene(installed, lanes, self.leases.now(), retention))
+            if moved:
+                self._wake.set()
+            await asyncio.sleep(BUSY_POLL_SECONDS if moved else POLL_SECONDS)
 
     # ---- housekeeping
 

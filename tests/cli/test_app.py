@@ -67,7 +67,9 @@ def test_a_database_that_is_away_is_told(postback: Run) -> None:
 def test_help_lists_every_command(postback: Run) -> None:
     told = postback("--help")
     assert told.code == 0
-    for command in ("serve init api worker demo sandbox keys destinations send tail ledger doctor db").split():
+    for command in (
+        "serve init api worker demo sandbox keys destinations send tail replay backfill ledger doctor db"
+    ).split():
         assert f" {command} " in told.out
     assert postback("--version").out == "0.1.0\n"
 

@@ -29,14 +29,16 @@ def test_its_curl_runs_as_printed_and_the_event_arrives_at_every_platform(
 
     receipt = sh(send)
     assert receipt["status"] == "accepted"
-    assert sorted(d["connector"] for d in receipt["destinations"]) == ["ga4", "meta", "webhook"]
+    installed = ["convert", "ga4", "google_ads", "meta", "tiktok", "webhook"]
+    assert sorted(d["connector"] for d in receipt["destinations"]) == installed
 
     def arrived(platform: str) -> bool:
         requests = sh(watch.replace("platform=meta", f"platform={platform}"))["requests"]
         return any(receipt["event_id"] in request["raw"] and request["status"] < 300 for request in requests)
 
-    for platform in ("meta", "webhook"):
+    for platform in ("meta", "google_ads", "tiktok", "webhook"):
         eventually(lambda platform=platform: arrived(platform), because=lambda: "".join(demo.logs))
-    eventually(lambda: sh(watch.replace("meta", "ga4"))["requests"])
+    for platform in ("ga4", "convert"):
+        eventually(lambda platform=platform: sh(watch.replace("meta", platform))["requests"])
     assert demo.end() == 0
     assert set(Path(tempfile.gettempdir()).glob("postback-demo-*")) <= before

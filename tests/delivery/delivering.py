@@ -99,12 +99,12 @@ class Hub:
         self._turn = 0
         self.prepared: set[bytes] = set()
 
-    async def install(self, connector: str, **config: Any) -> Destination:
+    async def install(self, connector: str, *, variant: str = "default", **config: Any) -> Destination:
         now = datetime.now(UTC)
-        known = destinations.connector_named(connector)
+        known = destinations.connector_named(connector, variant)
         return await destinations.install(
             self.tx, self.vault.sealer, id=buckets.new_id(now), workspace_id=self.workspace.id, connector=known,
-            variant="default", name=f"{connector} of a test", config=destinations.read_config(known, config), now=now,
+            variant=variant, name=f"{connector} of a test", config=destinations.read_config(known, config), now=now,
         )  # fmt: skip
 
     async def put(

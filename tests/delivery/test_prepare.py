@@ -8,13 +8,14 @@ import msgspec
 import pytest
 from delivering import FOR_TESTS, Hub
 
-from postback import visitors
-from postback.connectors import Failed, Item, Retry
+from postback import destinations, visitors
+from postback.blueprint import Blueprint
+from postback.connectors import Failed, Item, Retry, Skipped
 from postback.db.trip import Trip
 from postback.delivery import prepare
 from postback.delivery.prepare import Keys
 from postback.destinations import Destination
-from postback.event import Event, JoinedEvent
+from postback.event import Event, JoinedEvent, Order
 from postback.pii import link_key
 from postback.queue.sending import StoredEvent
 from postback.visitors import Seen
@@ -114,6 +115,14 @@ async def test_velaros_visitor_is_a_session_or_else_a_visitor(place: Place) -> N
     assert not (await place.joined(msgspec.structs.replace(EVENT, session_id="v2"))).click_ids
 
 
+async def test_a_visitors_experiments_go_along_and_the_events_own_win(place: Place) -> None:
+    await place.saw("v1", visitors.as_identifiers({"1": "10", "2": "20"}))
+    await place.saw("v1", visitors.as_identifiers({"1": "11"}), at=NOW + timedelta(minutes=1))
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1", experiments={"2": "21"}))
+    assert joined.experiments == {"1": "11", "2": "21"}
+    assert (joined.user, joined.click_ids) == ({}, {})
+
+
 async def test_a_link_into_another_workspace_joins_nothing(place: Place) -> None:
     await place.saw("v1", {"fbp": "theirs"}, workspace=UUID(int=99))
     joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1"))
@@ -198,3 +207,62 @@ def test_items_of_one_group_share_a_request_up_to_its_counts_and_bytes(
     items = [Item({}, group=group, size=size) for group, size in zip(groups, sizes, strict=True)]
     connector = msgspec.structs.replace(FOR_TESTS["acme"], max_bytes=100)
     assert sorted(prepare.groups(items, connector, most)) == packed
+
+
+def ruled(*rules: dict[str, Any], **changes: Any) -> Destination:
+    blueprint = msgspec.json.decode(msgspec.json.encode({"rules": rules}), type=Blueprint)
+    to = destination(**changes)
+    return msgspec.structs.replace(to, blueprint=destinations.compiled(to.connector, blueprint))
+
+
+async def built(place: Place, event: Event, to: Destination) -> Any:
+    row = place.stored(event)
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    return prepare.build(known, to, place.keys, NOW)
+
+
+async def test_a_connector_sees_the_event_as_the_blueprint_makes_it(place: Place) -> None:
+    to = ruled({"event": "lead", "to": "Sale", "constants": {"properties.x": 1}}, platform_names={"purchase": "Sale"})
+    event, _ = await built(place, EVENT, to)
+    assert (event.name, event.source_name, event.properties) == ("purchase", "Sale", {"x": 1})
+    assert event.event_id == EVENT.event_id
+
+
+async def test_a_filter_sees_what_the_visitor_added(place: Place) -> None:
+    await place.saw("v1", {"fbp": "p"})
+    to = ruled({"event": "lead", "filter": "'fbp' in identifiers"})
+    event, _ = await built(place, msgspec.structs.replace(EVENT, visitor_id="v1"), to)
+    assert event.click_ids == {"fbp": "p"}
+    skipped = await built(place, EVENT, to)
+    assert skipped == Skipped("not mapped: no filter of the blueprint holds for this lead")
+
+
+async def test_the_age_limit_is_that_of_the_event_as_it_is_sent(place: Place) -> None:
+    def max_age(event: Event) -> timedelta:
+        return timedelta(hours=1 if event.name == "purchase" else 9)
+
+    event = msgspec.structs.replace(EVENT, occurred_at=NOW - timedelta(hours=2))
+    to = ruled({"event": "lead", "to": "purchase"}, max_age=max_age)
+    assert isinstance(await built(place, event, to), Failed)
+
+
+async def test_a_cancelled_order_under_another_name_is_no_new_conversion(place: Place) -> None:
+    event = msgspec.structs.replace(EVENT, name="purchase", order=Order(id="o-1", status="cancelled"))
+    skipped = await built(place, event, ruled({"event": "purchase", "to": "Lead"}, retracts=True))
+    assert skipped == Skipped("no retraction: the blueprint sends it as Lead")
+    taken_back, _ = await built(place, event, ruled({"event": "purchase"}, retracts=True))
+    assert taken_back.order == event.order
+
+
+async def test_whether_a_repeat_is_safe_is_asked_of_the_event_as_it_is_sent(place: Place) -> None:
+    row = place.stored(msgspec.structs.replace(EVENT, name="purchase"))
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    once = {"repeat_is_safe": lambda event: event.name == "purchase", "dedup_window": timedelta(minutes=1)}
+    then = NOW - timedelta(hours=1)
+    assert prepare.is_repeatable(known, ruled({"event": "*"}, **once), then, NOW)
+    assert not prepare.is_repeatable(known, ruled({"event": "*", "to": "lead"}, **once), then, NOW)
+    only_joined = ruled({"event": "*", "filter": "'fbp' in identifiers"}, **once)
+    assert not prepare.is_repeatable(known, only_joined, then, NOW)
+    assert prepare.is_repeatable(known, only_joined, NOW, NOW)

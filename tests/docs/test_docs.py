@@ -35,8 +35,10 @@ def test_every_dialect_has_its_page_with_its_paths_and_how_to_move(dialect: str)
 @pytest.mark.parametrize("connector", sorted(catalog()))
 def test_every_connector_has_its_page_and_every_field_is_named_there(connector: str) -> None:
     page = (ROOT / "docs" / f"{connector}.md").read_text()
-    for field in catalog()[connector].config.__struct_fields__:
-        assert f"`{field}`" in page, field
+    known = catalog()[connector]
+    for variant in (known, *known.variants):
+        for field in variant.config.__struct_fields__:
+            assert f"`{field}`" in page, field
 
 
 def test_every_error_code_is_explained() -> None:

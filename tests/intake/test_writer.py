@@ -175,6 +175,13 @@ async def test_counts_say_what_was_accepted(hub: Hub, tx: Tx) -> None:
     )
 
 
+async def test_the_experiments_of_an_event_are_kept_with_its_visitor(hub: Hub, tx: Tx) -> None:
+    await hub.send(event_id="e1", visitor_id="v1", experiments={"100218245": "100299457"})
+    await hub.send(event_id="e2", visitor_id="v1")
+    kept = await scalar(tx, "SELECT identifiers -> 'experiment.100218245' ->> 0 FROM visitor")
+    assert kept == "100299457"
+
+
 async def test_no_plaintext_of_a_person_reaches_the_tables(hub: Hub, tx: Tx) -> None:
     user = RawUser(
         email="plain@person.example", phone="+15550102030", first_name="Plainname", client_ip_address="198.51.100.7"

@@ -26,10 +26,51 @@ RIGHT = {
         },
         {},
     ),
+    "tiktok": (
+        "/tiktok/open_api/v1.3/event/track/",
+        {
+            "event_source": "web",
+            "event_source_id": "C3QABC",
+            "data": [
+                {
+                    "event": "Lead",
+                    "event_time": int(NOW) - 5,
+                    "event_id": "ev-1",
+                    "user": {"email": "a" * 64},
+                    "page": {"url": "https://shop.example.com/"},
+                }
+            ],
+        },
+        {"access-token": "tt-example"},
+    ),
+    "convert": (
+        "/convert/v1/projects/20005678/goals",
+        {"goal_id": "Order Completed", "visitor_id": "ev-1"},
+        {"authorization": "Bearer key"},
+    ),
     "ga4": (
         "/ga4/mp/collect?measurement_id=G-ABC1234567&api_secret=s3cr3t",
         {"client_id": "1.2", "events": [{"name": "sign_up", "params": {"session_id": "1", "method": "ev-1"}}]},
         {},
+    ),
+    "google_ads": (
+        "/google_ads/v1/events:ingest",
+        {
+            "destinations": [
+                {
+                    "operatingAccount": {"accountType": "GOOGLE_ADS", "accountId": "1234567890"},
+                    "productDestinationId": "555666777",
+                }
+            ],
+            "events": [
+                {
+                    "transactionId": "ev-1",
+                    "eventTimestamp": "2026-11-20T14:00:00Z",
+                    "adIdentifiers": {"gclid": "Cj0KCQexample"},
+                }
+            ],
+        },
+        {"authorization": "Bearer ya29.example"},
     ),
     "webhook": (
         "/webhook/any/path",

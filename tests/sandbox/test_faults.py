@@ -7,8 +7,8 @@ import pytest
 
 from postback.sandbox.faults import Faults, Unfit
 
-PLATFORMS = ["meta", "ga4", "webhook"]
-RIGHT = {"meta": 200, "ga4": 204, "webhook": 200}
+PLATFORMS = ["meta", "ga4", "webhook", "google_ads", "tiktok", "convert"]
+RIGHT = {"meta": 200, "ga4": 204, "webhook": 200, "google_ads": 200, "tiktok": 200, "convert": 200}
 
 
 async def status(caller: Any, platform: str) -> int:
@@ -105,6 +105,27 @@ async def test_metas_faults_are_in_graphs_shape(caller: Any) -> None:
         assert (answered, error["code"], error.get("error_subcode"), error["is_transient"]) == expected
 
 
+async def test_tiktoks_faults_are_told_by_code(caller: Any) -> None:
+    for mode, expected in {
+        "429": (429, 40100),
+        "500": (500, 50000),
+        "auth": (200, 40105),
+        "reject_event": (200, 40002),
+    }.items():
+        await caller.fault("tiktok", mode)
+        answered, _, body = await caller.send("tiktok")
+        assert (answered, body["code"]) == expected
+        assert body.keys() == {"code", "message", "request_id", "data"}
+
+
+async def test_converts_faults_are_told_by_status_and_code(caller: Any) -> None:
+    for mode, expected in {"429": 429, "500": 500, "auth": 401, "reject_event": 400}.items():
+        await caller.fault("convert", mode)
+        answered, _, body = await caller.send("convert")
+        assert (answered, body["code"]) == (expected, expected)
+        assert body["message"]
+
+
 async def test_a_wrong_secret_is_401_at_a_webhook_and_silent_at_ga4(caller: Any) -> None:
     await caller.fault("webhook", "auth")
     assert await status(caller, "webhook") == 401
@@ -120,13 +141,13 @@ async def test_ga4s_validation_server_does_not_look_at_the_secret(caller: Any) -
 
 
 async def test_a_rejected_event_is_400_but_silent_at_ga4(caller: Any) -> None:
-    for platform, expected in {"meta": 400, "webhook": 400, "ga4": 204}.items():
+    for platform, expected in {"meta": 400, "webhook": 400, "google_ads": 400, "ga4": 204}.items():
         await caller.fault(platform, "reject_event")
         assert await status(caller, platform) == expected
     assert (await last(caller, "ga4"))["problems"]
 
 
-@pytest.mark.parametrize("platform", ["meta", "webhook"])
+@pytest.mark.parametrize("platform", ["meta", "webhook", "google_ads"])
 async def test_only_a_request_that_holds_the_event_is_rejected(caller: Any, platform: str) -> None:
     await caller.fault(platform, "reject_event", match="ev-2")
     assert await status(caller, platform) == 200
@@ -159,7 +180,7 @@ async def test_clearing_ends_all_faults(caller: Any) -> None:
         await caller.fault(platform, "500")
     assert (await caller.stats())["meta"]["fault"] == "500"
     assert (await caller.call("DELETE", "/_sandbox/faults"))[0] == 204
-    assert [await status(caller, platform) for platform in PLATFORMS] == [200, 204, 200]
+    assert [await status(caller, platform) for platform in PLATFORMS] == list(RIGHT.values())
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ async def test_an_unknown_platform_is_told_in_a_sentence(caller: Any) -> None:
 
 
 async def test_stats_count_by_platform(caller: Any) -> None:
-    assert (await caller.stats()).keys() == {"ga4", "meta", "webhook"}
+    assert (await caller.stats()).keys() >= {"ga4", "meta", "webhook"}
     await caller.send("meta")
     await caller.call("POST", "/meta/v26.0/1/events", json={})
     assert (await caller.stats())["meta"] == {

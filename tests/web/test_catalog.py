@@ -51,6 +51,38 @@ async def test_the_catalog_is_filtered_and_searched(served: Any) -> None:
         assert "webhook" not in {entry["connector"] for entry in body["items"]}
 
 
+async def test_convert_is_installed_by_the_published_call_and_found_as_published(served: Any) -> None:
+    config = {"account_id": "10001234", "project_id": "20005678", "api_key": "your_api_key"}
+    destination = await install(served, "convert", config, name="Convert")
+    assert (destination["connector"], destination["variant"], destination["status"]) == ("convert", "default", "active")
+    assert destination["config"]["api_key"] == MASK
+    _, body = await served.call("GET", f"{CATALOG}?category=analytics&q=convert")
+    [entry] = body["items"]
+    required = {field["name"] for field in entry["fields"] if field["required"]}
+    assert required == {"account_id", "project_id", "api_key"}
+
+
+async def test_a_variant_has_its_own_form_and_a_word_on_when_to_take_it(served: Any) -> None:
+    _, entry = await served.call("GET", f"{CATALOG}/convert")
+    assert entry["variants"] == ["default", "tracking"]
+    tracking = {field["name"]: field for field in entry["variant_fields"]["tracking"]}
+    assert tracking["goal_map"]["required"]
+    assert (tracking["goal_map"]["type"], tracking["sdk_key_secret"]["secret"]) == ("object", True)
+    assert entry["advice"]["tracking"].startswith("Recommended")
+
+
+async def test_a_variant_is_kept_with_its_own_fields(served: Any) -> None:
+    config = {"account_id": "1", "project_id": "2", "api_key": "k", "goal_map": {"lead": 7}, "sdk_key_secret": "s"}
+    destination = await install(served, "convert", config, variant="tracking")
+    path = f"{DESTINATIONS}/{destination['id']}"
+    _, changed = await served.call("PATCH", path, {"config": {"sdk_key": "a/b"}})
+    assert (changed["variant"], changed["config"]["sdk_key"], changed["config"]["goal_map"]) == (
+        "tracking", "a/b", {"lead": 7},
+    )  # fmt: skip
+    status, body = await served.call("PATCH", path, {"config": {"goal_map": {"lead": "Lead"}}})
+    assert (status, body["error"]["field"]) == (422, "config.goal_map")
+
+
 async def test_an_installed_destination_takes_events(served: Any) -> None:
     destination = await install(served, "meta", META)
     assert destination["status"] == "active"
@@ -117,6 +149,14 @@ async def test_a_webhook_secret_that_was_sent_is_masked(served: Any) -> None:
         ("webhook", {"config": {"url": "http://127.0.0.1/x", "headers": {"Host": "x"}}}, "config.headers"),
         ("webhook", {"config": "text"}, "config"),
         ("meta", {"config": META, "variant": "tracking"}, "variant"),
+        ("convert", {"config": {"account_id": "1", "project_id": "2"}}, "config.api_key"),
+        (
+            "convert",
+            {"config": {"account_id": "1", "project_id": "2", "api_key": "k"}, "variant": "tracking"},
+            "config.goal_map",
+        ),
+        ("convert", {"config": {"account_id": "1", "project_id": "a.b/", "api_key": "k"}}, "config.project_id"),
+        ("tiktok", {"config": {"pixel_code": "C3Q"}}, "config.access_token"),
         ("meta", {"config": META, "delivery_mode": "client_side"}, "delivery_mode"),
         ("meta", {"config": META, "name": ""}, "name"),
         ("meta", {"config": META, "name": "x" * 101}, "name"),

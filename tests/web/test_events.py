@@ -165,6 +165,8 @@ async def test_deliveries_are_found_by_destination_status_and_reason_together(se
         ("reason=refused", 3),
         (f"reason=refused&status=failed&destination={one}", 3),
         ("reason=expired", 0),
+        (f"reason=refused&status=failed&destination={one}&from=2020-01-01&to=2100-01-01", 3),
+        (f"reason=refused&status=failed&destination={one}&to=2020-01-01", 0),
         ("destination=01a1fbf7-086b-7ab2-9996-26a150972041", 0),
     ):
         assert len(await items(served, f"{DELIVERIES}?{query}")) == expected, query

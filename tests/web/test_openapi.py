@@ -30,6 +30,8 @@ CONFIG = """
 "path.workspace_id" = "{workspace}"
 "path.conversion" = "{conversion}"
 "path.order_id" = "o1"
+"path.replay_id" = "{replay}"
+"path.backfill_id" = "{backfill}"
 """
 
 
@@ -91,6 +93,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     _, goals = await served.call("GET", f"{admin}/goals")
     _, event_type = await served.call("POST", f"{admin}/event-types", {"name": "quiz"})
     _, plan = await served.call("POST", f"{admin}/plans", {"name": "small", "monthly_cap": 10})
+    _, replay = await served.call("POST", f"{admin}/replays", {})
+    _, backfill = await served.call("POST", f"{admin}/backfills", {"destination": destination["id"]})
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         CONFIG.format(
@@ -104,6 +108,8 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
             plan=plan["id"],
             workspace=served.keys.workspace,
             conversion=conversions["items"][0]["id"],
+            replay=replay["id"],
+            backfill=backfill["id"],
         )
     )
     run = await asyncio.create_subprocess_exec(

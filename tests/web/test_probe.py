@@ -31,9 +31,9 @@ async def platforms(served: Any) -> AsyncIterator[Platforms]:
     await running.stop()
 
 
-async def installed(served: Any, connector: str, config: dict[str, Any]) -> str:
+async def installed(served: Any, connector: str, config: dict[str, Any], variant: str = "default") -> str:
     path = f"/v1/admin/integration-catalog/{connector}/install"
-    status, destination = await served.call("POST", path, {"name": "x", "config": config})
+    status, destination = await served.call("POST", path, {"name": "x", "variant": variant, "config": config})
     assert status == 201, destination
     return f"/v1/admin/destinations/{destination['id']}"
 
@@ -63,6 +63,40 @@ async def test_a_refused_credential_says_what_to_do_and_shows_no_secret(served: 
     assert probe["reason"]
     assert probe["fix"]
     assert META["access_token"] not in str(probe)
+
+
+CONVERT = {"account_id": "1", "project_id": "2", "api_key": "convert-key"}
+
+
+@pytest.mark.parametrize(
+    ("connector", "variant", "config", "words"),
+    [
+        ("tiktok", "default", {"pixel_code": "C3Q", "access_token": "tt"}, "neither token nor pixel"),
+        ("convert", "default", CONVERT, "knows the API key"),
+        ("convert", "tracking", CONVERT | {"goal_map": {"lead": 1}}, "100136097 Purchase (revenue)"),
+    ],
+)
+async def test_each_connectors_probe_is_answered_by_its_stand_in_and_counts_nothing(
+    served: Any, platforms: Platforms, connector: str, variant: str, config: dict[str, Any], words: str
+) -> None:
+    sent = {**config, "endpoint": f"{platforms.url}/{connector}"}
+    path = await installed(served, connector, sent, variant)
+    _, probe = await served.call("POST", f"{path}/probe")
+    assert probe["ok"], probe
+    assert words in probe["reason"]
+    async with served.http.get(f"{platforms.url}/_sandbox/stats") as answer:
+        assert (await answer.json())[connector]["events_accepted"] == 0
+
+
+async def test_a_project_that_there_is_not_is_told_by_both_of_converts_variants(
+    served: Any, platforms: Platforms
+) -> None:
+    for variant, more in (("default", {}), ("tracking", {"goal_map": {"lead": 1}})):
+        config = {**CONVERT, **more, "project_id": "4042", "endpoint": f"{platforms.url}/convert"}
+        path = await installed(served, "convert", config, variant)
+        _, probe = await served.call("POST", f"{path}/probe")
+        assert (probe["ok"], probe["outcome"], probe["status"]) == (False, "refused", 404)
+        assert "project ID" in probe["fix"]
 
 
 @pytest.mark.parametrize("mode", ["down", "500", "429", "reset"])

@@ -16,6 +16,7 @@ KNOWN = {"connector": "webhook", "order_id": "o1"}
 # What changes because somebody looks.
 VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h")
 
+UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"
 Operation = dict[str, Any]
 
@@ -39,11 +40,17 @@ class Hub:
 
     async def fill(self, key: str, order_id: str) -> None:
         """One of everything, by the examples."""
-        for method, path, operation in self.operations:
-            is_collection = "{" not in path or path.startswith("integration-catalog/")
-            if method == "POST" and is_collection and path not in OF_INSTALLATION:
-                status, made = await self.call("POST", concrete(path, KNOWN), example(operation), key=key)
-                assert status == 201, (path, made)
+        wanted = [
+            (path, example(operation))
+            for method, path, operation in self.operations
+            if method == "POST"
+            and ("{" not in path or path.startswith("integration-catalog/"))
+            and path not in OF_INSTALLATION
+        ]
+        # What names other things is made after them.
+        for path, body in sorted(wanted, key=lambda one: bool(made_up(one[1]))):
+            status, answer = await self.call("POST", concrete(path, KNOWN), await self.fitting(body, key), key=key)
+            assert status == 201, (path, answer)
         event = {"event": "purchase", "order_id": order_id}
         assert (await self.served.call("POST", "/v1/events", event, key=key))[0] == 202
 
@@ -56,6 +63,10 @@ class Hub:
         found = [str(item["id"]) for item in page["items"]] if status == 200 else []
         assert found, f"no list gives a {name} for {path}: name one in KNOWN"
         return found
+
+    async def fitting(self, body: Any, key: str) -> Any:
+        """An example with ids of this workspace's own things in place of its made-up ones."""
+        return body and body | {name: (await self.ids(f"{name}s/{{}}", key))[0] for name in made_up(body)}
 
     async def state(self, key: str) -> dict[str, Any]:
         """All that a workspace's lists show."""
@@ -73,6 +84,10 @@ def example(operation: Operation) -> Any:
         return None
     assert "example" in content, f"{operation['operationId']} has no example of its body"
     return content["example"]
+
+
+def made_up(body: Any) -> list[str]:
+    return [name for name, value in (body or {}).items() if isinstance(value, str) and re.fullmatch(UUID, value)]
 
 
 def concrete(path: str, values: dict[str, str] | str) -> str:
@@ -159,7 +174,7 @@ async def test_no_body_names_anything_of_another_workspace(hub: Hub, neighbour: 
                 continue
             where = concrete(path, (await hub.ids(path, theirs))[0]) if "{" in path else path
             for id_ in await hub.ids(f"{name}s/{{}}", hub.served.keys.admin_key):
-                body = example(operation) | {name: id_}
+                body = await hub.fitting(example(operation), theirs) | {name: id_}
                 status, answer = await hub.call(method, where, body, key=theirs)
                 assert status in (403, 404, 422), (method, path, name, answer)
                 tried += 1

@@ -17,6 +17,7 @@ app = App(
     usage="postback COMMAND [OPTIONS]",
 )
 _HERE = "postback.cli"
+_MODULES = {"backfill": "replay"}
 for _name, _help in {
     "serve": "Everything in one: PostgreSQL unless one is given, the API, the worker.",
     "init": "Create the tables and, once, workspace, site, owner and keys.",
@@ -24,11 +25,13 @@ for _name, _help in {
     "sandbox": "The platforms' stand-ins.",
     "send": "Send an event and follow its deliveries.",
     "tail": "Show events and outcomes as they come.",
+    "replay": "Send settled deliveries again.",
+    "backfill": "Give a destination deliveries of past events.",
     "ledger": "Show that all that was accepted is accounted for.",
     "usage": "Billable events of a month, against the plans.",
     "doctor": "Check the installation, and say what to fix.",
 }.items():
-    app.command(f"{_HERE}.{_name}:{_name}", name=_name, help=_help)
+    app.command(f"{_HERE}.{_MODULES.get(_name, _name)}:{_name}", name=_name, help=_help)
 for _name, _help in {"api": "Answer HTTP", "worker": "Deliver"}.items():
     app.command(f"{_HERE}.single:{_name}", name=_name, help=f"{_help} against a database of your own.")
 

@@ -105,6 +105,21 @@ async def _install(settings: Settings, dsn: Secret, stand_ins: str) -> None:
     configs: dict[str, dict[str, Any]] = {
         "meta": {"dataset_id": "1234567890", "access_token": "demo-token", "endpoint": f"{stand_ins}/meta"},
         "ga4": {"measurement_id": "G-DEMO123456", "api_secret": "demo-secret", "endpoint": f"{stand_ins}/ga4"},
+        "google_ads": {
+            "customer_id": "1234567890",
+            "conversion_actions": {"purchase": "555666777", "lead": "555666778", "signup": "555666779"},
+            "client_id": "demo-client",
+            "client_secret": "demo-secret",
+            "refresh_token": "demo-token",
+            "endpoint": f"{stand_ins}/google_ads",
+        },
+        "tiktok": {
+            "pixel_code": "C3QDEMO",
+            "crm_event_set_id": "C3QDEMOCRM",
+            "access_token": "demo-token",
+            "endpoint": f"{stand_ins}/tiktok",
+        },
+        "convert": {"account_id": "1", "project_id": "2", "api_key": "demo-key", "endpoint": f"{stand_ins}/convert"},
         "webhook": {"url": f"{stand_ins}/webhook/orders", "secret": "whsec_ZGVtbyBzZWNyZXQgb2YgdGhlIHNhbmRib3g="},
     }
     tx = await connect(dsn)
@@ -133,7 +148,7 @@ async def _install(settings: Settings, dsn: Secret, stand_ins: str) -> None:
 def _say(url: str, stand_ins: str, api_key: str) -> None:
     for line in (
         f"Postback   {url}  (dashboard: {url}/app)",
-        f"stand-ins  {stand_ins}  (Meta, GA4, a webhook)",
+        f"stand-ins  {stand_ins}  (Meta, GA4, Google Ads, TikTok, Convert, a webhook)",
         "\nSend an event of your own:\n",
         show.curl(f"{url}/v1/events", api_key, serve.EXAMPLE),
         "\nSee what arrived at Meta's stand-in:\n",

@@ -49,11 +49,8 @@ async def install(
     # The checks of the admin API, which needs its web framework.
     from postback.web.admin.addresses import refuse_private
     from postback.web.admin.catalog import _made_secrets as made_secrets
-    from postback.web.admin.catalog import variants_of
 
-    kind = destinations.connector_named(connector)
-    if variant not in (variants := variants_of(kind)):
-        raise WrongUsage(f"{kind.title} has no variant {variant}; it has {', '.join(variants)}.")
+    kind = destinations.connector_named(connector, variant)
     sent = _read_values(values) | _read_pairs(settings or [])
     made = made_secrets(kind, sent)
     config = destinations.read_config(kind, {**sent, **made})

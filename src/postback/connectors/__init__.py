@@ -14,14 +14,22 @@ from decimal import Decimal
 from functools import cache
 from math import isfinite, isnan
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
 
+from postback import blueprint as blueprints
+from postback.blueprint import Blueprint
+from postback.blueprint.mapping import Platform
 from postback.event import Event, JoinedEvent
+from postback.secret import Secret
 
 MAX_AHEAD = timedelta(minutes=5)
 LONGEST_WAIT_SECONDS = 86_400.0
+# Stands in a header of a request for the access token that `Connector.token` says how to have; never in a URL.
+ACCESS_TOKEN = "pbsecret-access-token"  # noqa: S105  (stands for one)
+FORM = "application/x-www-form-urlencoded"
 
 # `extra={"advanced": True}`: shown in the form only on request. `extra={"made": "whsec_"}`: a secret that is made where
 # absent, as that prefix and the base64 of 32 random bytes.
@@ -35,6 +43,13 @@ Endpoint = Annotated[
 ]
 
 
+class Notice(Struct, frozen=True):
+    """What is said of a delivery though it was delivered: why it may count for less, and what to do about the next."""
+
+    reason: str
+    fix: str
+
+
 class Item(Struct, frozen=True):
     """One event as the platform's own object. Only items of one `group` share a request.
 
@@ -44,11 +59,12 @@ class Item(Struct, frozen=True):
     body: dict[str, Any]
     group: Hashable = None
     size: int = 0
+    notice: Notice | None = None
 
 
 class Request(Struct, frozen=True, kw_only=True):
     """One HTTP request. `json` is encoded with Decimals as numbers; `body`, if given, is sent to the byte instead, and
-    `json` is then what it says, for the log to mask by key.
+    `json` is then what it says, for the log to mask by key. `form`, if given, is sent as a form instead of both.
 
     `url` holds the query. Secrets stand in url, headers and json by their stand-ins; the sender writes each value as
     its place demands: percent-encoded in the url, escaped in JSON, as it is in a header. The content type is
@@ -59,9 +75,12 @@ class Request(Struct, frozen=True, kw_only=True):
     url: str
     json: Any = None
     body: bytes | None = None
+    form: dict[str, str] | None = None
     headers: dict[str, str] = {}
 
     def content(self) -> bytes:
+        if self.form is not None:
+            return urlencode(self.form).encode()
         return self.body if self.body is not None else encode(self.json)
 
 
@@ -91,9 +110,10 @@ class Response(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """The platform could not use this event; nobody must act."""
+    """The platform could not use this event; nobody must act. `fix`: what would make it usable, where somebody can."""
 
     reason: str
+    fix: str = ""
 
 
 class Delivered(Struct, frozen=True):
@@ -128,6 +148,24 @@ class Refused(Struct, frozen=True):
 Outcome = Delivered | Retry | Failed | Refused
 
 
+class Granted(Struct, frozen=True):
+    """An access token, and how long it is good for."""
+
+    token: Secret
+    expires_in_seconds: float
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """How an OAuth access token is had. `fields`: those of the config that it is had with; where they are others, so
+    is the token. `request`: asks for a new one; `interpret`: what the answer means, Refused where the credential is no
+    good any more. The sender keeps the token, shares and renews it, and puts it where a request says ACCESS_TOKEN.
+    """
+
+    fields: tuple[str, ...]
+    request: Callable[[Any, datetime], Request]
+    interpret: Callable[[Response], Granted | Retry | Refused]
+
+
 class Rate(Struct, frozen=True):
     """Requests a second that the platform allows, and how many may be under way at once."""
 
@@ -155,7 +193,14 @@ class Connector(Struct, frozen=True, kw_only=True):
     (None: any age). `dedup_window`: within it the platform drops a repeat of the same `event_id`; `repeat_is_safe`:
     whether sending this event again can never count twice. `retracts`: `build` makes a retraction of an event that
     `is_retraction`. `click_id_ages`: oldest click id it takes. `give_up_after`: how long to retry where the platform
-    states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves.
+    states no age. `probe`: a request that harms nothing, and `interpret_probe` what its answer proves. `token`: how its
+    OAuth access token is had.
+    `reaches`: for a platform that counts a visitor once, a text that names who reached what (None: not so counted);
+    what was delivered is remembered by it, and `build` is told by `reached_before`.
+    `variants`: other ways to speak to the platform, each a Connector of the same name; `variant` is this one's name,
+    `advice` a sentence on when to take it.
+    `platform_names`: what it calls ours, of which its default blueprint is made; `blueprint`: another default, which
+    then holds wherever none was written.
     """
 
     name: str
@@ -168,6 +213,8 @@ class Connector(Struct, frozen=True, kw_only=True):
     identifiers: frozenset[str]
     docs: str
     names: frozenset[str] | None = None
+    platform_names: Mapping[str, str] = {}
+    blueprint: Blueprint | None = None
     consent: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
     max_items: int = 1
@@ -181,6 +228,25 @@ class Connector(Struct, frozen=True, kw_only=True):
     give_up_after: timedelta = timedelta(hours=24)
     probe: Callable[[Any, datetime], Request] | None = None
     interpret_probe: Callable[[Response], Outcome] | None = None
+    token: Grant | None = None
+    reaches: Callable[[JoinedEvent, Any], str | None] | None = None
+    variant: str = "default"
+    variants: tuple["Connector", ...] = ()
+    advice: str = ""
+
+    def of_variant(self, variant: str) -> "Connector | None":
+        """This connector in one of its variants; None where it has none of that name."""
+        return next((one for one in (self, *self.variants) if one.variant == variant), None)
+
+    @property
+    def platform(self) -> Platform:
+        """What a blueprint for it is checked against."""
+        return Platform(self.title, self.names, self.platform_names)
+
+    @property
+    def default_blueprint(self) -> Blueprint:
+        """Which events it takes where nobody wrote a blueprint, and as what."""
+        return self.blueprint or blueprints.default(self.platform_names, self.names)
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

@@ -389,6 +389,7 @@ CONNECTOR = Connector(
     pack=pack,
     interpret=interpret,
     identifiers=IDENTIFIERS,
+    platform_names=NAMES,
     docs="https://developers.google.com/analytics/devguides/collection/protocol/ga4",
     consent=frozenset({"analytics"}),
     private=frozenset({"ip_override", "user_id", "city", "region", "postal_code", "country"}),

@@ -351,6 +351,7 @@ CONNECTOR = Connector(
     pack=pack,
     interpret=interpret,
     identifiers=IDENTIFIERS,
+    platform_names=NAMES,
     docs="https://developers.facebook.com/documentation/ads-commerce/conversions-api",
     consent=frozenset({"ad_user_data"}),
     private=frozenset({"client_ip_address", "client_user_agent"}),

@@ -1,4 +1,4 @@
-"""What a lane remembers of its rows: which buckets have work, how far each was read, and what is under way.
+"""What a lane remembers of its rows: which buckets have work, how far each was read, what is under way, and for whom.
 
 Claims take no lock and write nothing, so that a row stays claimable until it is settled: it is passed by because it is
 known here. Reading goes on where the last claim of a bucket ended; what came due behind that is found when the mark is
@@ -24,6 +24,8 @@ class Claims:
         self._since: dict[int, datetime] = {}
         self._since_at = 0.0
         self._ended: set[bytes] = set()
+        self._held: dict[bytes, bytes] = {}
+        self._holders: dict[bytes, bytes] = {}
 
     def find(self, due: Collection[int]) -> None:
         """These buckets have something due."""
@@ -64,9 +66,18 @@ class Claims:
                 new.append((Ticket(bucket, epoch, row.event_id, destination_id, row.attempt), row))
         return new
 
+    def hold(self, ticket: Ticket, key: bytes) -> bool:
+        """Whether nothing else under way holds this key; it is this delivery's until that is no longer under way."""
+        if self._holders.setdefault(key, ticket.event_id) != ticket.event_id:
+            return False
+        self._held[ticket.event_id] = key
+        return True
+
     def forget(self, tickets: Iterable[Ticket]) -> None:
         """These are no longer under way."""
         for ticket in tickets:
+            if (key := self._held.pop(ticket.event_id, None)) is not None:
+                del self._holders[key]
             if (under_way := self._under_way.get(ticket.bucket)) is not None:
                 under_way.pop(ticket.event_id, None)
                 self._ended.add(ticket.event_id)

@@ -21,8 +21,8 @@ from postback.delivery.judge import Judged
 from postback.delivery.leases import Leases
 from postback.delivery.pace import Breaker, Pace
 from postback.delivery.prepare import Keys
-from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
+from postback.delivery.token import Tokens
 from postback.destinations import Destination
 from postback.queue import sending
 from postback.queue.sending import Window
@@ -35,7 +35,7 @@ class Tools(Struct, frozen=True):
     """What the lanes of a worker share. `claim_max`: most deliveries claimed at once; `window`: where open ones lie."""
 
     pool: Pool
-    sender: Sender
+    tokens: Tokens
     settler: Settler
     leases: Leases
     keys: Keys

@@ -1,5 +1,5 @@
 """What time undoes: partitions are made ahead, those past the retention time are counted, then dropped; old dedup rows,
-visitors and links go; what is open for a destination that was removed ends.
+visitors, links and jobs go; what is open for a destination that was removed ends.
 
 Repeating is harmless, and so is being stopped anywhere. Partitions are the business of the worker that has the first
 bucket; the rest each worker does in its own buckets.
@@ -18,7 +18,7 @@ from postback.queue import ledger, sending
 from postback.queue.sending import Window
 
 log = structlog.get_logger()
-_queue, _visitors = Queries("queue"), Queries("visitors")
+_queue, _visitors, _jobs = Queries("queue"), Queries("visitors"), Queries("jobs")
 TRIM_ROWS = 1000
 REMOVED = "destination removed"
 _FAR = timedelta(days=3650)
@@ -67,9 +67,9 @@ async def end_removed(pool: Pool, removed: Sequence[UUID], own: Sequence[int], n
 
 
 async def trim(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
-    """Forget what is older than `oldest`, in some buckets: keys of events, visitors, links; how many it were."""
+    """Forget what is older than `oldest`, in some buckets: keys of events, visitors, links, jobs; how many it were."""
     count = await trim_dedup(pool, own, oldest)
-    for statement in (_visitors.trim, _visitors.trim_links):
+    for statement in (_visitors.trim, _visitors.trim_links, _jobs.trim):
         count += await _trim(pool, own, statement, oldest)
     return count
 

@@ -20,13 +20,14 @@ _NAMES = {Delivered: "delivered", Retry: "retry", Failed: "failed", Refused: "re
 
 
 class Parcel(Struct, eq=False):
-    """One delivery on its way."""
+    """One delivery on its way. `reaches`: what is remembered once it is delivered."""
 
     ticket: Ticket
     event: JoinedEvent
     item: Item
     limits: Limits
     tries: int
+    reaches: tuple[bytes, bytes] | None = None
 
 
 class Judged(Struct):
@@ -92,7 +93,8 @@ def judge(
         body = record.body(parcel.item.body, content if is_whole else None)
         ended = Ended(name, texts.get(reason or ""), status, latency_ms, head, body, response)
         why, fix = texts.get(standing.reason or ""), texts.get(standing.fix or "")
-        judged.settled.append(Settled(parcel.ticket, standing.status, standing.due_at, why, fix, ended, at))
+        reached = parcel.reaches if isinstance(outcome, Delivered) else None
+        judged.settled.append(Settled(parcel.ticket, standing.status, standing.due_at, why, fix, ended, at, reached))
     if (refused := judged.refused) is not None:
         judged.refused = Refused(record.text(refused.reason, readable), record.text(refused.fix, readable))
     return judged
@@ -168,6 +170,8 @@ def _standing(
             random=roll(),
         )
         return "unknown", standing
+    if isinstance(outcome, Delivered) and (notice := parcel.item.notice) is not None:
+        return "delivered", verdict.Standing("delivered", now, notice.reason, notice.fix)
     if is_split:
         return "failed", verdict.Standing("retrying", now, outcome.reason if isinstance(outcome, Failed) else None)
     return _NAMES[type(outcome)], verdict.standing(outcome, parcel.limits, tries=parcel.tries, now=now, random=roll())

@@ -22,7 +22,7 @@ from msgspec import Struct
 from postback import secret
 from postback.connectors import Skipped, always
 from postback.db import is_unavailable
-from postback.delivery import judge, prepare, verdict
+from postback.delivery import judge, prepare, reach, verdict
 from postback.delivery.claims import Claims
 from postback.delivery.gate import Gate, Tools
 from postback.delivery.judge import Parcel
@@ -214,6 +214,7 @@ class Lane:
                     return
                 stored = await sending.events(tx, [row.event_id for _, row in new])
                 known = await prepare.join(tx, list(stored.values()), tools.keys)
+                new = await reach.tell(tx, new, known, destination, tools.keys, self._claims, now)
             await self._build(new, known, destination, max_items or destination.connector.max_items)
         except BaseException:
             self._claims.forget(ticket for ticket, _ in new)
@@ -262,15 +263,15 @@ class Lane:
         limits = prepare.limits(one, destination.connector, row.tried_at or now)
         if row.unfinished_at is not None:
             # Somebody began it and did not live to settle it: due again at once, where a repeat is safe.
-            is_safe = judge.is_repeatable(destination.connector, one.event, row.unfinished_at, now)
+            is_safe = prepare.is_repeatable(one, destination, row.unfinished_at, now)
             end = verdict.unknown(_UNFINISHED, limits, repeat_is_safe=is_safe, tries=row.tries, now=now, random=0.0)
             ended = Ended("unknown", _UNFINISHED)
             return Settled(ticket, end.status, end.due_at, end.reason, end.fix, ended, row.unfinished_at)
         match prepare.build(one, destination, self._tools.keys, now):
             case (event, item):
-                return Parcel(ticket, event, item, limits, row.tries)
-            case Skipped(reason):
-                return Settled(ticket, "skipped", now, self._record.text(reason))
+                return Parcel(ticket, event, item, limits, row.tries, one.reaches)
+            case Skipped(reason, fix):
+                return Settled(ticket, "skipped", now, self._record.text(reason), self._record.text(fix) or None)
             case built:
                 end = verdict.standing(built, limits, tries=row.tries, now=now, random=0.0)
                 return Settled(ticket, end.status, end.due_at, self._record.text(end.reason or ""), end.fix)
@@ -355,7 +356,7 @@ class Lane:
             return
         self.gate.pace.count(began)
         secrets = self._secrets if destination is self.destination else secret.of(destination.config)
-        answer = await self._tools.sender.send(request, secrets, content)
+        answer = await self._tools.tokens.send(destination, request, secrets, content)
         self.sent += 1
         judged = judge.judge(
             parcels,

@@ -1,4 +1,4 @@
-"""From stored events to what a connector sends: join the visitor, judge again, build, pack.
+"""From stored events to what a connector sends: join the visitor, judge again, apply the blueprint, build, pack.
 
 An event is joined by the visitor id it was sent with, else by its session, else by its other links; at most two
 look-ups for all events of a claim. The visitor only fills gaps: what was sent wins. Consent and age are judged again,
@@ -7,6 +7,7 @@ because a delivery may have waited. Readable identifiers are opened only where t
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,8 +15,10 @@ import structlog
 from msgspec import Struct
 
 from postback import pii, visitors
-from postback.connectors import Connector, Failed, Item, Retry, Skipped
+from postback.blueprint import Unmapped
+from postback.connectors import Connector, Failed, Item, Retry, Skipped, is_retraction
 from postback.db import Tx
+from postback.delivery import judge
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
@@ -30,6 +33,7 @@ _SEALED = Retry("its sealed data does not open: add its key to POSTBACK_SEAL_KEY
 
 _LINKED = (("external_id", "external_id_sha256"), ("email", "email_sha256"), ("phone", "phone_sha256"))
 
+E = TypeVar("E", bound=Event)
 Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
 
 
@@ -41,12 +45,15 @@ class Keys(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """A stored event, and the visitor it belongs to; `origin`: how that one was found."""
+    """A stored event, and the visitor it belongs to; `origin`: how that one was found. `reaches`, `reached_before`: the
+    mark of the goal that it reaches, and whether that was there already, see `reach.py`."""
 
     stored: StoredEvent
     event: Event
     visitor: Visitor | None
     origin: str
+    reaches: tuple[bytes, bytes] | None = None
+    reached_before: bool = False
 
 
 async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
@@ -131,9 +138,8 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     Raises what a connector's bug raises.
     """
     connector, event = destination.connector, known.event
-    limit = connector.max_age(event)
-    if limit is not None and now - event.occurred_at > limit:
-        return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
+    if expired := _expired(event, connector, now):
+        return expired
     if event.consent is not None and event.consent.denies(connector.consent):
         return Skipped("consent: denied by the visitor")
     try:
@@ -141,18 +147,54 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     except SealError as error:
         log.error("sealed data does not open", event_id=known.stored.id.hex(), error=error.message)
         return _SEALED
-    built = connector.build(joined, destination.config, now)
-    return built if isinstance(built, Skipped) else (joined, built)
+    if isinstance(shaped := shape(joined, destination), Skipped):
+        return shaped
+    if shaped is not joined and (expired := _expired(shaped, connector, now)):
+        return expired
+    built = connector.build(shaped, destination.config, now)
+    return built if isinstance(built, Skipped) else (shaped, built)
 
 
-def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> JoinedEvent:
-    """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped."""
+def shape(event: E, destination: Destination) -> E | Skipped:
+    """The event as the destination's blueprint makes it."""
+    if destination.blueprint is None:
+        return event
+    shaped = destination.blueprint.apply(event)
+    if isinstance(shaped, Unmapped):
+        return Skipped(shaped.reason)
+    # A cancelled order that goes under another name would count as a new conversion.
+    if is_retraction(event) and not is_retraction(shaped):
+        return Skipped(f"no retraction: the blueprint sends it as {shaped.source_name}")
+    return shaped
+
+
+def is_repeatable(known: Known, destination: Destination, sent_at: datetime, now: datetime) -> bool:
+    """Whether what may have been taken at `sent_at` can be sent again without counting twice."""
+    shaped = shape(known.event, destination)
+    if isinstance(shaped, Skipped):  # a filter that holds only after the join
+        return now - sent_at < destination.connector.dedup_window
+    return judge.is_repeatable(destination.connector, shaped, sent_at, now)
+
+
+def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None:
+    limit = connector.max_age(event)
+    if limit is None or now - event.occurred_at <= limit:
+        return None
+    return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
+
+
+def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetime) -> JoinedEvent:
+    """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
+
+    `keys` None: what is sealed stays so.
+    """
     event, visitor, stored = known.event, known.visitor, known.stored
-    user, click_ids = event.user, event.click_ids
+    user, click_ids, experiments = event.user, event.click_ids, event.experiments
     provenance: dict[str, str] = {}
     captured_at: dict[str, datetime] = {}
     if visitor is not None:
         user, click_ids = dict(user), dict(click_ids)
+        experiments = visitors.experiments(visitor) | experiments
         for name, (value, ms) in visitor.identifiers.items():
             kind = click_ids if name in CLICK_IDS else user if name in HASHED else None
             if kind is None:
@@ -165,7 +207,7 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}
-    if taken := connector.identifiers & READABLE:
+    if keys is not None and (taken := connector.identifiers & READABLE):
         readable = pii.reveal(stored.sealed, keys.sealer) if stored.sealed else {}
         if visitor is not None and visitor.sealed and visitor.sealed != stored.sealed and not taken <= readable.keys():
             for name, value in pii.reveal(visitor.sealed, keys.sealer).items():
@@ -178,6 +220,7 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
         readable=readable,
         provenance=provenance,
         captured_at=captured_at,
+        reached_before=known.reached_before,
         event_id=event.event_id,
         name=event.name,
         source_name=event.source_name,
@@ -194,7 +237,7 @@ def join_one(known: Known, connector: Connector, keys: Keys, now: datetime) -> J
         user=user,
         click_ids=click_ids,
         consent=event.consent,
-        experiments=event.experiments,
+        experiments=experiments,
         properties=event.properties,
         is_test=event.is_test,
         notes=event.notes,

@@ -1,7 +1,7 @@
 """What would be sent: a dry run of one event, from judging to the request, and nothing goes out.
 
-The request is masked as the log masks it. The visitor is not joined: who may send events may not read what others sent
-of a visitor.
+The request is masked as the log masks it. `show` joins no visitor: who may send events may not read what others sent of
+a visitor.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,11 @@ class Previewed(Struct, frozen=True):
 def show(event: StoredEvent, destinations: Sequence[Destination], keys: Keys, now: datetime) -> list[Previewed]:
     """One line a destination, in their order. `event` need not be stored."""
     known = prepare.Known(event, _decode(event.body), None, "")
-    return [_one(known, destination, keys, now) for destination in destinations]
+    return [show_one(known, destination, keys, now) for destination in destinations]
 
 
-def _one(known: prepare.Known, destination: Destination, keys: Keys, now: datetime) -> Previewed:
+def show_one(known: prepare.Known, destination: Destination, keys: Keys, now: datetime) -> Previewed:
+    """What a destination would get of an event, with what is known of its visitor."""
     if destination.config is None:
         return Previewed(destination, "skipped", "the destination's configuration does not open", None)
     built = prepare.build(known, destination, keys, now)

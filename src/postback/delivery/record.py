@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from postback.connectors import Request, Response, encode
+from postback.connectors import ACCESS_TOKEN, Request, Response, encode
 from postback.secret import MASK, Secret
 
 PRIVATE = "[private]"
@@ -27,7 +27,7 @@ class Record:
         self._private = frozenset(private)
         self._stand_ins = [secret.stand_in.encode() for secret in secrets]
         values = [value for secret in secrets if len(value := secret.reveal()) >= _LEAST_CHARS]
-        forms = {secret.stand_in for secret in secrets}
+        forms = {ACCESS_TOKEN, *(secret.stand_in for secret in secrets)}
         for value in values:
             forms |= {value, quote(value, safe=""), quote_plus(value), msgspec.json.encode(value)[1:-1].decode()}
         self._forms = sorted(forms, key=len, reverse=True)

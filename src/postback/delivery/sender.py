@@ -1,16 +1,16 @@
 """The sender: the only code that touches the network. One client for all lanes.
 
 It connects to addresses that it checked (see `addresses`), follows no redirect, keeps no cookie, uses no proxy, reads a
-capped part of the answer, and puts secrets into a request at the last moment: percent-encoded in the URL, escaped in
-JSON, as they are in a header. It never raises for what the network or a platform does: the answer says what happened,
-and whether the platform may have read the request.
+capped part of the answer, and puts secrets into a request at the last moment: percent-encoded in a URL or a form,
+escaped in JSON, as they are in a header. It never raises for what the network or a platform does: the answer says what
+happened, and whether the platform may have read the request.
 """
 
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 from msgspec import Struct
@@ -131,12 +131,13 @@ def _headers(headers: dict[str, str], secrets: Sequence[Secret]) -> dict[str, st
 
 
 def _body(request: Request, secrets: Sequence[Secret], content: bytes) -> bytes:
-    if request.body is None and request.json is None:
+    if request.body is None and request.json is None and request.form is None:
         return b""
     if request.body is None and _STAND_IN_BYTES in content:
         for secret in secrets:
-            escaped = msgspec.json.encode(secret.reveal())[1:-1]
-            content = content.replace(secret.stand_in.encode(), escaped)
+            value = secret.reveal()
+            written = quote_plus(value).encode() if request.form is not None else msgspec.json.encode(value)[1:-1]
+            content = content.replace(secret.stand_in.encode(), written)
     return content
 
 

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from postback import visitors
 from postback.db import Tx, connect, is_unavailable
 from postback.delivery.leases import Leases
 from postback.queue import sending
@@ -116,6 +117,8 @@ class Settler:
                 await sending.withdraw(tx, self._leases.worker, withdrawn)
             if rows:
                 took = await sending.settle(tx, self._leases.worker, rows, self._leases.now())
+            if marks := [row.reached for row in rows if row.reached is not None]:
+                await visitors.remember(tx, marks, self._leases.now())
         return took.rowcount if took is not None else 0
 
     async def _split(self, rows: Sequence[Settled], withdrawn: Sequence[Ticket]) -> None:

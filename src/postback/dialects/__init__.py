@@ -228,7 +228,7 @@ def _flaw(value: Any, depth: int = MAX_DEPTH) -> _Flaw | None:
         if any("\x00" in name for name in value):
             return _Flaw("has a name that holds the character NUL or half a surrogate pair")
         inner = value.items()
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         inner = enumerate(value)
     elif isinstance(value, Struct):
         inner = [(name, getattr(value, name)) for name in value.__struct_fields__]
@@ -238,7 +238,7 @@ def _flaw(value: Any, depth: int = MAX_DEPTH) -> _Flaw | None:
         return _Flaw(f"is nested more than {MAX_DEPTH} deep")
     for step, part in inner:
         if flaw := _flaw(part, depth - 1):
-            return flaw.inside(f"[{step}]" if isinstance(value, list) else f".{step}")
+            return flaw.inside(f"[{step}]" if isinstance(value, list | tuple) else f".{step}")
     return None
 
 
@@ -254,6 +254,9 @@ def unreadable(error: Exception, *, under: str = "") -> Invalid:
         if missing := _MISSING.fullmatch(what):
             field = f"{field}.{missing[1]}".lstrip(".")
             return Invalid(f"{field} is required.", field=field)
+        if unknown := _UNKNOWN.fullmatch(what):
+            field = f"{field}.{unknown[1]}".lstrip(".")
+            return Invalid(f"There is no field {field}.", field=field)
         return Invalid(f"{field or 'The body'} {_what(what)}.", field=field or None)
     if isinstance(error, msgspec.DecodeError | UnicodeDecodeError):
         return Invalid(f"The body is not valid JSON: {_reason(error)}.", malformed=True)
@@ -261,6 +264,7 @@ def unreadable(error: Exception, *, under: str = "") -> Invalid:
 
 
 _MISSING = re.compile(r"Object missing required field `(.+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+)`")
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _BOUND = re.compile(r"Expected `\w+` ([<>]=? .+)")
 _LENGTH = re.compile(r"Expected `str` of length (<=|>=) (\d+)")

@@ -41,10 +41,6 @@ BILLABLE = frozenset({"purchase", "lead", "signup", "subscribe"})
 AHEAD = timedelta(minutes=-5)
 
 
-UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
-TAKEN_BACK = frozenset({"cancelled", "refunded"})
-
-
 class Fate(Struct, frozen=True):
     """What each destination will do with an event: rows to write and lines to answer, in the same order.
 
@@ -148,35 +144,13 @@ class Snapshot:
         answers: list[DestinationResult] = []
         wait = max(0.0, -age.total_seconds()) if age < AHEAD else 0.0
         for destination in self.destinations:
-            reason = _skip_reason(destination, event, age)
+            reason = destinations.skip_reason(destination, event, age)
             status = "skipped" if reason else "queued"
             rows.append((destination.id.bytes, status, wait, reason))
             answers.append(
                 DestinationResult(str(destination.id), destination.connector.name, destination.name, status, reason)
             )
         return Fate(tuple(rows), answers)
-
-
-def _skip_reason(destination: Destination, event: Event, age: timedelta) -> str | None:
-    connector = destination.connector
-    if connector.names is not None and event.name not in connector.names:
-        return f"not mapped: {connector.title} has no event for {event.name}"
-    if event.consent is not None and event.consent.denies(connector.consent):
-        return "consent: denied by the visitor"
-    status = event.order.status if event.order else None
-    if status in UNCOUNTED and event.name == "purchase":
-        return f"order not completed: it is {status}"
-    if status in TAKEN_BACK and not connector.retracts:
-        return f"no retraction: {connector.title} takes no order back"
-    limit = connector.max_age(event)
-    if limit is not None and age > limit:
-        return f"expired: {connector.title} takes events up to {_span(limit)} old"
-    return None
-
-
-def _span(limit: timedelta) -> str:
-    hours = int(limit.total_seconds() // 3600)
-    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"
 
 
 def _matching(goals: Sequence[Goal]) -> Matching:

@@ -105,6 +105,8 @@ class Judge:
         if visitor_key:
             links = tuple(link_key(self._installation_key, workspace, kind, value) for kind, value in done.links)
             shown = event.user | event.click_ids
+            if event.experiments:
+                shown |= visitors.as_identifiers(event.experiments)
             seen = Seen(visitor_key, snapshot.workspace.id, shown, done.sealed, links, now)
         post = sales.post_of(event, raw, site) if event.order is not None else None
         fate = snapshot.fate(event, now)

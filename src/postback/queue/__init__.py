@@ -1,7 +1,7 @@
-"""The durable queue: events, one delivery for each event and destination, the attempts, and who may send them.
+"""The durable queue: events, one delivery for each event and destination, the attempts, who may send them, and jobs.
 
-Tables: event, delivery, attempt, usage, lease, worker, ledger_hour. Rows of a flush lie in one bucket, chosen in turn;
-an event's id names it. Statements by id carry the ids' span, so that only their partitions are read.
+Tables: event, delivery, attempt, usage, lease, worker, ledger_hour, job. Rows of a flush lie in one bucket, chosen
+in turn; an event's id names it. Statements by id carry the ids' span, so that only their partitions are read.
 """
 
 from collections import Counter
@@ -73,6 +73,15 @@ OPEN = frozenset({"queued", "retrying"})
 def delivery_id(event_id: UUID, destination_id: UUID) -> str:
     """The id shown of a delivery: its event's and its destination's."""
     return f"{event_id.hex}-{destination_id.hex}"
+
+
+def read_delivery_id(text: str) -> tuple[UUID, UUID] | None:
+    """Event and destination of a delivery's id; None: it is none."""
+    event, _, destination = text.partition("-")
+    try:
+        return (UUID(hex=event), UUID(hex=destination)) if len(event) == len(destination) == 32 else None
+    except ValueError:
+        return None
 
 
 def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Sequence[Line]]) -> None:

@@ -78,7 +78,8 @@ class Ended(Struct, frozen=True):
 
 
 class Settled(Struct, frozen=True):
-    """What becomes of one delivery. `ended` None: no attempt was made; `at`: when the attempt began."""
+    """What becomes of one delivery. `ended` None: no attempt was made; `at`: when the attempt began. `reached`: what is
+    to be remembered of it, the key of a link and its visitor's."""
 
     ticket: Ticket
     status: str
@@ -87,6 +88,7 @@ class Settled(Struct, frozen=True):
     fix: str | None = None
     ended: Ended | None = None
     at: datetime | None = None
+    reached: tuple[bytes, bytes] | None = None
 
 
 async def due(

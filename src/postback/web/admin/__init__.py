@@ -13,7 +13,7 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
     addresses     private ones are refused
     changes       of the configuration: in turn, written down, never over what the caller has not seen
     keys, workspaces, sites, goals, event_types, plans, audit      the paths
-    catalog, destinations, probe, events, deliveries, conversions, usage
+    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage
 """
 
 from collections import Counter
@@ -32,6 +32,7 @@ from postback.web import health, metrics, openapi, reference, wire
 from postback.web.admin import (
     answers,
     audit,
+    blueprints,
     catalog,
     conversions,
     deliveries,
@@ -42,6 +43,7 @@ from postback.web.admin import (
     keys,
     plans,
     probe,
+    replays,
     sites,
     usage,
     workspaces,
@@ -53,8 +55,8 @@ from postback.web.calls import Calls
 
 PREFIX = "/v1/admin"
 _ROOMS = (
-    keys, workspaces, sites, goals, event_types, plans, audit, catalog, destinations, probe, events, deliveries,
-    conversions, usage,
+    keys, workspaces, sites, goals, event_types, plans, audit,
+    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"

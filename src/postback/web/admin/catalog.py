@@ -15,6 +15,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from postback import destinations
+from postback.blueprint import Blueprint
 from postback.connectors import Connector, catalog
 from postback.db import buckets
 from postback.errors import Invalid
@@ -53,15 +54,18 @@ class FieldOut(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """`blueprint`: the default mapping of events."""
+    """`blueprint`: the default mapping of events. `fields`: those of the variant `default`; `variant_fields`: those of
+    the others, by variant, with `advice` on when to take which."""
 
     connector: str
     name: str
     category: str
     variants: list[str]
     fields: list[FieldOut]
-    blueprint: dict[str, Any]
+    blueprint: Blueprint
     docs: str
+    variant_fields: dict[str, list[FieldOut]]
+    advice: dict[str, str]
 
 
 class InstallIn(Struct, frozen=True):
@@ -104,11 +108,9 @@ async def install(
     hub: Needs[Hub], caller: Needs[Caller], connector: FromPath[str], data: JSONBody[InstallIn]
 ) -> Tagged[DestinationOut]:
     """A secret that was made stands in `config` of this answer, and never again; all others are masked."""
-    kind = destinations.connector_named(connector)
+    kind = destinations.connector_named(connector, data.variant)
     if data.delivery_mode != "server_side":
         raise Invalid("delivery_mode must be server_side; there is no other.", field="delivery_mode")
-    if data.variant not in (variants := variants_of(kind)):
-        raise Invalid(f"{kind.title} has no variant {data.variant}; it has {', '.join(variants)}.", field="variant")
     made = _made_secrets(kind, data.config)
     config = destinations.read_config(kind, {**data.config, **made})
     refuse_private(config, hub.settings)
@@ -129,21 +131,23 @@ async def install(
     return Tagged(msgspec.structs.replace(shown, config={**shown.config, **made}), like=shown)
 
 
-def variants_of(connector: Connector) -> tuple[str, ...]:
-    return getattr(connector, "variants", ("default",))
-
-
 def entry(connector: Connector) -> Entry:
-    hints = get_type_hints(connector.config, include_extras=True)
     return Entry(
         connector=connector.name,
         name=connector.title,
         category=connector.category,
-        variants=list(variants_of(connector)),
-        fields=[_field(field, hints[field.name]) for field in msgspec.structs.fields(connector.config)],
-        blueprint={},
+        variants=[one.variant for one in (connector, *connector.variants)],
+        fields=_fields(connector),
+        blueprint=connector.default_blueprint,
         docs=connector.docs,
+        variant_fields={one.variant: _fields(one) for one in connector.variants},
+        advice={one.variant: one.advice for one in (connector, *connector.variants) if one.advice},
     )
+
+
+def _fields(connector: Connector) -> list[FieldOut]:
+    hints = get_type_hints(connector.config, include_extras=True)
+    return [_field(field, hints[field.name]) for field in msgspec.structs.fields(connector.config)]
 
 
 def _field(field: msgspec.structs.FieldInfo, hint: Any) -> FieldOut:

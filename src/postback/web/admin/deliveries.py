@@ -110,7 +110,9 @@ async def list_all(
 
 @get("/deliveries/{delivery:str}", summary="One delivery with its attempts")
 async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) -> DeliveryDetails:
-    event_id, destination_id = _ids(delivery)
+    if (ids := queue.read_delivery_id(delivery)) is None:
+        raise NotFound("There is no such delivery.")
+    event_id, destination_id = ids
     async with hub.pool.connection() as tx:
         labels = await destinations.labels(tx, caller.workspace_id)
         event = await queue.event_row(tx, event_id) if destination_id in labels else None
@@ -165,17 +167,6 @@ def _next(found: list[DeliveryStatus], floor: tuple[UUID, UUID] | None, limit: i
         last = found[limit - 1]
         floor = (last.event_id, last.destination_id)
     return cursor_text(floor[0].bytes + floor[1].bytes) if floor else None
-
-
-def _ids(delivery: str) -> tuple[UUID, UUID]:
-    """Event and destination of a delivery's id. Raises NotFound."""
-    event, _, destination = delivery.partition("-")
-    try:
-        if len(event) == len(destination) == 32:
-            return UUID(hex=event), UUID(hex=destination)
-    except ValueError:
-        pass
-    raise NotFound("There is no such delivery.")
 
 
 def _attempt(attempt: lists.Attempt) -> AttemptOut:

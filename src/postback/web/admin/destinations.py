@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from postback import destinations, secret
+from postback.blueprint import Blueprint
 from postback.db import Tx
 from postback.destinations import Destination, Lane
 from postback.errors import Conflict, NotFound
@@ -28,10 +29,12 @@ NOUN = "destination"
 
 
 class DestinationPatch(Struct, frozen=True):
-    """What is absent stays. `config` is merged; secrets that are not sent stay; null removes an optional field."""
+    """What is absent stays. `config` is merged; secrets that are not sent stay; null removes an optional field.
+    `blueprint` is replaced as a whole, as a new version; null: the connector's default."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     config: dict[str, Any] | UnsetType = UNSET
+    blueprint: Blueprint | UnsetType | None = UNSET
     status: Literal["active", "paused"] | UnsetType = UNSET
 
 
@@ -54,12 +57,12 @@ async def list_all(
 @get("/destinations/{destination_id:uuid}", summary="One destination")
 async def read(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> Tagged[DestinationOut]:
     async with hub.pool.connection() as tx:
-        return Tagged(await _as_it_is(tx, find(caller, destination_id)))
+        return Tagged(await as_it_is(tx, find(caller, destination_id)))
 
 
 @patch(
     "/destinations/{destination_id:uuid}",
-    summary="Change name, config or status; a held one sends again",
+    summary="Change name, config, blueprint or status; a held one sends again",
     opt={EXAMPLE: {"name": "Shop, Meta"}},
 )
 async def change(
@@ -70,12 +73,16 @@ async def change(
     if_match: IfMatch = None,
 ) -> Tagged[DestinationOut]:
     async with changing(hub, caller) as change:
-        destination, before = await _current(change, hub, destination_id)
+        destination, before = await current(change, hub, destination_id)
         if data.name is not UNSET or data.config is not UNSET:
             destination = await _write(change, hub, destination, data)
+        if data.blueprint is not UNSET:
+            destination = await destinations.write_blueprint(
+                change.tx, destination, data.blueprint, by=caller.actor, now=caller.now
+            )
         if data.status is not UNSET:
             await _move(change.tx, destination, data.status, caller.now)
-        shown = await _as_it_is(change.tx, destination)
+        shown = await as_it_is(change.tx, destination)
         expect(if_match, before)
         await change.record("changed", NOUN, destination_id, before=before, after=shown)
     return Tagged(shown)
@@ -86,7 +93,7 @@ async def remove(
     hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID], if_match: IfMatch = None
 ) -> None:
     async with changing(hub, caller) as change:
-        _, before = await _current(change, hub, destination_id)
+        _, before = await current(change, hub, destination_id)
         expect(if_match, before)
         await destinations.remove(change.tx, caller.workspace_id, destination_id, caller.now)
         await change.record("removed", NOUN, destination_id, before=before)
@@ -108,9 +115,9 @@ async def _moved(
     hub: Hub, caller: Caller, destination_id: UUID, state: Literal["active", "paused"]
 ) -> Tagged[DestinationOut]:
     async with changing(hub, caller) as change:
-        destination, before = await _current(change, hub, destination_id)
+        destination, before = await current(change, hub, destination_id)
         await _move(change.tx, destination, state, caller.now)
-        shown = await _as_it_is(change.tx, destination)
+        shown = await as_it_is(change.tx, destination)
         action = "paused" if state == "paused" else "resumed"
         await change.record(action, NOUN, destination_id, before=before, after=shown)
     return Tagged(shown)
@@ -137,13 +144,13 @@ async def _write(change: Change, hub: Hub, destination: Destination, data: Desti
     return msgspec.structs.replace(destination, name=name, config=config)
 
 
-async def _current(change: Change, hub: Hub, destination_id: UUID) -> tuple[Destination, DestinationOut]:
+async def current(change: Change, hub: Hub, destination_id: UUID) -> tuple[Destination, DestinationOut]:
     """The destination as it is in this transaction, and as it is shown."""
     destination = await destinations.read_any(change.tx, hub.vault.sealer, change.workspace_id, destination_id)
-    return destination, await _as_it_is(change.tx, destination)
+    return destination, await as_it_is(change.tx, destination)
 
 
-async def _as_it_is(tx: Tx, destination: Destination) -> DestinationOut:
+async def as_it_is(tx: Tx, destination: Destination) -> DestinationOut:
     return destination_out(destination, await _lane(tx, destination))
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from postback import secret
 from postback.connectors import Delivered, Response
+from postback.delivery import token
 from postback.delivery.record import RESPONSE_CHARS, Record
 from postback.delivery.sender import NotSent, Sender, Unanswered
 from postback.destinations import Destination
@@ -56,14 +57,16 @@ async def prove(destination: Destination, settings: Settings, now: datetime) -> 
     )
     began = time.perf_counter()
     try:
-        answer = await sender.send(connector.probe(config, now), secrets)
+        answer = await token.send_once(sender, destination, connector.probe(config, now), secrets, now)
     finally:
         await sender.close()
     latency_ms = round((time.perf_counter() - began) * 1000)
     record = Record(secrets, connector.private)
     if not isinstance(answer, Response):
-        fix = "Try again." if isinstance(answer, NotSent | Unanswered) else answer.fix
-        return ProbeOut(False, "not_sent", record.text(answer.reason), fix, None, latency_ms, None)
+        if isinstance(answer, NotSent | Unanswered):
+            return ProbeOut(False, "not_sent", record.text(answer.reason), "Try again.", None, latency_ms, None)
+        outcome = "refused" if connector.token is not None else "not_sent"
+        return ProbeOut(False, outcome, record.text(answer.reason), answer.fix, None, latency_ms, None)
     outcome = connector.interpret_probe(answer)
     said = outcome.note if isinstance(outcome, Delivered) else outcome.reason
     return ProbeOut(

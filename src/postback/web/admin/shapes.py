@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from postback import destinations, queue, secret
+from postback.blueprint import Blueprint
 from postback.destinations import Destination, Label, Lane
 from postback.queue import DeliveryStatus, EventRow
 
@@ -15,7 +16,8 @@ Status = Literal["queued", "retrying", "delivered", "skipped", "failed", "held"]
 
 
 class DestinationOut(Struct, frozen=True):
-    """`config` with its secrets masked. `reason` and `fix`: why it is held, and what to do."""
+    """`config` with its secrets masked. `reason` and `fix`: why it is held, and what to do. `blueprint`: the live one;
+    `blueprint_version` 0: the connector's default, none was ever written."""
 
     id: UUID
     connector: str
@@ -25,6 +27,8 @@ class DestinationOut(Struct, frozen=True):
     reason: str | None
     fix: str | None
     config: dict[str, Any]
+    blueprint: Blueprint
+    blueprint_version: int
     created_at: datetime
 
 
@@ -39,8 +43,15 @@ def destination_out(destination: Destination, lane: Lane | None) -> DestinationO
         reason=lane.reason if lane else None,
         fix=lane.fix if lane else None,
         config=destinations.config_text(destination.config, lambda _: secret.MASK) if destination.config else {},
+        blueprint=live_blueprint(destination),
+        blueprint_version=destination.blueprint_version,
         created_at=destination.created_at,
     )
+
+
+def live_blueprint(destination: Destination) -> Blueprint:
+    """What holds for its events, written out where it is the connector's default."""
+    return destination.blueprint.blueprint if destination.blueprint else destination.connector.default_blueprint
 
 
 class EventRef(Struct, frozen=True):

@@ -61,12 +61,14 @@ def _operation(path: str, method: str, handler: HTTPRouteHandler, schemas: Schem
         statuses |= {*BODY_STATUSES}
     if any(word in path for word in ("/pause", "/probe")) or (needs_key and method not in ("GET", "HEAD")):
         statuses.add(Conflict.status)
+    also: dict[int, Any] = handler.opt.get("also", {})
     operation: Schema = {
         "operationId": f"{handler.fn.__module__.rpartition('.')[2]}_{handler.fn.__name__}",
         "tags": ["admin" if needs_key else "operation"],
         "summary": handler.summary,
         "responses": {
             str(handler.status_code): _answer(handler, hints["return"], schemas),
+            **{str(status): answer(schemas.of(kind), _STATUS_TEXT[status]) for status, kind in also.items()},
             **refusals(refusal, statuses),
         },
         "security": [{"key": []}] if needs_key else [],
@@ -91,6 +93,8 @@ def _answer(handler: HTTPRouteHandler, kind: Any, schemas: Schemas) -> Schema:
     description = _STATUS_TEXT.get(handler.status_code, MEANINGS.get(handler.status_code, ""))
     if kind in (None, NoneType):
         return {"description": description}
+    if get_origin(kind) in (Union, UnionType):  # with a response of another status, which `also` describes
+        (kind,) = (one for one in get_args(kind) if get_origin(one) is not Response)
     if get_origin(kind) is Response:
         is_text = handler.media_type in (MediaType.TEXT, MediaType.HTML)
         media_type = str(MediaType(handler.media_type).value) if is_text else "application/json"

@@ -148,7 +148,16 @@ def _twin(kind: type[Struct]) -> type[Struct]:
         else:
             default = None if isinstance(field.default, Raw) else field.default
             fields.append((field.name, plain[field.name], msgspec.field(default=default)))
-    return msgspec.defstruct(kind.__name__, fields, kw_only=True, namespace={"__doc__": kind.__doc__})
+    config = kind.__struct_config__
+    return msgspec.defstruct(
+        kind.__name__,
+        fields,
+        kw_only=True,
+        namespace={"__doc__": kind.__doc__},
+        tag_field=config.tag_field,
+        tag=config.tag,
+        forbid_unknown_fields=config.forbid_unknown_fields,
+    )
 
 
 def _as_we_write(value: Any) -> Any:

@@ -134,19 +134,22 @@ CREATE TABLE key_usage (
     PRIMARY KEY (bucket, key_id, hour, writer)
 );
 
--- An OAuth access token, had once for all processes; renewed early by whoever claims it, for 30 s.
+-- An OAuth access token, had once for all processes; renewed early by whoever claims it, for 30 s. claimed_by null and
+-- claimed_until ahead: the platform gave none, and is asked again then.
 CREATE TABLE oauth_token (
     bucket          int NOT NULL,
     destination_id  uuid NOT NULL,
     credential      bytea NOT NULL,             -- hash of what it was had with: another credential needs another token
-    sealed          bytea,
+    sealed          bytea,                      -- null: none was had yet
+    renew_at        timestamptz,
     expires_at      timestamptz,
     claimed_by      uuid,
     claimed_until   timestamptz,
     PRIMARY KEY (bucket, destination_id)
 );
 
--- Replays and backfills. status: running -> done | stopped | failed; stopped -> running.
+-- Replays and backfills. status: running -> done | stopped | failed; stopped, failed -> running. Whoever has the lease of
+-- its bucket runs it; each step locks the row, so that no two are ever taken at once.
 CREATE TABLE job (
     bucket          int NOT NULL,
     id              uuid NOT NULL,
@@ -154,13 +157,11 @@ CREATE TABLE job (
     kind            text NOT NULL CHECK (kind IN ('replay', 'backfill')),
     filter          jsonb NOT NULL,
     status          text NOT NULL,
-    total           bigint NOT NULL,
-    done            bigint NOT NULL DEFAULT 0,
-    skipped         bigint NOT NULL DEFAULT 0,
-    position        jsonb,                      -- where it goes on
+    total           bigint,                     -- null: more than were counted in the time that an answer may take
+    done            bigint NOT NULL DEFAULT 0,  -- deliveries that were queued
+    skipped         bigint NOT NULL DEFAULT 0,  -- deliveries that a backfill wrote as skipped at once
+    position        jsonb NOT NULL,             -- where it goes on: {destination: {bucket: its index, after: event}}
     reason          text,
-    owner           uuid,
-    owned_until     timestamptz,
     created_by      text NOT NULL,
     created_at      timestamptz NOT NULL,
     changed_at      timestamptz NOT NULL,

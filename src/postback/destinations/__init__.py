@@ -1,35 +1,43 @@
 """Destinations: connectors installed with a config. What changes while sending (held, paused, what a 429 taught)
 stands apart, in the destination's `lane` row.
 
-Tables: destination (its config sealed as a whole), lane. Installing and removing bump the workspace's version.
+Tables: destination (its config sealed as a whole), lane, blueprint (versions, the highest is live), oauth_token (see
+`tokens.py`). Installing, changing and removing bump the workspace's version.
 States of a lane: active -> paused -> active by hand; active -> held by a refused credential, held -> active by hand or
 by a changed config.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 from psycopg.rows import args_row
 
 from postback import secret, workspaces
+from postback.blueprint import Blueprint
+from postback.blueprint.mapping import Compiled
 from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
 from postback.errors import Invalid, NotFound, PostbackError
+from postback.event import Event
 from postback.pii.seal import Sealer
 from postback.secret import Secret
 
 log = structlog.get_logger()
+_decode_blueprint = msgspec.json.Decoder(Blueprint).decode
 _queries = Queries("destinations")
+UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
+TAKEN_BACK = frozenset({"cancelled", "refunded"})
 
 
 class Destination(Struct, frozen=True):
     """An installed connector. `config` is the connector's own struct, secrets in clear inside `Secret`; None where it
-    does not open, or where the destination was removed."""
+    does not open, or where the destination was removed. `blueprint`: what becomes of its events, None: what the
+    connector does of itself; `blueprint_version` 0: none was ever written."""
 
     id: UUID
     workspace_id: UUID
@@ -39,6 +47,8 @@ class Destination(Struct, frozen=True):
     config: Any
     created_at: datetime
     removed_at: datetime | None = None
+    blueprint: Compiled | None = None
+    blueprint_version: int = 0
 
     @property
     def bucket(self) -> int:
@@ -67,6 +77,15 @@ class Label(Struct, frozen=True):
     removed_at: datetime | None
 
 
+class Version(Struct, frozen=True):
+    """A blueprint that was written. `body` None: the connector's default. `created_by`: who wrote it."""
+
+    version: int
+    body: Blueprint | None
+    created_at: datetime
+    created_by: str
+
+
 class _Stored(Struct, frozen=True):
     id: UUID
     workspace_id: UUID
@@ -76,13 +95,20 @@ class _Stored(Struct, frozen=True):
     config: bytes
     created_at: datetime
     removed_at: datetime | None
+    blueprint: str | None
+    blueprint_version: int
 
 
-def connector_named(name: str) -> Connector:
+def connector_named(name: str, variant: str = "default") -> Connector:
+    """Raises NotFound; Invalid where the connector has no such variant."""
     try:
-        return catalog()[name]
+        connector = catalog()[name]
     except KeyError:
         raise NotFound(f"There is no connector {name}; there are {', '.join(sorted(catalog()))}.") from None
+    if (found := connector.of_variant(variant)) is None:
+        known = ", ".join(one.variant for one in (connector, *connector.variants))
+        raise Invalid(f"{connector.title} has no variant {variant}; it has {known}.", field="variant")
+    return found
 
 
 def read_config(connector: Connector, config: dict[str, Any]) -> Struct:
@@ -114,6 +140,26 @@ def config_text(config: Struct, show: Callable[[Secret], str | None]) -> dict[st
     }
 
 
+def skip_reason(destination: Destination, event: Event, age: timedelta) -> str | None:
+    """Why a destination will not be sent an event of this age, as far as the event alone tells; None: it is queued."""
+    connector, blueprint = destination.connector, destination.blueprint
+    if blueprint is not None and not blueprint.takes(event.name):
+        return f"not mapped: the blueprint has no rule for {event.name}"
+    if blueprint is None and connector.names is not None and event.name not in connector.names:
+        return f"not mapped: {connector.title} has no event for {event.name}"
+    if event.consent is not None and event.consent.denies(connector.consent):
+        return "consent: denied by the visitor"
+    status = event.order.status if event.order else None
+    if status in UNCOUNTED and event.name == "purchase":
+        return f"order not completed: it is {status}"
+    if status in TAKEN_BACK and not connector.retracts:
+        return f"no retraction: {connector.title} takes no order back"
+    limit = connector.max_age(event)
+    if limit is not None and age > limit:
+        return f"expired: {connector.title} takes events up to {_span(limit)} old"
+    return None
+
+
 async def install(
     tx: Tx,
     sealer: Sealer,
@@ -134,7 +180,7 @@ async def install(
     await tx.execute(_queries.insert, row | named)
     await tx.execute(_queries.insert_lane, row)
     await workspaces.bump(tx, workspace_id)
-    return Destination(id, workspace_id, connector, variant, name, config, now)
+    return Destination(id, workspace_id, connector, variant, name, config, now, blueprint=compiled(connector, None))
 
 
 async def change(tx: Tx, sealer: Sealer, destination: Destination, *, name: str, config: Struct, now: datetime) -> None:
@@ -157,7 +203,48 @@ async def remove(tx: Tx, workspace_id: UUID, id: UUID, now: datetime) -> None:
     cursor = await tx.execute(_queries.remove, {"workspace_id": workspace_id, "id": id, "now": now})
     if await cursor.fetchone() is None:
         raise NotFound("There is no such destination.")
+    await tx.execute(_queries.drop_token, {"bucket": buckets.of_id(id), "id": id})
     await workspaces.bump(tx, workspace_id)
+
+
+def compiled(connector: Connector, blueprint: Blueprint | None, field: str = "blueprint") -> Compiled | None:
+    """A blueprint made ready for a connector, its default where it is None; None: what the connector does of itself.
+
+    Raises Invalid, naming the field below `field`.
+    """
+    rules = blueprint or connector.blueprint
+    return Compiled(rules, connector.platform, field) if rules is not None else None
+
+
+async def write_blueprint(
+    tx: Tx, destination: Destination, blueprint: Blueprint | None, *, by: str, now: datetime
+) -> Destination:
+    """Make a blueprint live as a new version; None: the connector's default. What waits is built by it; the one that
+    is live already stays as it is. Raises Invalid.
+
+    Versions are numbered in turn: the workspace's version is bumped first, which one at a time does.
+    """
+    ready = compiled(destination.connector, blueprint)
+    # One that does not open may have a blueprint that no longer holds: it is replaced.
+    if ready == destination.blueprint and destination.config is not None:
+        return destination
+    await workspaces.bump(tx, destination.workspace_id)
+    body = msgspec.json.encode(blueprint).decode() if blueprint is not None else None
+    cursor = await tx.execute(
+        _queries.insert_blueprint, {"id": destination.id, "body": body, "now": now, "created_by": by}
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return structs.replace(destination, blueprint=ready, blueprint_version=row[0])
+
+
+async def blueprint_versions(tx: Tx, id: UUID, *, below: int, limit: int) -> list[Version]:
+    """Those below a number, newest first."""
+    cursor = await tx.execute(_queries.blueprints, {"id": id, "below": below, "limit": limit}, binary=True)
+    return [
+        Version(version, _decode_blueprint(body) if body is not None else None, created_at, created_by)
+        for version, body, created_at, created_by in await cursor.fetchall()
+    ]
 
 
 async def of_workspaces(tx: Tx, sealer: Sealer, workspace_ids: Sequence[UUID]) -> list[Destination]:
@@ -231,6 +318,11 @@ async def teach(tx: Tx, id: UUID, *, rate: float | None, not_before: datetime | 
     await tx.execute(_queries.teach, row)
 
 
+def _span(limit: timedelta) -> str:
+    hours = int(limit.total_seconds() // 3600)
+    return f"{hours // 24} days" if hours % 24 == 0 else f"{hours} hours"
+
+
 def _sealed(sealer: Sealer, config: Struct) -> bytes:
     return sealer.seal(msgspec.json.encode(config_text(config, Secret.reveal)))
 
@@ -243,8 +335,11 @@ def _opened_or_not(sealer: Sealer, row: _Stored) -> Destination:
             return _opened(sealer, row)
     except (PostbackError, msgspec.DecodeError) as error:
         log.error("destination does not open", destination_id=str(row.id), error=str(error))
-    connector = catalog().get(row.connector) or _unknown(row.connector)
-    return Destination(row.id, row.workspace_id, connector, row.variant, row.name, None, row.created_at, row.removed_at)
+    try:
+        connector = connector_named(row.connector, row.variant)
+    except (NotFound, Invalid):
+        connector = _unknown(row.connector)
+    return _destination(row, connector, None, None)
 
 
 def _unknown(name: str) -> Connector:
@@ -267,8 +362,22 @@ def _unknown(name: str) -> Connector:
 
 
 def _opened(sealer: Sealer, row: _Stored) -> Destination:
-    connector = connector_named(row.connector)
+    connector = connector_named(row.connector, row.variant)
     config = read_config(connector, msgspec.json.decode(sealer.unseal(row.config)))
+    rules = _decode_blueprint(row.blueprint) if row.blueprint is not None else None
+    return _destination(row, connector, config, compiled(connector, rules))
+
+
+def _destination(row: _Stored, connector: Connector, config: Any, blueprint: Compiled | None) -> Destination:
     return Destination(
-        row.id, row.workspace_id, connector, row.variant, row.name, config, row.created_at, row.removed_at
+        id=row.id,
+        workspace_id=row.workspace_id,
+        connector=connector,
+        variant=row.variant,
+        name=row.name,
+        config=config,
+        created_at=row.created_at,
+        removed_at=row.removed_at,
+        blueprint=blueprint,
+        blueprint_version=row.blueprint_version,
     )

@@ -1,0 +1,253 @@
+"""Convert against its stand-in: each row of the published troubleshooting table is caused, and read in the delivery
+log; and a goal is reached once a visitor."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+import pytest
+from delivering import Hub, until
+
+from postback import sandbox
+from postback.destinations import Destination
+from postback.event import Order, Page
+from postback.money import Money
+
+GOALS = {"purchase": "100136097", "/thanks": "100136098", "lead": "100136099"}
+BUCKETED = {"100218245": "100299457"}
+
+
+class Convert:
+    """The stand-in, and destinations that deliver to it."""
+
+    def __init__(self, hub: Hub, url: str) -> None:
+        self.hub, self.url = hub, url
+
+    async def install(self, variant: str = "default", **more: Any) -> Destination:
+        config = {"account_id": "10001234", "project_id": "20005678", "api_key": "key-of-a-test"} | more
+        return await self.hub.install("convert", variant=variant, **config, endpoint=f"{self.url}/convert")
+
+    async def fault(self, mode: str, **more: Any) -> None:
+        async with aiohttp.ClientSession() as http:
+            body = {"platform": "convert", "mode": mode, **more}
+            assert (await http.put(f"{self.url}/_sandbox/faults", json=body)).status == 200
+
+    async def arrived(self) -> list[dict[str, Any]]:
+        async with aiohttp.ClientSession() as http:
+            answer = await http.get(f"{self.url}/_sandbox/requests?platform=convert")
+            return (await answer.json())["requests"]
+
+    async def told(self) -> list[dict[str, Any]]:
+        """The data of each event that the tracking host took, in order."""
+        return [
+            event["data"]
+            for request in await self.arrived()
+            if request["status"] == 200
+            for visitor in request["body"]["visitors"]
+            for event in visitor["events"]
+        ]
+
+    async def order(self, to: Destination, visitor: str = "v-1", order_id: str = "o-1", **more: Any) -> None:
+        usual: dict[str, Any] = {"name": "purchase", "value": Money(Decimal("59.90"), "USD"), "visitor_id": visitor}
+        await self.hub.put([to], 1, prefix=f"{order_id}-", order=Order(id=order_id), **usual | more)
+
+    async def last(self) -> tuple[Any, ...]:
+        """The delivery that there is: status, reason, fix."""
+        [row] = await self.hub.rows("status, reason, fix")
+        return row
+
+    async def held(self, to: Destination) -> tuple[str | None, str | None]:
+        async def is_held() -> bool:
+            return (await self.hub.lane(to)).state == "held"
+
+        await until(is_held)
+        lane = await self.hub.lane(to)
+        return lane.reason, lane.fix
+
+
+@pytest.fixture
+async def convert(hub: Hub) -> AsyncIterator[Convert]:
+    running = await sandbox.start("127.0.0.1", 0)
+    yield Convert(hub, running.url)
+    await running.stop()
+
+
+async def test_row_401_authentication_error_invalid_api_key(hub: Hub, convert: Convert) -> None:
+    to = await convert.install()
+    await convert.fault("auth")
+    await convert.order(to, experiments=BUCKETED)
+    async with hub.worker():
+        reason, fix = await convert.held(to)
+    assert reason == "401 authentication error: invalid API key: Unauthorized"
+    assert fix == "Generate a new API key in Account Settings > API Keys."
+    [attempt] = await hub.attempts("outcome, status, response", "n = 1")
+    assert attempt == ("refused", 401, '{"code":401,"message":"Unauthorized"}')
+    [hour] = await hub.balances(to)
+    assert hour.held == 1
+
+
+async def test_row_404_project_not_found_incorrect_project_id(hub: Hub, convert: Convert) -> None:
+    to = await convert.install(project_id="40405678")
+    await convert.order(to)
+    async with hub.worker():
+        reason, fix = await convert.held(to)
+    assert reason == "404 project not found: incorrect project ID: Project not found"
+    assert fix == "Verify the project ID matches the value in your Convert dashboard URL."
+
+
+async def test_row_no_conversions_recorded_goal_not_matched(hub: Hub, convert: Convert) -> None:
+    to = await convert.install(goal_map=GOALS)
+    await hub.put([to], 1, name="signup", visitor_id="v-1")
+    async with hub.worker():
+        assert await hub.settled() == {"skipped": 1}
+    fix = "Ensure the goal exists in Convert and the event name or properties match the goal trigger."
+    assert await convert.last() == ("skipped", "no goal matched", fix)
+    assert await convert.arrived() == []
+
+
+async def test_row_revenue_not_appearing_revenue_goal_not_configured(hub: Hub, convert: Convert) -> None:
+    to = await convert.install(goal_map={"lead": "100136099"})
+    await convert.order(to)
+    async with hub.worker():
+        assert await hub.settled() == {"skipped": 1}
+    fix = "Create a revenue goal in Convert and map the Order Completed event to it."
+    assert await convert.last() == ("skipped", "no goal matched", fix)
+
+
+async def test_row_400_bad_request_malformed_request_payload(hub: Hub, convert: Convert) -> None:
+    to = await convert.install()
+    await convert.fault("reject_event")
+    await convert.order(to)
+    async with hub.worker():
+        assert await hub.settled() == {"failed": 1}
+    status, reason, fix = await convert.last()
+    assert (status, fix) == ("failed", "Check the delivery log for the full error message.")
+    assert reason.startswith("400 bad request: Invalid request")
+    [(response, request)] = await hub.attempts("response, request")
+    assert '"fields":"visitors"' in response
+    assert b'"goal_id"' in request
+
+
+async def test_row_events_sent_but_experiment_shows_no_data_visitor_not_bucketed(hub: Hub, convert: Convert) -> None:
+    to = await convert.install()
+    await convert.order(to)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 1}
+    fix = "Visitors must be assigned to an experiment variation before conversions are counted."
+    assert await convert.last() == ("delivered", "not bucketed", fix)
+    [request] = await convert.arrived()
+    assert "bucketing" not in request["body"]
+    [hour] = await hub.balances(to)
+    assert hour.delivered == 1
+
+
+async def test_an_order_of_a_bucketed_visitor_arrives_with_revenue_and_transaction(hub: Hub, convert: Convert) -> None:
+    to = await convert.install()
+    await convert.order(to, experiments=BUCKETED)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 1}
+    assert await convert.last() == ("delivered", None, None)
+    [request] = await convert.arrived()
+    assert request["path"] == "/convert/v1/projects/20005678/goals"
+    assert request["headers"]["authorization"] == "Bearer key-of-a-test"
+    assert request["body"] == {
+        "goal_id": "purchase", "visitor_id": "v-1", "revenue": 59.9, "transaction_id": "o-1", "bucketing": BUCKETED,
+    }  # fmt: skip
+    [(head,)] = await hub.attempts("head")
+    assert "key-of-a-test" not in head
+
+
+@pytest.mark.parametrize("variant", ["default", "tracking"])
+@pytest.mark.parametrize(("mode", "times"), [("429", 1), ("500", 2), ("slow", 1)])
+async def test_429_and_5xx_are_retried(hub: Hub, convert: Convert, variant: str, mode: str, times: int) -> None:
+    to = await convert.install(variant, goal_map=GOALS)
+    await convert.fault(mode, times=times, **({"delay_ms": 200} if mode == "slow" else {}))
+    for n in range(6):
+        await convert.order(to, f"v-{n}", f"o-{n}")
+    async with hub.worker():
+        assert await hub.settled(seconds=20) == {"delivered": 6}
+    await hub.balances(to)
+
+
+@pytest.mark.parametrize("variant", ["default", "tracking"])
+@pytest.mark.parametrize("mode", ["down", "reset", "garbage"])
+async def test_what_may_have_arrived_is_not_sent_again(hub: Hub, convert: Convert, variant: str, mode: str) -> None:
+    to = await convert.install(variant, goal_map=GOALS)
+    await convert.fault(mode)
+    await convert.order(to)
+    async with hub.worker(send_timeout_seconds=1):
+        assert await hub.settled() == {"failed": 1}
+    _, reason, fix = await convert.last()
+    assert reason
+    assert "replay it by hand" in fix
+    assert len(await convert.arrived()) == 1
+
+
+async def test_tracking_names_itself_as_convert_expects_and_is_not_dropped(hub: Hub, convert: Convert) -> None:
+    to = await convert.install("tracking", goal_map=GOALS)
+    await convert.order(to)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 1}
+    [request] = await convert.arrived()
+    assert request["headers"]["user-agent"] == "ConvertAgent/1.0"
+    assert (request["path"], request["problems"]) == ("/convert/v1/track/10001234/20005678", [])
+
+
+async def test_a_batch_is_refused_for_one_event_and_the_others_arrive(hub: Hub, convert: Convert) -> None:
+    to = await convert.install("tracking", goal_map=GOALS)
+    await convert.fault("reject_event", match='"v-3"')
+    for n in range(6):
+        await convert.order(to, f"v-{n}", f"o-{n}")
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 5, "failed": 1}
+    await hub.balances(to)
+
+
+async def test_of_a_visitors_orders_the_first_reaches_the_goal_and_all_count_as_transactions(
+    hub: Hub, convert: Convert
+) -> None:
+    to = await convert.install("tracking", goal_map=GOALS)
+    for n in range(4):
+        await convert.order(to, order_id=f"o-{n}")
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 4}
+    told = await convert.told()
+    assert sum("goalData" not in data for data in told) == 1
+    transactions = [one["value"] for data in told for one in data.get("goalData", ()) if one["key"] == "transactionId"]
+    assert sorted(transactions) == ["o-0", "o-1", "o-2", "o-3"]
+
+
+async def test_a_page_seen_again_is_skipped_also_by_the_next_worker(hub: Hub, convert: Convert) -> None:
+    to = await convert.install("tracking", goal_map=GOALS)
+    page = {"name": "page_view", "page": Page(url="https://shop.example.com/thanks?order=1")}
+    await hub.put([to], 1, visitor_id="v-1", **page)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 1}
+    await hub.put([to], 20, flushes=4, visitor_id="v-1", **page)
+    await hub.put([to], 1, visitor_id="v-2", **page)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 2, "skipped": 20}
+    assert {row[0] for row in await hub.rows("reason", "status = 'skipped'")} == {"goal reached before"}
+    assert [data["goalId"] for data in await convert.told()] == ["100136098"] * 2
+
+
+async def test_what_was_not_delivered_did_not_reach_the_goal(hub: Hub, convert: Convert) -> None:
+    to = await convert.install("tracking", goal_map=GOALS)
+    await convert.fault("reject_event")
+    await convert.order(to)
+    async with hub.worker():
+        assert await hub.settled() == {"failed": 1}
+    await convert.fault("none")
+    await convert.order(to, order_id="o-2")
+    async with hub.worker():
+        assert await hub.settled() == {"failed": 1, "delivered": 1}
+    assert ["goalData" in data for data in await convert.told()] == [False, True]
+
+
+async def test_another_destination_counts_for_itself(hub: Hub, convert: Convert) -> None:
+    one, other = [await convert.install("tracking", goal_map=GOALS) for _ in range(2)]
+    await hub.put([one, other], 1, name="lead", visitor_id="v-1")
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 2}
+    assert len(await convert.told()) == 2

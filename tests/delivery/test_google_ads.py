@@ -1,0 +1,412 @@
+"""Google Ads from end to end: posted to the hub, joined, sent with an access token to Google's stand-in, OAuth included."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from delivering import Hub, settings, until, working
+
+from postback import sandbox
+from postback.destinations import Destination
+from postback.event import Order
+from postback.money import Money
+
+COUNT = 12
+CONFIG = {
+    "customer_id": "1234567890",
+    "login_customer_id": "9876543210",
+    "conversion_actions": {"purchase": "555666777", "lead": "555666778"},
+    "client_id": "123.apps.googleusercontent.com",
+    "client_secret": "GOCSPX-s3cr3t",
+    "refresh_token": "1//0refresh",
+}
+# The page's worked hashes.
+EMAIL = "d6117306485ed0e50afab3ac871e98f81699151f30281527d63ff5f233656c69"
+PHONE = "36a2cef4ff9bf7a1abd2a93359136b870393be4106e6c5d19b72ff564f9deca4"
+JANE = "81f8f6dde88365f3928796ec7aa53f72820b06db8664f5fe76a7eb13e24546a2"
+DOE = "799ef92a11af918e3fb741df42934f3b568ed2d93ac1df74f1b8d41a27932a6f"
+
+
+class Google:
+    """The stand-in, watched and steered."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+        self.url, self._http = url, http
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.url}/google_ads"
+
+    async def fault(self, mode: str, **more: Any) -> None:
+        body = {"platform": "google_ads", "mode": mode, **more}
+        async with self._http.put(f"{self.url}/_sandbox/faults", json=body) as answer:
+            assert answer.status == 200
+
+    async def requests(self, path: str = "") -> list[dict[str, Any]]:
+        async with self._http.get(f"{self.url}/_sandbox/requests?platform=google_ads") as answer:
+            return [r for r in (await answer.json())["requests"] if path in r["path"]]
+
+    async def accepted(self) -> int:
+        async with self._http.get(f"{self.url}/_sandbox/stats") as answer:
+            return (await answer.json())["google_ads"]["events_accepted"]
+
+
+@pytest.fixture
+async def google() -> AsyncIterator[Google]:
+    running = await sandbox.start("127.0.0.1", 0)
+    async with aiohttp.ClientSession() as http:
+        yield Google(running.url, http)
+    await running.stop()
+
+
+async def installed(served: Any, google: Google, variant: str = "default", **more: Any) -> str:
+    body = {"variant": variant, "config": CONFIG | {"endpoint": google.endpoint} | more}
+    status, made = await served.call("POST", "/v1/admin/integration-catalog/google_ads/install", body)
+    assert status == 201, made
+    return made["id"]
+
+
+async def post(served: Any, *events: dict[str, Any]) -> None:
+    status, body = await served.call("POST", "/v1/events", {"events": list(events)}, key=served.keys.api_key)
+    assert (status, {result["status"] for result in body["results"]}) == (202, {"accepted"}), body
+
+
+async def deliveries(served: Any, **filters: str) -> list[dict[str, Any]]:
+    query = "&".join(f"{name}={value}" for name, value in filters.items())
+    _, page = await served.call("GET", f"/v1/admin/deliveries?limit=200&{query}")
+    return page["items"]
+
+
+async def all_are(served: Any, status: str, count: int) -> None:
+    async def so() -> bool:
+        return [delivery["status"] for delivery in await deliveries(served)] == [status] * count
+
+    await until(so)
+
+
+PURCHASE = {
+    "event": "Order Completed",
+    "event_id": "ord-7001:purchase",
+    "occurred_at": None,
+    "value": 59.9,
+    "currency": "USD",
+    "order_id": "ord-7001",
+    "action_source": "website",
+    "click_ids": {"gclid": "Cj0KCQexample", "fbclid": "nobody-elses"},
+    "user_data": {
+        "email": "Jane.Doe+promo@Gmail.com",
+        "phone": "+1 (415) 555-0123",
+        "first_name": "Jane",
+        "last_name": "Doe",
+        "country": "US",
+        "postal_code": "94103",
+        "city": "San Francisco",
+        "external_id": "user-48151",
+        "client_ip_address": "203.0.113.9",
+        "client_user_agent": "Mozilla/5.0",
+    },
+    "consent": {"ad_user_data": True, "ad_personalization": True},
+}
+PURCHASE = {name: value for name, value in PURCHASE.items() if value is not None}
+
+
+@pytest.fixture
+def worker(served: Any, tmp_path: Path) -> Any:
+    return working(served.dsn, settings(data_dir=str(tmp_path), seal_keys=None, environment="live"))
+
+
+async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(
+    served: Any, google: Google, worker: Any
+) -> None:
+    await installed(served, google)
+    await post(served, PURCHASE)
+    async with worker:
+        await all_are(served, "delivered", 1)
+    [token] = await google.requests("/token")
+    form = {"grant_type": "refresh_token"} | {n: CONFIG[n] for n in ("client_id", "client_secret", "refresh_token")}
+    assert token["body"] == form
+    [request] = await google.requests("events:ingest")
+    assert request["headers"]["authorization"].startswith("Bearer ya29.sandbox-")
+    [event] = request["body"].pop("events")
+    assert request["body"] == {
+        "destinations": [
+            {
+                "operatingAccount": {"accountType": "GOOGLE_ADS", "accountId": "1234567890"},
+                "loginAccount": {"accountType": "GOOGLE_ADS", "accountId": "9876543210"},
+                "productDestinationId": "555666777",
+            }
+        ],
+        "encoding": "HEX",
+        "validateOnly": False,
+    }
+    assert event.pop("eventTimestamp")
+    address = {"givenName": JANE, "familyName": DOE, "regionCode": "US", "postalCode": "94103"}
+    assert event == {
+        "transactionId": "ord-7001",
+        "eventSource": "WEB",
+        "conversionValue": 59.9,
+        "currency": "USD",
+        "adIdentifiers": {"gclid": "Cj0KCQexample"},
+        "userData": {"userIdentifiers": [{"emailAddress": EMAIL}, {"phoneNumber": PHONE}, {"address": address}]},
+        "consent": {"adUserData": "CONSENT_GRANTED", "adPersonalization": "CONSENT_GRANTED"},
+    }
+
+
+async def test_a_refused_token_holds_the_destination_and_a_patch_with_a_good_one_delivers_the_queue(
+    served: Any, google: Google, worker: Any
+) -> None:
+    id_ = await installed(served, google)
+    path = f"/v1/admin/destinations/{id_}"
+    await google.fault("auth", match="1%2F%2F0refresh")
+    await post(served, *(PURCHASE | {"event_id": f"e{n}", "order_id": f"o{n}"} for n in range(COUNT)))
+    async with worker:
+
+        async def is_held() -> bool:
+            return (await served.call("GET", path))[1]["status"] == "held"
+
+        await until(is_held)
+        _, destination = await served.call("GET", path)
+        assert "invalid_grant" in destination["reason"]
+        assert "connect the account again" in destination["fix"]
+        await post(served, PURCHASE)
+        await all_are(served, "held", COUNT + 1)
+        assert await google.requests("events:ingest") == []
+        status, _ = await served.call("PATCH", path, {"config": {"refresh_token": "1//0good"}})
+        assert status == 200
+        await all_are(served, "delivered", COUNT + 1)
+    arrived = [e["transactionId"] for r in await google.requests("events:ingest") for e in r["body"]["events"]]
+    assert sorted(arrived) == sorted([*(f"o{n}" for n in range(COUNT)), "ord-7001"])
+    _, ledger = await served.call("GET", "/v1/admin/ledger")
+    assert all(hour["difference"] == 0 for hour in ledger["items"])
+
+
+async def test_no_credential_and_no_token_is_in_the_log(served: Any, google: Google, worker: Any) -> None:
+    await installed(served, google)
+    await post(served, PURCHASE)
+    async with worker:
+        await all_are(served, "delivered", 1)
+    [delivery] = await deliveries(served)
+    _, one = await served.call("GET", f"/v1/admin/deliveries/{delivery['id']}")
+    [attempt] = one["attempts"]
+    assert attempt["response"].startswith('{"requestId":"req-')
+    assert "Bearer [secret]" in str(attempt["request"])
+    for hidden in ("ya29.", "1//0refresh", "GOCSPX", "94103", "pbsecret"):
+        assert hidden not in str(one)
+
+
+async def test_a_dry_run_shows_the_request_and_asks_for_no_token(served: Any, google: Google) -> None:
+    await installed(served, google)
+    _, body = await served.call("POST", "/v1/events?dry_run=1", PURCHASE, key=served.keys.api_key)
+    [shown] = body["destinations"]
+    assert shown["request"]["headers"]["authorization"] == "Bearer [secret]"
+    assert shown["request"]["body"]["events"][0]["transactionId"] == "ord-7001"
+    assert await google.requests() == []
+
+
+async def test_a_service_account_signs_for_its_token(served: Any, google: Google, worker: Any) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"client_email": "p@project.iam.gserviceaccount.com", "private_key": pem, "private_key_id": "k1"}
+    user = dict.fromkeys(("client_id", "client_secret", "refresh_token"))
+    await installed(served, google, service_account=json.dumps(account), **user)
+    await post(served, PURCHASE)
+    async with worker:
+        await all_are(served, "delivered", 1)
+    [token] = await google.requests("/token")
+    assert token["status"] == 200
+    assert token["body"].keys() == {"grant_type", "assertion"}
+
+
+async def test_a_refund_takes_the_conversion_back_by_the_google_ads_api(
+    served: Any, google: Google, worker: Any
+) -> None:
+    await installed(served, google)
+    await post(served, {"event": "refund", "event_id": "r-1", "order_id": "ord-7001"})
+    async with worker:
+        await all_are(served, "delivered", 1)
+    [request] = await google.requests("uploadConversionAdjustments")
+    assert request["path"] == "/google_ads/v26/customers/1234567890:uploadConversionAdjustments"
+    assert request["headers"]["login-customer-id"] == "9876543210"
+    [row] = request["body"]["conversionAdjustments"]
+    assert (row["adjustmentType"], row["orderId"]) == ("RETRACTION", "ord-7001")
+
+
+async def test_what_google_validates_only_is_delivered_and_not_counted(
+    served: Any, google: Google, worker: Any
+) -> None:
+    await installed(served, google, validate_only=True)
+    await post(served, PURCHASE)
+    async with worker:
+        await all_are(served, "delivered", 1)
+    assert await google.accepted() == 0
+
+
+@pytest.mark.parametrize("variant", ["default", "upload"])
+async def test_a_probe_proves_the_credential_and_counts_nothing(served: Any, google: Google, variant: str) -> None:
+    path = f"/v1/admin/destinations/{await installed(served, google, variant)}/probe"
+    _, proof = await served.call("POST", path)
+    assert (proof["ok"], proof["reason"]) == (True, "Google takes the credential and knows the account.")
+    assert await google.accepted() == 0
+    await google.fault("auth", match="grant_type")
+    _, proof = await served.call("POST", path)
+    assert (proof["ok"], proof["outcome"]) == (False, "refused")
+    assert "invalid_grant" in proof["reason"]
+    await google.fault("500", match="grant_type")
+    _, proof = await served.call("POST", path)
+    assert (proof["ok"], proof["outcome"]) == (False, "not_sent")
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"customer_id": "123-456-7890"}, "config.customer_id"),
+        ({"conversion_actions": {}}, "config.conversion_actions"),
+        ({"conversion_actions": {"purchase": "AW-1/x"}}, "config.conversion_actions[...]"),
+        ({"refresh_token": None}, "config.refresh_token"),
+        ({"service_account": "{}"}, "config.client_id"),
+        ({"client_id": None, "client_secret": None, "refresh_token": None}, "config.refresh_token"),
+        (
+            {"client_id": None, "client_secret": None, "refresh_token": None, "service_account": "{}"},
+            "config.service_account",
+        ),
+    ],
+)
+async def test_a_config_that_cannot_work_is_refused_by_field(served: Any, config: dict[str, Any], field: str) -> None:
+    path = "/v1/admin/integration-catalog/google_ads/install"
+    status, body = await served.call("POST", path, {"config": CONFIG | config})
+    assert (status, body["error"]["field"]) == (422, field), body
+
+
+# On the queue as the flush writes it.
+
+
+async def on_the_queue(hub: Hub, google: Google, **more: Any) -> Destination:
+    return await hub.install("google_ads", **CONFIG | {"endpoint": google.endpoint} | more)
+
+
+async def purchases(hub: Hub, to: Destination) -> None:
+    for n in range(COUNT):
+        await hub.put(
+            [to], 1, name="purchase", prefix=f"p{n}-", value=Money(Decimal("9.90"), "EUR"), order=Order(id=f"o{n}."),
+            user={"email_google_sha256": f"{n:064x}"},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["429", "500", "down", "garbage"])
+async def test_a_fault_that_passes_costs_no_delivery(hub: Hub, google: Google, mode: str) -> None:
+    to = await on_the_queue(hub, google)
+    await google.fault(mode, times=1, match="transactionId")
+    await purchases(hub, to)
+    async with hub.worker(send_timeout_seconds=1):
+        assert await hub.settled(seconds=20) == {"delivered": COUNT}
+    await hub.balances(to)
+    assert len(await google.requests("/token")) == 1
+
+
+async def test_an_oauth_server_that_is_away_for_a_while_costs_no_delivery(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await google.fault("down", times=1, match="grant_type")
+    await purchases(hub, to)
+    async with hub.worker():
+        assert await hub.settled(seconds=20) == {"delivered": COUNT}
+    assert len(await google.requests("/token")) == 2
+
+
+async def test_a_token_that_google_ends_early_is_renewed_and_nothing_is_held(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await google.fault("auth", times=1, match="transactionId")
+    await purchases(hub, to)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": COUNT}
+    assert len(await google.requests("/token")) == 2
+    assert (await hub.lane(to)).state == "active"
+    assert await hub.attempts("outcome", "outcome <> 'delivered'") == []
+
+
+async def test_a_token_that_google_never_takes_holds_the_destination(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await google.fault("auth", match="transactionId")
+    await purchases(hub, to)
+    async with hub.worker():
+
+        async def is_held() -> bool:
+            return (await hub.lane(to)).state == "held"
+
+        await until(is_held)
+    assert "401" in str((await hub.lane(to)).reason)
+    assert (await hub.lane(to)).fix
+    assert sum(hour.held for hour in await hub.balances(to)) == COUNT
+
+
+async def test_two_workers_share_one_token(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await purchases(hub, to)
+    async with hub.worker(), hub.worker():
+        assert await hub.settled() == {"delivered": COUNT}
+    assert len(await google.requests("/token")) == 1
+
+
+async def test_a_batch_refused_for_one_event_is_halved_and_the_others_arrive(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await google.fault("reject_event", match='"o7."')
+    await purchases(hub, to)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": COUNT - 1, "failed": 1}
+    await hub.balances(to)
+    assert await google.accepted() == COUNT - 1
+
+
+async def test_events_that_google_names_fail_and_the_rest_is_sent_again(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await purchases(hub, to)
+    bad = {"email_google_sha256": "not a hash"}
+    await hub.put([to], 1, name="purchase", prefix="bad", user=bad, order=Order(id="o-bad"))
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": COUNT, "failed": 1}
+    [(reason,)] = await hub.rows("reason", "status = 'failed'")
+    assert "INVALID_SHA256_FORMAT" in reason
+    assert await google.accepted() == COUNT
+
+
+async def test_conversions_of_two_actions_do_not_share_a_request(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await purchases(hub, to)
+    await hub.put([to], 3, name="lead", user={"email_google_sha256": "a" * 64})
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": COUNT + 3}
+    actions = {
+        r["body"]["destinations"][0]["productDestinationId"]: len(r["body"]["events"])
+        for r in await google.requests("events:ingest")
+    }
+    assert actions == {"555666777": COUNT, "555666778": 3}
+
+
+async def test_the_events_of_one_order_are_one_conversion(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    for prefix in ("first", "second"):
+        await hub.put([to], 1, name="purchase", prefix=prefix, order=Order(id="o-1"), click_ids={"gclid": "x"})
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 2}
+    sent = [e["transactionId"] for r in await google.requests("events:ingest") for e in r["body"]["events"]]
+    assert sent == ["o-1", "o-1"]
+
+
+async def test_the_loop_ends_without_a_renewal_under_way(hub: Hub, google: Google) -> None:
+    to = await on_the_queue(hub, google)
+    await google.fault("hang", match="grant_type")
+    await purchases(hub, to)
+    async with hub.worker(send_timeout_seconds=1):
+
+        async def is_asked() -> bool:
+            return bool(await google.requests("/token"))
+
+        await until(is_asked)
+    assert not [task for task in asyncio.all_tasks() if "Tokens._renew" in repr(task)]
+    assert (await hub.statuses()).keys() <= {"queued", "retrying"}
