@@ -76,4 +76,4 @@ def _is_all_given_back(amount: Decimal | None, refunds: Sequence[Decimal | None]
     if any(refund is None for refund in refunds):
         return True
     given_back = sum((refund for refund in refunds if refund is not None), _NOTHING)
-    return amount is not None and 0 < amount <= given_back
+    return amount is not None and given_back > 0 and amount <= given_back

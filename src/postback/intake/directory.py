@@ -24,6 +24,7 @@ from postback.errors import Unauthenticated, Unavailable
 from postback.event import Event
 from postback.goals import Goal
 from postback.keys import ApiKey
+from postback.orders import TAKEN_BACK
 from postback.pii import Sealer, SiteFacts
 from postback.quota import Limit
 from postback.workspaces import Site, Workspace, event_types, plans
@@ -39,10 +40,6 @@ ALWAYS_FRESH = timedelta(hours=24)
 # What every plan counts; a workspace's own event types say it themselves.
 BILLABLE = frozenset({"purchase", "lead", "signup", "subscribe"})
 AHEAD = timedelta(minutes=-5)
-
-
-UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
-TAKEN_BACK = frozenset({"cancelled", "refunded"})
 
 
 class Fate(Struct, frozen=True):
@@ -151,8 +148,6 @@ def _skip_reason(destination: Destination, event: Event, age: timedelta) -> str 
     if event.consent is not None and event.consent.denies(connector.consent):
         return "consent: denied by the visitor"
     status = event.order.status if event.order else None
-    if status in UNCOUNTED and event.name == "purchase":
-        return f"order not completed: it is {status}"
     if status in TAKEN_BACK and not connector.retracts:
         return f"no retraction: {connector.title} takes no order back"
     limit = connector.max_age(event)

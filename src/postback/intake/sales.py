@@ -8,6 +8,7 @@ inside the flush, to orders that the transaction holds.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from msgspec import Struct, structs
 
@@ -18,15 +19,19 @@ from postback.errors import Invalid
 from postback.event import Event, RawEvent
 from postback.goals import Goal
 from postback.intake.directory import Fate
+from postback.money import Money
 from postback.orders import TAKEN_BACK, Entry
 from postback.workspaces import Site
 
 COUNTED_ALREADY = "order counted already"
 CANCELLED = "order cancelled"
 NEVER_COUNTED = "order never counted: there is nothing to take back"
+ENDED_ALREADY = "order taken back already"
+OVERTAKEN = "order counts: it was completed after this"
 # Its posts bear no time of the change.
 _WITHOUT_TIMES = "selektable"
 _ORDER_NAMES = frozenset({"purchase", "refund"})
+_UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
 
 
 class Post(Struct, frozen=True):
@@ -72,11 +77,13 @@ def post_of(event: Event, raw: RawEvent, site: Site | None) -> Post | None:
     )
 
 
-def judged(fate: Fate, post: Post | None) -> Fate:
-    """A fate, as far as a post alone tells: an order that does not count yet is not delivered."""
-    if post is None or post.status is None or post.counts or post.status in TAKEN_BACK:
-        return fate
-    return skipped(fate, f"order not completed: it is {post.status}")
+def judged(fate: Fate, event: Event, post: Post | None) -> Fate:
+    """A fate, as far as an event alone tells: an order that does not count yet is not delivered."""
+    if post is not None:
+        status = None if post.counts else post.status
+    else:
+        status = event.order.status if event.order is not None and event.name == "purchase" else None
+    return skipped(fate, f"order not completed: it is {status}") if status in _UNCOUNTED else fate
 
 
 def skipped(fate: Fate, reason: str) -> Fate:
@@ -102,19 +109,24 @@ def held_by(posts: Iterable[tuple[Post, bytes]]) -> dict[bytes, Held]:
 
 
 def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> tuple[Fate, bool]:
-    """File a post with its order. Gives its fate, and whether it is the order's first. Raises Invalid."""
+    """File a post with its order. Gives its fate, and whether it is the order's first status. Raises Invalid."""
     order = sold.held[post.key]
     if len(order.entries) >= orders.MAX_ENTRIES:
         raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
-    is_first = not order.entries
+    is_first = all(entry.status is None for entry in order.entries)
+    before = orders.fold(order.entries, post.counts_from)
     order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
     state = orders.fold(order.entries, post.counts_from)
     order.status = state.status
-    if event.value is not None:
+    if event.value is not None and (post.status is not None or order.currency is None):
         order.currency = event.value.currency
     if post.status in TAKEN_BACK:
+        if state.counts:
+            return skipped(fate, OVERTAKEN), is_first
         if order.counted_by is None:
             return skipped(fate, NEVER_COUNTED), is_first
+        if before.status in TAKEN_BACK:
+            return skipped(fate, ENDED_ALREADY), is_first
         sold.ended.append(order.counted_by)
     elif post.counts:
         if order.counted_by is not None:
@@ -127,6 +139,7 @@ def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> 
 
 def convert(
     goals: Sequence[Goal],
+    sites: Mapping[UUID, Site],
     event_id: bytes,
     event: Event,
     post: Post | None,
@@ -144,6 +157,8 @@ def convert(
                 continue
             done.append(goal.id)
         value = event.value
+        if value is None and goal.default_value is not None:
+            value = Money(goal.default_value, goal.currency or sites[goal.site_id].currency)
         sold.conversions.append(
             NewConversion(
                 id=ids[goal.id],
@@ -153,8 +168,8 @@ def convert(
                 event_id=event_id,
                 order_key=post.key if post else None,
                 order_id=event.order.id if event.order else None,
-                value=value.amount if value else goal.default_value,
-                currency=value.currency if value else goal.currency,
+                value=value.amount if value else None,
+                currency=value.currency if value else None,
                 source=source,
                 visitor_key=visitor_key,
                 session_id=event.session_id,

@@ -374,6 +374,7 @@ class Writer:
                 ids = {goal.id: event.conversion_id or _like(event.id, place) for goal in event.goals}
                 sales.convert(
                     event.goals,
+                    event.snapshot.sites,
                     event.id,
                     event.event,
                     post,
