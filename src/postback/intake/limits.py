@@ -7,6 +7,7 @@ remembered, and refused without a flush until its window ends or its limit chang
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from math import ceil
 from typing import Protocol
 
 from msgspec import Struct
@@ -96,7 +97,7 @@ class Exhausted:
 
 
 def refused(limit: Limit, count: Count, now: datetime) -> TooMany:
-    seconds = max(1, int((count.ends_at - now).total_seconds()) + 1)
+    seconds = max(1, ceil((count.ends_at - now).total_seconds()))
     if limit.is_monthly:
         message = f"The plan's {limit.cap:,} billable events of this month are used up; ask for a larger plan."
         return TooMany(message, retry_after_seconds=seconds)
@@ -111,5 +112,5 @@ def headers(admission: Admission | None, now: datetime) -> tuple[Header, ...]:
     return (
         (b"ratelimit-limit", b"%d" % count.cap),
         (b"ratelimit-remaining", b"%d" % max(0, count.cap - count.n)),
-        (b"ratelimit-reset", b"%d" % max(0, int((count.ends_at - now).total_seconds()) + 1)),
+        (b"ratelimit-reset", b"%d" % max(0, ceil((count.ends_at - now).total_seconds()))),
     )
