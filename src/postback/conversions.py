@@ -29,7 +29,7 @@ ORDER_CANCELLED = "order cancelled: it was taken back before this was sent"
 
 
 class Held(Struct):
-    """An order as a flush builds it. Ids are 16 bytes. `is_new`: nothing was posted of it before this flush."""
+    """An order as a flush builds it. Ids are 16 bytes."""
 
     key: bytes
     workspace_id: bytes
@@ -40,7 +40,6 @@ class Held(Struct):
     status: str = "pending"
     currency: str | None = None
     counted_by: bytes | None = None
-    is_new: bool = True
 
 
 class NewConversion(Struct):
@@ -132,7 +131,6 @@ def fill(held: dict[bytes, Held], rows: Rows) -> None:
         order.counted_by = counted_by
         order.goal_ids = [int(n) for n in (goal_ids or b"{}").decode().strip("{}").split(",") if n]
         order.entries = _entries.decode(entries) if entries else []
-        order.is_new = not order.entries
 
 
 def write(trip: Trip, held: Sequence[Held], now: datetime) -> None:
@@ -222,6 +220,12 @@ async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
     """The orders of some conversions, by key."""
     keys = sorted({one.order_key.bytes for one in found if one.order_key is not None})
     return {order.key: order for order in await _read_orders(tx, keys)}
+
+
+async def posts_of(tx: Tx, keys: Sequence[bytes]) -> list[UUID]:
+    """The events that were posts of some orders, newest first."""
+    found = await _read_orders(tx, sorted(keys))
+    return sorted((UUID(entry.event_id) for order in found for entry in order.entries), reverse=True)
 
 
 async def _read_orders(tx: Tx, keys: Sequence[bytes]) -> list[Order]:

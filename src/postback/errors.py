@@ -103,9 +103,11 @@ class TooMany(Rejected):
     status = 429
     code = "too_many_requests"
 
-    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: int, rate: int | None = None) -> None:
+        """`rate`: the requests a minute that were used up; None where it was something else."""
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.rate = rate
 
 
 class Unavailable(PostbackError):

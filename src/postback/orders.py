@@ -18,6 +18,8 @@ from msgspec import Struct
 
 STATUSES = ("pending", "on-hold", "processing", "completed", "cancelled", "refunded")
 RANK = {status: rank for rank, status in enumerate(STATUSES)}
+# What no site, or not every site, counts as revenue.
+UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
 TAKEN_BACK = frozenset({"cancelled", "refunded"})
 MAX_ENTRIES = 1000
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
@@ -76,4 +78,4 @@ def _is_all_given_back(amount: Decimal | None, refunds: Sequence[Decimal | None]
     if any(refund is None for refund in refunds):
         return True
     given_back = sum((refund for refund in refunds if refund is not None), _NOTHING)
-    return amount is not None and 0 < amount <= given_back
+    return amount is not None and given_back > 0 and amount <= given_back

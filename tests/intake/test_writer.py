@@ -1,70 +1,20 @@
 """The writer on a real database: one flush, many requests."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
 from msgspec import structs
+from taking import NOW, Hub, scalar
 
-from postback import installation, keys, workspaces
-from postback.db import Pool, Tx, buckets
+from postback import keys, workspaces
+from postback.db import Tx, buckets
 from postback.db.trip import Trip
 from postback.dialects import Accepted
 from postback.errors import Invalid, Unauthenticated, Unavailable
-from postback.event import RawEvent, RawUser
-from postback.installation import Vault
-from postback.intake.directory import Directory
-from postback.intake.judge import Judge, Pending
-from postback.intake.writer import Writer
-from postback.pii import Sealer
-from postback.secret import Secret
-
-NOW = datetime.now(UTC)
-
-
-class Hub:
-    """One process's worth of intake, with one workspace and one key."""
-
-    def __init__(self, pool: Pool, dsn: Secret, vault: Vault) -> None:
-        self.dsn, self.vault, self.pool = dsn, vault, pool
-        self.directory = Directory(pool, vault.sealer)
-        self.writer = Writer(dsn, self.directory, waiting_max=1000, flush_max=200)
-        self.judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
-        self.key_text = ""
-
-    async def pending(self, **fields: object) -> Pending:
-        snapshot, key = await self.directory.authenticate(keys.fingerprint(self.key_text), datetime.now(UTC))
-        raw = RawEvent(**({"name": "purchase", "dialect": "native"} | fields))  # type: ignore[arg-type]
-        if raw.event_id and raw.dedup is None:
-            raw.dedup = raw.event_id
-        return self.judge(raw, key, snapshot, self.writer.now())
-
-    async def send(self, **fields: object) -> Accepted:
-        pending = await self.pending(**fields)
-        await self.writer.submit([pending])
-        assert isinstance(pending.result, Accepted), pending.result
-        return pending.result
-
-
-@pytest.fixture
-async def hub(pool: Pool, database: Secret) -> AsyncIterator[Hub]:
-    sealer = Sealer([os.urandom(32)], os.urandom)
-    hub = Hub(pool, database, Vault(sealer, os.urandom(32)))
-    async with pool.connection() as tx, tx.transaction():
-        _, _, (hub.key_text, _) = await installation.add_workspace(tx, "w", "live", NOW, admin_scopes=["admin"])
-    await hub.writer.start()
-    yield hub
-    await hub.writer.close()
-
-
-async def scalar(tx: Tx, query: str) -> object:
-    row = await (await tx.execute(query)).fetchone()  # type: ignore[arg-type]
-    assert row is not None
-    return row[0]
+from postback.event import RawUser
 
 
 async def test_an_event_is_in_the_bucket_that_its_id_names(hub: Hub, tx: Tx) -> None:
@@ -111,7 +61,7 @@ async def test_a_repeat_that_says_something_else_is_noted_on_the_first(
 
 
 async def test_two_writers_and_one_id_make_one_event(hub: Hub, tx: Tx) -> None:
-    other = Writer(hub.dsn, hub.directory, waiting_max=1000, flush_max=200)
+    other = hub.another_writer()
     await other.start()
     pending = [await hub.pending(event_id="same") for _ in range(40)]
     await asyncio.gather(*((hub.writer if n % 2 else other).submit([p]) for n, p in enumerate(pending)))

@@ -21,6 +21,7 @@ from postback.db import Tx, buckets, is_unavailable
 from postback.db.buckets import BUCKETS
 from postback.destinations import Destination
 from postback.event import Event
+from postback.orders import UNCOUNTED
 from postback.queue import history, jobs
 from postback.queue.history import Given, Lacking, Span
 from postback.queue.jobs import Job, Place
@@ -213,6 +214,12 @@ async def _backfill(walk: Walk, room: int) -> tuple[int, int]:
     return done, skipped
 
 
+def _waits(event: Event) -> str | None:
+    """Why an order's event is not delivered, where no other destination's delivery says it."""
+    status = event.order.status if event.order is not None and event.name == "purchase" else None
+    return f"order not completed: it is {status}" if status in UNCOUNTED else None
+
+
 def fate(one: Lacking, destination: Destination, now: datetime) -> Given | None:
     """What a past event's delivery is to be; None: it is past the platform's age limit, and none is made."""
     event = _decode(one.body)
@@ -220,6 +227,6 @@ def fate(one: Lacking, destination: Destination, now: datetime) -> Given | None:
     limit = destination.connector.max_age(event)
     if limit is not None and age > limit:
         return None
-    reason = one.order_reason or destinations.skip_reason(destination, event, age)
+    reason = one.order_reason or _waits(event) or destinations.skip_reason(destination, event, age)
     due_at = max(now, event.occurred_at) if age < timedelta(minutes=-5) else now
     return Given(one.id, "skipped" if reason else "queued", due_at if not reason else now, reason)

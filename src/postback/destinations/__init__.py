@@ -24,14 +24,13 @@ from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
 from postback.errors import Invalid, NotFound, PostbackError
 from postback.event import Event
+from postback.orders import TAKEN_BACK
 from postback.pii.seal import Sealer
 from postback.secret import Secret
 
 log = structlog.get_logger()
 _decode_blueprint = msgspec.json.Decoder(Blueprint).decode
 _queries = Queries("destinations")
-UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
-TAKEN_BACK = frozenset({"cancelled", "refunded"})
 
 
 class Destination(Struct, frozen=True):
@@ -150,8 +149,6 @@ def skip_reason(destination: Destination, event: Event, age: timedelta) -> str |
     if event.consent is not None and event.consent.denies(connector.consent):
         return "consent: denied by the visitor"
     status = event.order.status if event.order else None
-    if status in UNCOUNTED and event.name == "purchase":
-        return f"order not completed: it is {status}"
     if status in TAKEN_BACK and not connector.retracts:
         return f"no retraction: {connector.title} takes no order back"
     limit = connector.max_age(event)

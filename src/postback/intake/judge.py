@@ -57,6 +57,11 @@ class Pending(Struct, eq=False):
     id: bytes = b""
     result: Result | None = None
 
+    @property
+    def may_be_free(self) -> bool:
+        """Whether only the flush tells if a plan counts it: a status may be of an order that was counted before."""
+        return self.post is not None and self.event.order is not None and self.event.order.status is not None
+
 
 class Judge:
     """What judging needs besides the event: the installation's keys, and a source of ids."""
@@ -110,8 +115,8 @@ class Judge:
             seen = Seen(visitor_key, snapshot.workspace.id, shown, done.sealed, links, now)
         post = sales.post_of(event, raw, site) if event.order is not None else None
         fate = snapshot.fate(event, now)
-        if post is not None:
-            fate = sales.judged(fate, post)
+        if event.order is not None:
+            fate = sales.judged(fate, event, post)
         pending = Pending(
             key=key,
             snapshot=snapshot,
@@ -146,7 +151,9 @@ def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
     except Rejected as refusal:
         pending.result = refusal
     else:
-        pending.fate = pending.settled = sales.judged(snapshot.fate(pending.event, now), pending.post)
+        event = pending.event
+        pending.post = sales.post_of(event, raw, place.site if place is not None else None)
+        pending.fate = pending.settled = sales.judged(snapshot.fate(event, now), event, pending.post)
         _weigh(pending, snapshot, place, goal)
 
 
@@ -156,19 +163,19 @@ def _weigh(pending: Pending, snapshot: Snapshot, place: Place | None, goal: Goal
     if place is None:
         return
     pending.goals = (goal,) if goal is not None else place.fulfilled(event)
-    if not event.is_test and (event.dialect == "velaro" or snapshot.is_billable(event.name)):
-        pending.is_billable, pending.caps = True, place.caps
+    pending.is_billable = not event.is_test and (event.dialect == "velaro" or snapshot.is_billable(event.name))
+    pending.caps = place.caps if pending.is_billable else ()
 
 
 def _goal(raw: RawEvent, key: ApiKey, snapshot: Snapshot) -> Goal:
     """The goal that an event names. Raises Forbidden for one of another site, Invalid for one that cannot be."""
     goal = snapshot.goals.get(raw.goal_id or 0)
-    if goal is None:
-        raise Invalid(f"There is no goal {raw.goal_id}.", field="goal_id")
-    if key.site_id not in (None, goal.site_id):
+    if goal is not None and key.site_id not in (None, goal.site_id):
         raise Forbidden(f"The goal {raw.goal_id} belongs to another site than the API key.", field="goal_id")
-    if not goal.active:
-        raise Invalid(f"The goal {raw.goal_id} is disabled.", field="goal_id")
+    if goal is None or not goal.active:
+        raise Invalid(
+            f"There is no active goal {raw.goal_id}: look up its number, and whether it is disabled.", field="goal_id"
+        )
     return goal
 
 

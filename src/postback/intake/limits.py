@@ -7,6 +7,7 @@ remembered, and refused without a flush until its window ends or its limit chang
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from math import ceil
 from typing import Protocol
 
 from msgspec import Struct
@@ -64,18 +65,17 @@ class Exhausted:
                 return refused(limit, count, now)
         return None
 
-    def count_of(self, limit: Limit) -> Count | None:
-        return self._counts.get(limit.subject)
-
     def settle(
         self, events: Sequence[Counted], added: dict[Limit, int], totals: dict[bytes, Count], now: datetime
     ) -> list[tuple[int, TooMany]]:
-        """Places of the events in excess, and why; none: all fit, and each request learns its count."""
+        """Places of the events in excess, and why; none: all fit, and each request learns its count.
+
+        Remembered is only what was used up before: of this flush nothing is committed yet.
+        """
         left = {limit: limit.cap - (totals[limit.subject].n - n) for limit, n in added.items()}
-        over = {limit for limit in added if totals[limit.subject].n > limit.cap}
-        for limit in over:
-            total = totals[limit.subject]
-            self._counts[limit.subject] = Count(max(limit.cap, total.n - added[limit]), total.ends_at, limit.cap)
+        for limit, room in left.items():
+            if room <= 0:
+                self._counts[limit.subject] = Count(limit.cap - room, totals[limit.subject].ends_at, limit.cap)
         excess: list[tuple[int, TooMany]] = []
         taken: dict[int, bool] = {}
         for place, event in enumerate(events):
@@ -85,8 +85,7 @@ class Exhausted:
                 taken[id(admission)] = left[admission.limit] >= 0
                 admission.count = totals[admission.limit.subject]
             if admission is not None and not taken[id(admission)]:
-                admission.count = self._counts[admission.limit.subject]
-                excess.append((place, refused(admission.limit, admission.count, now)))
+                excess.append((place, refused(admission.limit, totals[admission.limit.subject], now)))
             elif event.is_counted and event.caps:
                 full = next((cap for cap in event.caps if left[cap] <= 0), None)
                 if full is not None:
@@ -98,12 +97,12 @@ class Exhausted:
 
 
 def refused(limit: Limit, count: Count, now: datetime) -> TooMany:
-    seconds = max(1, int((count.ends_at - now).total_seconds()) + 1)
+    seconds = max(1, ceil((count.ends_at - now).total_seconds()))
     if limit.is_monthly:
         message = f"The plan's {limit.cap:,} billable events of this month are used up; ask for a larger plan."
-    else:
-        message = f"This key may send {limit.cap:,} requests a minute; try again in {seconds} seconds."
-    return TooMany(message, retry_after_seconds=seconds)
+        return TooMany(message, retry_after_seconds=seconds)
+    message = f"This key may send {limit.cap:,} requests a minute; try again in {seconds} seconds."
+    return TooMany(message, retry_after_seconds=seconds, rate=limit.cap)
 
 
 def headers(admission: Admission | None, now: datetime) -> tuple[Header, ...]:
@@ -113,5 +112,5 @@ def headers(admission: Admission | None, now: datetime) -> tuple[Header, ...]:
     return (
         (b"ratelimit-limit", b"%d" % count.cap),
         (b"ratelimit-remaining", b"%d" % max(0, count.cap - count.n)),
-        (b"ratelimit-reset", b"%d" % max(0, int((count.ends_at - now).total_seconds()) + 1)),
+        (b"ratelimit-reset", b"%d" % max(0, ceil((count.ends_at - now).total_seconds()))),
     )

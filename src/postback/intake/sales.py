@@ -5,9 +5,10 @@ delivered; one that takes it back is a retraction, where the connector can, and 
 inside the flush, to orders that the transaction holds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 from msgspec import Struct, structs
 
@@ -18,12 +19,15 @@ from postback.errors import Invalid
 from postback.event import Event, RawEvent
 from postback.goals import Goal
 from postback.intake.directory import Fate
-from postback.orders import TAKEN_BACK, Entry
+from postback.money import Money
+from postback.orders import TAKEN_BACK, UNCOUNTED, Entry
 from postback.workspaces import Site
 
 COUNTED_ALREADY = "order counted already"
 CANCELLED = "order cancelled"
 NEVER_COUNTED = "order never counted: there is nothing to take back"
+ENDED_ALREADY = "order taken back already"
+OVERTAKEN = "order counts: it was completed after this"
 # Its posts bear no time of the change.
 _WITHOUT_TIMES = "selektable"
 _ORDER_NAMES = frozenset({"purchase", "refund"})
@@ -72,11 +76,13 @@ def post_of(event: Event, raw: RawEvent, site: Site | None) -> Post | None:
     )
 
 
-def judged(fate: Fate, post: Post | None) -> Fate:
-    """A fate, as far as a post alone tells: an order that does not count yet is not delivered."""
-    if post is None or post.status is None or post.counts or post.status in TAKEN_BACK:
-        return fate
-    return skipped(fate, f"order not completed: it is {post.status}")
+def judged(fate: Fate, event: Event, post: Post | None) -> Fate:
+    """A fate, as far as an event alone tells: an order that does not count yet is not delivered."""
+    if post is not None:
+        status = None if post.counts else post.status
+    else:
+        status = event.order.status if event.order is not None and event.name == "purchase" else None
+    return skipped(fate, f"order not completed: it is {status}") if status in UNCOUNTED else fate
 
 
 def skipped(fate: Fate, reason: str) -> Fate:
@@ -102,27 +108,35 @@ def held_by(posts: Iterable[tuple[Post, bytes]]) -> dict[bytes, Held]:
 
 
 def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> tuple[Fate, bool]:
-    """File a post with its order. Gives its fate, and whether it is the order's first. Raises Invalid."""
+    """File a post with its order. Gives its fate, and whether it is the order's first status. Raises Invalid."""
     order = sold.held[post.key]
     if len(order.entries) >= orders.MAX_ENTRIES:
         raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
-    is_first = not order.entries
+    if not order.entries and post.status is not None and post.status not in TAKEN_BACK:
+        # As nearly every post: nothing is known of the order, so that there is nothing to fold.
+        order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
+        order.status, order.currency = post.status, event.value.currency if event.value else None
+        order.counted_by = event_id if post.counts else None
+        return fate, True
+    is_first = all(entry.status is None for entry in order.entries)
+    before = orders.fold(order.entries, post.counts_from)
     order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
-    if is_first and post.status is not None:
-        order.status, counts = post.status, post.counts
-    else:
-        state = orders.fold(order.entries, post.counts_from)
-        order.status, counts = state.status, state.counts
-    if event.value is not None:
+    state = orders.fold(order.entries, post.counts_from)
+    order.status = state.status
+    if event.value is not None and (post.status is not None or order.currency is None):
         order.currency = event.value.currency
     if post.status in TAKEN_BACK:
+        if state.counts:
+            return skipped(fate, OVERTAKEN), is_first
         if order.counted_by is None:
             return skipped(fate, NEVER_COUNTED), is_first
+        if before.status in TAKEN_BACK:
+            return skipped(fate, ENDED_ALREADY), is_first
         sold.ended.append(order.counted_by)
     elif post.counts:
         if order.counted_by is not None:
             return skipped(fate, COUNTED_ALREADY), is_first
-        if not counts:
+        if not state.counts:
             return skipped(fate, CANCELLED), is_first
         order.counted_by = event_id
     return fate, is_first
@@ -130,6 +144,7 @@ def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> 
 
 def convert(
     goals: Sequence[Goal],
+    sites: Mapping[UUID, Site],
     event_id: bytes,
     event: Event,
     post: Post | None,
@@ -148,6 +163,8 @@ def convert(
                 continue
             done.append(goal.id)
         value = event.value
+        if value is None and goal.default_value is not None:
+            value = Money(goal.default_value, goal.currency or sites[goal.site_id].currency)
         sold.conversions.append(
             NewConversion(
                 id=named_id or conversions.id_of(event_id, place, ordinal),
@@ -157,8 +174,8 @@ def convert(
                 event_id=event_id,
                 order_key=post.key if post else None,
                 order_id=event.order.id if event.order else None,
-                value=value.amount if value else goal.default_value,
-                currency=value.currency if value else goal.currency,
+                value=value.amount if value else None,
+                currency=value.currency if value else None,
                 source=source,
                 visitor_key=visitor_key,
                 session_id=event.session_id,

@@ -372,6 +372,7 @@ class Writer:
             if event.goals:
                 sales.convert(
                     event.goals,
+                    event.snapshot.sites,
                     event.id,
                     event.event,
                     post,

@@ -13,9 +13,8 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from msgspec import Struct
 
-from postback import destinations, keys, pii, queue
+from postback import keys
 from postback.db import Pool, is_unavailable
 from postback.delivery import preview
 from postback.delivery.prepare import Keys
@@ -36,7 +35,6 @@ from postback.dialects import (
 from postback.errors import (
     Forbidden,
     MethodNotAllowed,
-    NotFound,
     PostbackError,
     Rejected,
     TooLarge,
@@ -46,7 +44,7 @@ from postback.errors import (
 )
 from postback.event import standard_name
 from postback.installation import Vault
-from postback.intake import dedup, limits
+from postback.intake import limits
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Judge, Pending
 from postback.intake.limits import Admission
@@ -54,7 +52,7 @@ from postback.intake.writer import Writer
 from postback.keys import ApiKey
 from postback.queue.sending import StoredEvent
 from postback.quota import Limit
-from postback.web import inside, wire
+from postback.web import inside, status, wire
 from postback.web.calls import name_caller
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
@@ -224,7 +222,7 @@ class Ingest:
                 continue
             try:
                 event = judge(raw, key, snapshot, now, names)
-                if event.caps and (full := self._writer.exhausted.refusal(event.caps, now)):
+                if not event.may_be_free and (full := self._writer.exhausted.refusal(event.caps, now)):
                     raise full
                 event.admission = admission
             except Rejected as refusal:
@@ -275,33 +273,18 @@ class Ingest:
             sent = unquote(raw_path.partition(b"?")[0].decode("latin-1")[len(STATUS_PREFIX) :])
             name = _first(scope["query_string"], "event")
             key = snapshot.keys.get(key.secret_sha256, key)
-            shown = await self._status(snapshot, key, sent, standard_name(name) if name else None)
-            status, body, extra = 200, _encode(shown), ()
+            try:
+                async with self._pool.connection() as tx:
+                    shown = await status.find(tx, snapshot, key, sent, standard_name(name) if name else None)
+            except Exception as error:
+                if is_unavailable(error):
+                    raise Unavailable("The database is away; try again in a second.") from error
+                raise
+            code, body, extra = 200, _encode(shown), ()
         except PostbackError as error:
-            status, body, extra = error.status, wire.plain_error(error), wire.extra_headers(error)
-        await wire.answer(send, status, b"" if scope["method"] == "HEAD" else body, extra)
-        return status
-
-    async def _status(self, snapshot: Snapshot, key: ApiKey, sent: str, name: str | None) -> "EventStatus":
-        try:
-            async with self._pool.connection() as tx:
-                ids = await dedup.find_by_sender_id(tx, snapshot.workspace.id, pii.stored_id(sent))
-                if (own := convultra.from_evt_id(sent) or _uuid(sent)) is not None:
-                    ids.append(own)
-                for id_ in ids:
-                    row = await queue.event_row(tx, id_)
-                    if row is None or row.workspace_id != snapshot.workspace.id or (name and row.name != name):
-                        continue
-                    if key.site_id not in (None, row.site_id):
-                        continue
-                    rows = (await queue.deliveries_of(tx, [id_]))[id_]
-                    lanes = await destinations.lanes(tx, sorted({d.bucket for d in snapshot.destinations}))
-                    return _shown(row, rows, snapshot, lanes)
-        except Exception as error:
-            if is_unavailable(error):
-                raise Unavailable("The database is away; try again in a second.") from error
-            raise
-        raise NotFound("There is no event of this id.")
+            code, body, extra = error.status, wire.plain_error(error), wire.extra_headers(error)
+        await wire.answer(send, code, b"" if scope["method"] == "HEAD" else body, extra)
+        return code
 
 
 def _line(line: Previewed) -> DestinationResult:
@@ -331,48 +314,6 @@ def _admission(key: ApiKey, dialect: Dialect) -> Admission | None:
     return Admission(Limit(key.id.bytes, cap, False)) if cap else None
 
 
-class DeliveryShown(Struct, omit_defaults=True):
-    id: str
-    connector: str
-    name: str
-    status: str
-    reason: str | None = None
-    next_attempt_at: datetime | None = None
-
-
-class EventStatus(Struct):
-    event_id: str
-    event: str
-    status: str
-    deliveries: list[DeliveryShown]
-
-
-def _shown(
-    row: queue.EventRow,
-    rows: Sequence[queue.DeliveryStatus],
-    snapshot: Snapshot,
-    lanes: dict[UUID, destinations.Lane],
-) -> EventStatus:
-    known = {d.id: d for d in snapshot.destinations}
-    shown: list[DeliveryShown] = []
-    for delivery in rows:
-        destination = known.get(delivery.destination_id)
-        is_open = delivery.status in queue.OPEN
-        lane = lanes.get(delivery.destination_id)
-        is_held = is_open and lane is not None and lane.state == "held"
-        shown.append(
-            DeliveryShown(
-                id=queue.delivery_id(delivery.event_id, delivery.destination_id),
-                connector=destination.connector.name if destination else "",
-                name=destination.name if destination else "removed",
-                status="held" if is_held else delivery.status,
-                reason=lane.reason if is_held and lane else delivery.reason,
-                next_attempt_at=delivery.due_at if is_open and not is_held else None,
-            )
-        )
-    return EventStatus(row.event_id, row.name, "accepted", shown)
-
-
 def key_text(headers: dict[str, str], query: bytes) -> str:
     """The key of a request. Raises Unauthenticated where there is none."""
     kind, _, text = headers.get("authorization", "").partition(" ")
@@ -391,10 +332,3 @@ def _first(query: bytes, name: str) -> str | None:
 
 def _flag(query: bytes, name: str) -> bool:
     return _first(query, name) in ("1", "true", "yes")
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text) if len(text) == 36 else None
-    except ValueError:
-        return None

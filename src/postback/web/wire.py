@@ -201,7 +201,12 @@ async def _pass_over(receive: Receive) -> None:
 def extra_headers(error: PostbackError) -> tuple[Header, ...]:
     """What an error's answer carries besides its body."""
     if isinstance(error, TooMany | Unavailable):
-        return ((b"retry-after", str(error.retry_after_seconds).encode()),)
+        seconds = b"%d" % error.retry_after_seconds
+        after: tuple[Header, ...] = ((b"retry-after", seconds),)
+        if isinstance(error, TooMany) and error.rate is not None:
+            rate = b"%d" % error.rate
+            after += (b"ratelimit-limit", rate), (b"ratelimit-remaining", b"0"), (b"ratelimit-reset", seconds)
+        return after
     if isinstance(error, MethodNotAllowed):
         return ((b"allow", error.allow.encode()),)
     if isinstance(error, TooLarge | TimedOut):

@@ -24,7 +24,7 @@ RETURNING o.key, o.counted_by, o.goal_ids::text, o.entries;
 
 -- write_orders: what became of orders that are held. -> nothing
 UPDATE orders o
-   SET status = u.status, currency = u.currency, counted_by = u.counted_by, goal_ids = u.goal_ids::bigint[],
+   SET status = u.status, currency = coalesce(u.currency, o.currency), counted_by = u.counted_by, goal_ids = u.goal_ids::bigint[],
        entries = u.entries, changed_at = %(now)s
   FROM unnest(%(buckets)s::int[], %(keys)s::uuid[], %(statuses)s::text[], %(currencies)s::text[],
               %(counted_by)s::uuid[], %(goal_ids)s::text[], %(entries)s::bytea[])

@@ -13,7 +13,6 @@ from postback.errors import (
     Unavailable,
 )
 from postback.event import RawUser
-from postback.web.ingest import EventStatus
 from postback.web.openapi import segment
 from postback.web.openapi.schemas import (
     AMOUNT,
@@ -30,6 +29,7 @@ from postback.web.openapi.schemas import (
     head,
     refusals,
 )
+from postback.web.status import EventStatus
 
 IDS = ("event_id", "order_id", "visitor_id", "session_id")
 CHOICE: Schema = {"enum": [True, False, "granted", "denied", None]}
