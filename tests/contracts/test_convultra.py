@@ -1,10 +1,11 @@
 """Convultra's tables over HTTP: the body, its properties, user data, context, limits and errors, each test named after
-its row or its table. The rate limit's row stands with the rates."""
+its row or its table."""
 
 import json
 from typing import Any
 
-from clients import newest
+import psycopg
+from clients import made, newest
 
 FULL: dict[str, Any] = {
     "event_type": "purchase",
@@ -131,3 +132,39 @@ async def test_error_500_and_429_are_retried_and_the_retry_counts_once(served: A
     assert first == second
     _, other = await track(served, {"event_type": "lead"})
     assert other["event_id"] != first["event_id"]
+
+
+async def test_limit_1000_requests_a_minute_and_429_says_when_to_come_again(served: Any) -> None:
+    """The minute's counter stands at 995 already; a batch is one request."""
+    assert (await track(served, FULL))[0] == 200
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        assert conn.execute("SELECT n, cap FROM rate_window").fetchall() == [(1, 1000)]
+        conn.execute("UPDATE rate_window SET n = 995")
+    headers = {"Authorization": f"Bearer {served.keys.api_key}"}
+    for left in range(4, -3, -1):
+        path, body = ("/v1/track", FULL) if left % 2 else ("/v1/track/batch", {"events": [FULL] * 20})
+        async with served.http.post(served.url + path, json=body, headers=headers) as sent:
+            answer = await sent.json()
+            assert (sent.headers["RateLimit-Limit"], sent.headers["RateLimit-Remaining"]) == ("1000", str(max(0, left)))
+            assert 0 < int(sent.headers["RateLimit-Reset"]) <= 60
+            assert (sent.status, answer["success"]) == ((200, True) if left >= 0 else (429, False))
+            if left < 0:
+                assert answer.keys() == {"success", "error"}
+                assert "1,000 requests a minute" in answer["error"]
+                assert sent.headers["Retry-After"] == sent.headers["RateLimit-Reset"]
+    key = await made(served, "keys", {"label": "another", "scopes": ["ingest"]})
+    assert (await track(served, FULL, key=key["key"]))[0] == 200
+
+
+async def test_limit_of_requests_is_a_setting_of_the_key(served: Any) -> None:
+    for rate, expected in ((2, [200, 200, 429]), (0, [200] * 3)):
+        sent = {"label": "its own", "scopes": ["ingest"], "rate_limit_per_minute": rate}
+        key = await made(served, "keys", sent)
+        posts = [(await track(served, {"event_type": "page_view"}, key=key["key"]))[0] for _ in range(3)]
+        assert posts == expected
+
+
+async def test_a_request_that_is_refused_for_its_body_is_not_counted(served: Any) -> None:
+    key = await made(served, "keys", {"label": "two", "scopes": ["ingest"], "rate_limit_per_minute": 2})
+    for body, expected in (({}, 400), (FULL, 200), ([], 400), (FULL, 200), (FULL, 429)):
+        assert (await track(served, body, key=key["key"]))[0] == expected

@@ -1,10 +1,9 @@
-"""ROASproof's field reference, user data, limits and errors over HTTP, each test named after its row. What depends on
-custom event keys and plans stands with those."""
+"""ROASproof's field reference, user data, limits and errors over HTTP, each test named after its row."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clients import newest
+from clients import cap, made, newest
 
 PATH = "/api/v1/events"
 FULL: dict[str, Any] = {
@@ -153,3 +152,36 @@ async def test_a_key_is_401_once_it_is_revoked(served: Any) -> None:
     await served.call("DELETE", f"/v1/admin/keys/{made['id']}")
     status, answer = await served.call("POST", PATH, FULL, key=made["key"])
     assert (status, answer["error"]["code"]) == (401, "unauthenticated")
+
+
+async def test_field_event_may_be_a_key_of_the_workspaces_own(served: Any) -> None:
+    await refused(served, "event", "quiz_done")
+    await made(served, "event-types", {"name": "quiz_done", "required": ["value"]})
+    status, answer = await post(served, {"event": "quiz_done", "value": 3, "currency": "EUR"})
+    assert (status, answer["status"]) == (202, "accepted")
+    status, answer = await post(served, {"event": "quiz_done"})
+    assert (status, answer["error"]["field"]) == (422, "value")
+    assert "value" in answer["error"]["message"]
+
+
+async def test_limit_429_past_the_plans_cap_counts_billable_events_once_however_many_destinations(served: Any) -> None:
+    for name in ("One", "Two"):
+        body = {"name": name, "config": {"url": "http://127.0.0.1:9/x"}}
+        assert (await served.call("POST", "/v1/admin/integration-catalog/webhook/install", body))[0] == 201
+    await made(served, "event-types", {"name": "quiz_done", "billable": True})
+    await made(served, "event-types", {"name": "quiz_begun"})
+    await cap(served, 3)
+    for name, expected in (
+        ("purchase", 202), ("page_view", 202), ("quiz_done", 202), ("quiz_begun", 202), ("subscribe", 202),
+        ("lead", 429), ("signup", 429), ("quiz_done", 429), ("quiz_begun", 202), ("add_to_cart", 202),
+    ):  # fmt: skip
+        status, answer = await post(served, {"event": name})
+        assert status == expected, (name, answer)
+        if status == 429:
+            assert answer["error"].keys() == {"code", "message"}
+            assert (answer["error"]["code"], "plan" in answer["error"]["message"]) == ("too_many_requests", True)
+
+
+async def test_limit_past_the_cap_overage_is_accepted_and_metered_up_to_three_times_it(served: Any) -> None:
+    await cap(served, 2, overage=True)
+    assert [(await post(served, {"event": "lead"}))[0] for _ in range(8)] == [202] * 6 + [429] * 2

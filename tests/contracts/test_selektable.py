@@ -5,7 +5,8 @@ Every field missing, or of the wrong type, is in `tests/dialects/test_selektable
 
 from typing import Any
 
-from clients import newest
+import psycopg
+from clients import cap, made, newest
 
 PATH = "/api/webhooks/orders"
 LINE = {"productId": "lamp", "quantity": 2, "priceCents": 2000, "totalCents": 4000}
@@ -118,3 +119,58 @@ async def test_troubleshooting_another_session_is_still_the_same_visitor(served:
     assert (await served.call("POST", "/v1/events", seen))[0] == 202
     assert (await post(served, order(served, sessionId="another tab")))[0] == 200
     assert (await newest(served))["identifiers"] == {"gclid": "visitor"}
+
+
+async def test_troubleshooting_the_organization_id_matches_your_dashboard(served: Any) -> None:
+    status, answer = await post(served, order(served, organizationId="org_of_nobody"))
+    assert (status, is_refusal(answer, "organizationId")) == (403, True)
+
+
+async def test_troubleshooting_a_store_of_another_site_than_the_keys_or_of_another_workspace(served: Any) -> None:
+    other = await made(served, "sites", {"name": "Other"})
+    key = await made(served, "keys", {"label": "other", "scopes": ["ingest"], "site": other["id"], "prefix": "sel"})
+    status, answer = await post(served, order(served), key=key["key"])
+    assert (status, is_refusal(answer, "storeId")) == (403, True)
+    assert (await post(served, order(served, storeId=other["site_key"]), key=key["key"]))[0] == 200
+    theirs = await made(served, "workspaces", {"name": "theirs"})
+    for field, value in (("organizationId", theirs["organization_id"]), ("storeId", theirs["site_key"])):
+        status, answer = await post(served, order(served, **{field: value}))
+        assert (status, is_refusal(answer, field)) == (403, True), field
+
+
+async def test_field_status_the_highest_that_was_posted_holds_whatever_the_order_of_arrival(served: Any) -> None:
+    rule = {
+        ("pending", "processing", "on-hold"): "processing",
+        ("pending", "completed", "processing"): "completed",
+        ("completed", "completed", "pending"): "completed",
+        ("cancelled", "completed"): "cancelled",
+        ("completed", "refunded", "cancelled"): "refunded",
+    }
+    for number, statuses in enumerate(rule):
+        for status in statuses:
+            assert await post(served, order(served, orderId=f"O-{number}", status=status)) == (200, {"success": True})
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        found = conn.execute("SELECT status FROM orders ORDER BY order_id").fetchall()
+        assert [status for (status,) in found] == list(rule.values())
+        assert conn.execute("SELECT count(*) FROM conversion").fetchone() == (len(rule),)
+
+
+async def test_field_status_is_answered_alike_at_a_plans_cap_for_an_order_that_is_known(served: Any) -> None:
+    await cap(served, 1)
+    assert await post(served, order(served)) == (200, {"success": True})
+    for _ in range(2):
+        status, answer = await post(served, order(served, orderId="A-2"))
+        assert (status, is_refusal(answer, "plan")) == (429, True)
+    assert await post(served, order(served, status="refunded")) == (200, {"success": True})
+
+
+async def test_an_event_is_found_by_its_order_id(served: Any) -> None:
+    for status in ("pending", "completed"):
+        await post(served, order(served, status=status))
+    status, shown = await served.call("GET", "/v1/events/A-1", key=served.keys.api_key)
+    assert (status, shown["event_id"], shown["event"]) == (200, "A-1", "purchase")
+    assert (await served.call("GET", "/v1/events/A-1?event=lead", key=served.keys.api_key))[0] == 404
+    assert (await served.call("GET", "/v1/events/A-2", key=served.keys.api_key))[0] == 404
+    other = await made(served, "sites", {"name": "Other"})
+    key = await made(served, "keys", {"label": "other", "scopes": ["ingest"], "site": other["id"]})
+    assert (await served.call("GET", "/v1/events/A-1", key=key["key"]))[0] == 404

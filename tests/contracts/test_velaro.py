@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from clients import newest, run_curl
+import psycopg
+from clients import cap, made, newest, run_curl, sold
 
 PATH = "/Conversions/record"
 
@@ -118,3 +119,98 @@ async def test_rotating_makes_a_replacement_and_ends_the_old_key(served: Any, go
     assert new["label"] == "shop"
     assert (await record(served, {"goalId": goal}, key=old["key"]))[0] == 401
     assert (await record(served, {"goalId": goal}, key=new["key"]))[0] == 200
+
+
+async def test_field_amount_blank_or_absent_is_the_goals_configured_value(served: Any, goal: int) -> None:
+    blanks: list[dict[str, Any]] = [{}, {"amount": None}, {"amount": ""}, {"amount": "  "}]
+    for blank in blanks:
+        assert (await record(served, {"goalId": goal} | blank))[0] == 200
+    assert await sold(served) == [(goal, 40, "USD")] * len(blanks)
+
+
+async def test_field_amount_0_is_kept_as_0(served: Any, goal: int) -> None:
+    for amount in (0, 12.5):
+        assert (await record(served, {"goalId": goal, "amount": amount}))[0] == 200
+    assert [float(value) for _, value, _ in await sold(served)] == [0, 12.5]
+
+
+async def test_a_goal_without_a_configured_value_records_a_conversion_without_one(served: Any) -> None:
+    goal = await made(served, "goals", {"name": "Chat started"})
+    assert (await record(served, {"goalId": goal["id"]}))[0] == 200
+    assert await sold(served) == [(goal["id"], None, None)]
+
+
+async def test_a_duplicate_answers_the_first_conversion_id_and_records_nothing(served: Any, goal: int) -> None:
+    _, first = await record(served, {"goalId": goal, "integrationOrderId": "INV-1", "amount": 10})
+    for amount in (10, 99, None):
+        status, again = await record(served, {"goalId": goal, "integrationOrderId": "INV-1", "amount": amount})
+        assert (status, again) == (200, first | {"duplicate": True})
+    other = await made(served, "goals", {"name": "Another"})
+    _, new = await record(served, {"goalId": other["id"], "integrationOrderId": "INV-1"})
+    assert (new["duplicate"], new["conversionId"] != first["conversionId"]) == (False, True)
+    assert [goal for goal, _, _ in await sold(served)] == [goal, other["id"]]
+
+
+async def test_without_an_integration_order_id_each_post_is_recorded_under_the_id_that_is_answered(
+    served: Any, goal: int
+) -> None:
+    answers = [(await record(served, {"goalId": goal}))[1]["conversionId"] for _ in range(3)]
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        assert {str(id_) for (id_,) in conn.execute("SELECT id FROM conversion")} == set(answers)
+
+
+async def test_it_fulfils_the_goal_that_it_names_alone(served: Any, goal: int) -> None:
+    # The site's own goal `Leads` takes leads too.
+    assert (await record(served, {"goalId": goal}))[0] == 200
+    assert [goal for goal, _, _ in await sold(served)] == [goal]
+    assert (await newest(served))["name"] == "lead"
+
+
+async def test_error_403_the_key_is_bound_to_a_different_site_than_the_goal(served: Any, goal: int) -> None:
+    other = await made(served, "sites", {"name": "Site B"})
+    key = await made(served, "keys", {"label": "B", "scopes": ["ingest"], "site": other["id"], "prefix": "vel"})
+    status, answer = await record(served, {"goalId": goal}, key=key["key"])
+    assert (status, is_refusal(answer, "goalId", "another site")) == (403, True), answer
+    own = await made(served, "goals", {"name": "Of B", "site": other["id"]})
+    assert (await record(served, {"goalId": own["id"]}, key=key["key"]))[0] == 200
+    # A key of no site records those of any.
+    assert (await record(served, {"goalId": own["id"]}))[0] == 200
+
+
+async def test_error_400_the_goal_does_not_exist_is_disabled_or_another_workspaces_in_the_same_words(
+    served: Any, goal: int
+) -> None:
+    workspace = await made(served, "workspaces", {"name": "theirs"})
+    _, theirs = await served.call("POST", "/v1/admin/goals", {"name": "Theirs"}, key=workspace["admin_key"])
+    disabled = await made(served, "goals", {"name": "Off", "active": False})
+    told: set[str] = set()
+    for id_ in (999_999, disabled["id"], theirs["id"]):
+        status, answer = await record(served, {"goalId": id_})
+        assert (status, is_refusal(answer, "goalId", str(id_))) == (400, True), answer
+        told.add(answer["error"].replace(str(id_), "N"))
+    assert len(told) == 1
+    assert await sold(served) == []
+
+
+async def test_error_429_the_monthly_conversion_cap_is_reached(served: Any, goal: int) -> None:
+    await cap(served, 2)
+    body = {"goalId": goal, "integrationOrderId": "INV-1"}
+    for sent in (body, body, {"goalId": goal}):
+        assert (await record(served, sent))[0] == 200
+    for _ in range(3):
+        async with served.http.post(
+            served.url + PATH, json={"goalId": goal}, headers={"Authorization": f"Bearer {served.keys.api_key}"}
+        ) as sent:
+            answer = await sent.json()
+            assert (sent.status, is_refusal(answer, "2 billable events", "plan")) == (429, True), answer
+            assert 0 < int(sent.headers["Retry-After"]) <= 31 * 24 * 3600
+            assert "RateLimit-Limit" not in sent.headers
+    assert len(await sold(served)) == 2
+
+
+async def test_error_429_is_that_of_the_site_where_only_the_site_is_capped(served: Any, goal: int) -> None:
+    plan = await made(served, "plans", {"name": "one", "monthly_cap": 1})
+    site = await made(served, "sites", {"name": "Capped", "plan": plan["id"]})
+    capped = await made(served, "goals", {"name": "There", "site": site["id"]})
+    posts = [(await record(served, {"goalId": id_}))[0] for id_ in (capped["id"], capped["id"], goal, goal)]
+    assert posts == [200, 429, 200, 200]
