@@ -119,7 +119,9 @@ class Hub:
         """Oldest first."""
         async with self.pool.connection() as tx:
             since, until = buckets.floor(NOW - timedelta(days=1)), buckets.floor(NOW + timedelta(days=1))
-            return (await conversions.list_all(tx, self.workspace.id, since, until, 1000))[::-1]
+            wanted = conversions.Filter(workspace_id=self.workspace.id)
+            found, _ = await conversions.list_all(tx, wanted, min_id=since, max_id=until, limit=1000)
+            return found[::-1]
 
     async def read_order(self, order_id: str = "A-1") -> Order:
         async with self.pool.connection() as tx:
