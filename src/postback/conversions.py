@@ -126,11 +126,12 @@ def lock(trip: Trip, held: Sequence[Held], now: datetime) -> Rows:
 
 def fill(held: dict[bytes, Held], rows: Rows) -> None:
     """What was posted of the orders before."""
-    for key, counted_by, goal_ids, entries in rows.all:
+    for key, counted_by, goal_ids, entries, currency in rows.all:
         order = held[bytes(key or b"")]
         order.counted_by = counted_by
         order.goal_ids = [int(n) for n in (goal_ids or b"{}").decode().strip("{}").split(",") if n]
         order.entries = _entries.decode(entries) if entries else []
+        order.currency = currency.decode() if currency else None
 
 
 def write(trip: Trip, held: Sequence[Held], now: datetime) -> None:

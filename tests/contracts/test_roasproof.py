@@ -185,3 +185,5 @@ async def test_limit_429_past_the_plans_cap_counts_billable_events_once_however_
 async def test_limit_past_the_cap_overage_is_accepted_and_metered_up_to_three_times_it(served: Any) -> None:
     await cap(served, 2, overage=True)
     assert [(await post(served, {"event": "lead"}))[0] for _ in range(8)] == [202] * 6 + [429] * 2
+    await cap(served, 3, overage=True)
+    assert (await post(served, {"event": "lead"}))[0] == 202

@@ -211,6 +211,16 @@ async def test_a_refund_without_an_amount_leaves_the_orders_currency(hub: Hub) -
     assert (order.status, order.currency) == ("refunded", "EUR")
 
 
+async def test_a_refund_is_in_its_orders_currency(hub: Hub) -> None:
+    await hub.take(await hub.order("completed"))
+    refund = {"name": "refund", "order_id": "A-1", "amount": Decimal(15)}
+    [refused] = await hub.submit([await hub.pending(**refund, currency="USD")])
+    assert isinstance(refused, Invalid)
+    assert (refused.field, "EUR" in refused.message) == ("currency", True)
+    await hub.send(**refund, currency="EUR")
+    assert (await hub.read_order()).state("completed").worth == 25
+
+
 async def test_a_post_of_a_goal_makes_no_order_of_its_label(hub: Hub) -> None:
     goal = await hub.add_goal("Recorded", events=["purchase"])
     for label in ("INV-1", "INV-2"):

@@ -112,25 +112,28 @@ def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> 
     order = sold.held[post.key]
     if len(order.entries) >= orders.MAX_ENTRIES:
         raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
+    money = event.value
+    if post.status is None and money is not None and order.currency not in (None, money.currency):
+        raise Invalid(f"currency must be {order.currency}, that of the order which is refunded.", field="currency")
     if not order.entries and post.status is not None and post.status not in TAKEN_BACK:
         # As nearly every post: nothing is known of the order, so that there is nothing to fold.
         order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
-        order.status, order.currency = post.status, event.value.currency if event.value else None
+        order.status, order.currency = post.status, money.currency if money is not None else None
         order.counted_by = event_id if post.counts else None
         return fate, True
     is_first = all(entry.status is None for entry in order.entries)
-    before = orders.fold(order.entries, post.counts_from)
+    is_ended = post.status in TAKEN_BACK and orders.fold(order.entries, post.counts_from).status in TAKEN_BACK
     order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
     state = orders.fold(order.entries, post.counts_from)
     order.status = state.status
-    if event.value is not None and (post.status is not None or order.currency is None):
-        order.currency = event.value.currency
+    if money is not None:
+        order.currency = money.currency
     if post.status in TAKEN_BACK:
         if state.counts:
             return skipped(fate, OVERTAKEN), is_first
         if order.counted_by is None:
             return skipped(fate, NEVER_COUNTED), is_first
-        if before.status in TAKEN_BACK:
+        if is_ended:
             return skipped(fate, ENDED_ALREADY), is_first
         sold.ended.append(order.counted_by)
     elif post.counts:

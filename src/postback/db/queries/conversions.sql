@@ -11,7 +11,7 @@ SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, u.status, u.curre
  WHERE k.bucket = ANY (%(touched)s::int[]);
 
 -- lock_orders: some orders as they are, held to the end of the transaction; one that is not known is made, without
--- entries. Rows in key order. -> key, counted_by, goal_ids, entries
+-- entries. Rows in key order. -> key, counted_by, goal_ids, entries, currency
 INSERT INTO orders AS o (bucket, key, workspace_id, site_id, order_id, status, goal_ids, entries, first_seen_at,
                          changed_at)
 SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, 'pending', '{}', '', %(now)s, %(now)s
@@ -20,11 +20,11 @@ SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, 'pending', '{}', 
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, key) DO UPDATE SET changed_at = o.changed_at
-RETURNING o.key, o.counted_by, o.goal_ids::text, o.entries;
+RETURNING o.key, o.counted_by, o.goal_ids::text, o.entries, o.currency;
 
 -- write_orders: what became of orders that are held. -> nothing
 UPDATE orders o
-   SET status = u.status, currency = coalesce(u.currency, o.currency), counted_by = u.counted_by, goal_ids = u.goal_ids::bigint[],
+   SET status = u.status, currency = u.currency, counted_by = u.counted_by, goal_ids = u.goal_ids::bigint[],
        entries = u.entries, changed_at = %(now)s
   FROM unnest(%(buckets)s::int[], %(keys)s::uuid[], %(statuses)s::text[], %(currencies)s::text[],
               %(counted_by)s::uuid[], %(goal_ids)s::text[], %(entries)s::bytea[])
