@@ -75,7 +75,7 @@ def test_what_a_file_declares_becomes_so_once(on_database: Run, database: Secret
     tried = on_database("apply", str(file), "--dry-run", **META)
     assert tried.code == 0, tried.err
     assert "+ destination meta Ads" in tried.out
-    assert "~ goal default / Leads\n    events: [\"lead\",\"signup\"] -> [\"lead\"]" in tried.out
+    assert '~ goal default / Leads\n    events: ["lead","signup"] -> ["lead"]' in tried.out
     assert on_database("plans" if False else "sites", "list", "--json").json["items"][0]["plan"] is None
     done = on_database("apply", str(file), "--yes", **META)
     assert done.code == 0, done.err
@@ -86,7 +86,10 @@ def test_what_a_file_declares_becomes_so_once(on_database: Run, database: Secret
     assert (site["site_key"], site["currency"], site["country"]) == ("shop_1", "EUR", "DE")
     goals = {goal["name"]: goal for goal in on_database("goals", "list", "--json").json["items"]}
     assert goals["Trials"]["events"] == ["lead"]
-    assert [one["status"] for one in on_database("destinations", "list", "--json").json["items"]] == ["paused", "active"]
+    assert [one["status"] for one in on_database("destinations", "list", "--json").json["items"]] == [
+        "paused",
+        "active",
+    ]
     with psycopg.connect(database.reveal()) as conn:
         rows = conn.execute("SELECT noun, action, actor, concat(before, after) FROM audit ORDER BY id").fetchall()
     assert [(noun, action) for noun, action, _, _ in rows] == [
