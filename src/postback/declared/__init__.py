@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from postback.blueprint import Blueprint
 from postback.goals import Amount, DirectRule, Events, Filter
 from postback.workspaces import Country, CountsFrom, Name, Origins, SiteKey, WindowDays
 from postback.workspaces.event_types import Required
@@ -65,7 +66,7 @@ class GoalDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class DestinationDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`name` left out: the connector's own. `status` left out: stays. A secret of `config` that Postback makes by
+    """`name` and `blueprint` left out: the connector's own. `status` left out: stays. A secret of `config` that Postback makes by
     itself where there is none stays where it is left out."""
 
     connector: Name
@@ -73,6 +74,7 @@ class DestinationDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     variant: Name = "default"
     status: Literal["active", "paused"] | UnsetType = UNSET
     config: dict[str, Any] = {}
+    blueprint: Blueprint | None = None
 
 
 class Declaration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

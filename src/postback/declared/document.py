@@ -81,7 +81,14 @@ def _pairs(values: Mapping[str, Any], *, inline: bool = False) -> str:
         for name, value in values.items()
         if value is not None and (inline or not isinstance(value, Mapping))
     )
-    return "".join(f"{_key(name)} = {_value(value)}\n" for name, value in plain)
+    return "".join(f"{_key(name)} = {_lines(value)}\n" for name, value in plain)
+
+
+def _lines(value: Any) -> str:
+    """A value; a list of tables with a line for each."""
+    if isinstance(value, list) and value and all(isinstance(held, Mapping) for held in value):
+        return "[\n" + "".join(f"  {_value(held)},\n" for held in value) + "]"
+    return _value(value)
 
 
 def _key(name: str) -> str:

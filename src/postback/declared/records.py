@@ -176,6 +176,8 @@ class _Doing:
         wanted: DestinationWanted = step.declared.subject
         if step.current is None:
             made = await self._install(wanted)
+            if wanted.blueprint is not None:
+                made = await self._blueprint(made, wanted)
             if step.declared.fields.get("status") == "paused":
                 await self._move(made, "paused")
             await self.change.record("created", "destination", made.id, after=await self._shown(made))
@@ -184,6 +186,8 @@ class _Doing:
         shown = await self._shown(before)
         if any(name.startswith("config.") for name in step.fields):
             after = await self._write(before, wanted)
+        if "blueprint" in step.fields:
+            after = await self._blueprint(after, wanted)
         if "status" in step.fields:
             await self._move(before, _after(step)["status"])
         await self.change.record(
@@ -214,6 +218,10 @@ class _Doing:
             self.tx, self.sealer, before, name=before.name, config=config, now=self.change.now
         )  # fmt: skip
         return structs.replace(before, config=config)
+
+    async def _blueprint(self, destination: Destination, wanted: DestinationWanted) -> Destination:
+        by, now = self.change.actor, self.change.now
+        return await destinations.write_blueprint(self.tx, destination, wanted.blueprint, by=by, now=now)
 
     async def _move(self, destination: Destination, status: str) -> None:
         from_states = {"active"} if status == "paused" else {"paused"}

@@ -6,6 +6,7 @@ place in the file. A plan is compared by its name.
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,9 @@ import msgspec
 from msgspec import UNSET, Struct, structs
 
 from postback import destinations, goals, workspaces
+from postback.blueprint import Blueprint
+from postback.blueprint.mapping import Compiled
+from postback.connectors import Connector
 from postback.declared import (
     Declaration,
     DestinationDeclared,
@@ -33,6 +37,7 @@ from postback.workspaces import Site, SiteIn, Workspace, event_types
 from postback.workspaces.event_types import EventType, EventTypeIn
 from postback.workspaces.plans import Plan, PlanIn
 
+_plain = msgspec.json.Decoder(float_hook=Decimal).decode
 _NO_ID = UUID(int=0)
 # Of a site that is to be made: it comes after all that are there.
 _LAST = UUID(int=(1 << 128) - 1)
@@ -71,11 +76,12 @@ class GoalWanted(Struct, frozen=True):
 class DestinationWanted(Struct, frozen=True):
     """`config` is whole; `made`: its secrets that were made, for where there are none yet."""
 
-    connector: destinations.Connector
+    connector: Connector
     variant: str
     name: str
     config: Struct
     made: dict[str, str]
+    blueprint: Blueprint | None
 
 
 @contextmanager
@@ -159,6 +165,7 @@ def destination_thing(one: Destination, *, is_paused: bool) -> Thing:
     fields: dict[str, Any] = {"variant": one.variant, "status": "paused" if is_paused else "active"}
     if one.config is not None:
         fields |= config_fields(one.config)
+    fields["blueprint"] = _blueprint_field(one.connector, one.blueprint)
     kind = one.connector.name
     return Thing(noun="destination", label=f"{kind} {one.name}", names=((kind, one.name),), fields=fields, subject=one)
 
@@ -170,6 +177,13 @@ def config_fields(config: Struct) -> dict[str, Any]:
         f"config.{name}": value if isinstance(value, Secret) else msgspec.to_builtins(value)
         for name, value in values.items()
     }
+
+
+def _blueprint_field(connector: Connector, ready: Compiled | None) -> Any:
+    """A blueprint as plain values; None: the connector's own."""
+    if ready is None or ready == destinations.compiled(connector, None):
+        return None
+    return _plain(msgspec.json.encode(ready.blueprint))
 
 
 class _Addresses:
@@ -291,10 +305,12 @@ def _destination(sent: DestinationDeclared, place: int, setup: Setup) -> Thing:
         made = made_secrets(kind, config)
         whole = destinations.read_config(kind, config | made)
         refuse_private(whole, setup.settings)
+        ready = destinations.compiled(kind, sent.blueprint)
     fields: dict[str, Any] = {"variant": sent.variant}
     if sent.status is not UNSET:
         fields["status"] = sent.status
     fields |= {name: value for name, value in config_fields(whole).items() if name.removeprefix("config.") not in made}
+    fields["blueprint"] = _blueprint_field(kind, ready)
     name = sent.name or kind.title
     return Thing(
         noun="destination",
@@ -303,7 +319,7 @@ def _destination(sent: DestinationDeclared, place: int, setup: Setup) -> Thing:
         fields=fields,
         fixed=frozenset({"variant"}),
         place=where,
-        subject=DestinationWanted(kind, sent.variant, name, whole, made),
+        subject=DestinationWanted(kind, sent.variant, name, whole, made, sent.blueprint),
     )
 
 
