@@ -92,11 +92,16 @@ class GoalOut(Struct, frozen=True):
 
 async def create(tx: Tx, site: Site, sent: GoalIn, now: datetime) -> Goal:
     """A goal of a site, with its number. Raises Invalid."""
-    goal = _merged(Goal(0, site.workspace_id, site.id, sent.name, []), sent, site)
+    goal = draft(site, sent)
     cursor = await tx.execute(_queries.insert, {**structs.asdict(goal), "now": now})
     (id_,) = await cursor.fetchone() or (0,)
     await workspaces.bump(tx, site.workspace_id)
     return structs.replace(goal, id=id_)
+
+
+def draft(site: Site, sent: GoalIn) -> Goal:
+    """A goal as it was asked for, checked and in our spelling; it has no number yet. Raises Invalid."""
+    return _merged(Goal(0, site.workspace_id, site.id, sent.name, []), sent, site)
 
 
 async def create_usual(tx: Tx, site: Site, now: datetime) -> list[Goal]:

@@ -72,8 +72,8 @@ def on_database(database: Secret) -> Run:
     environment = {"POSTBACK_DATABASE_URL": database.reveal(), "POSTBACK_SEAL_KEYS": SEAL_KEY}
     assert run("init", **environment).code == 0
 
-    def on(*arguments: str, **more: str) -> Ran:
-        return run(*arguments, **environment | more)
+    def on(*arguments: str, stdin: str | None = None, **more: str) -> Ran:
+        return run(*arguments, stdin=stdin, **environment | more)
 
     return on
 

@@ -19,6 +19,7 @@ Run = Callable[..., Any]
         (["serve", "--port", "x"], "--port"),
         (["serve", "--port", "70000"], "--port"),
         (["serve", "folder"], "Unused Tokens"),
+        (["apply", "/dev/null", "--prun"], "Did you mean --prune"),
         (["keys", "create"], "requires an argument"),
         (["keys", "revoke", "not-an-id"], "UUID"),
         (["api"], "--database-url"),
@@ -68,7 +69,7 @@ def test_help_lists_every_command(postback: Run) -> None:
     told = postback("--help")
     assert told.code == 0
     for command in (
-        "serve init api worker demo sandbox keys destinations send tail replay backfill ledger doctor db"
+        "serve init api worker demo sandbox keys destinations send tail replay backfill apply export ledger doctor db"
     ).split():
         assert f" {command} " in told.out
     assert postback("--version").out == "0.1.0\n"

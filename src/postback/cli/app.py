@@ -17,7 +17,7 @@ app = App(
     usage="postback COMMAND [OPTIONS]",
 )
 _HERE = "postback.cli"
-_MODULES = {"backfill": "replay"}
+_MODULES = {"backfill": "replay", "export": "apply"}
 for _name, _help in {
     "serve": "Everything in one: PostgreSQL unless one is given, the API, the worker.",
     "init": "Create the tables and, once, workspace, site, owner and keys.",
@@ -27,6 +27,8 @@ for _name, _help in {
     "tail": "Show events and outcomes as they come.",
     "replay": "Send settled deliveries again.",
     "backfill": "Give a destination deliveries of past events.",
+    "apply": "Make the configuration as a file says.",
+    "export": "Write the configuration as such a file.",
     "ledger": "Show that all that was accepted is accounted for.",
     "usage": "Billable events of a month, against the plans.",
     "doctor": "Check the installation, and say what to fix.",

@@ -12,11 +12,14 @@ from postback.settings import PREFIX, Settings, load
 # Of the client's commands; not settings of a deployment.
 KEY = "POSTBACK_KEY"
 URL = "POSTBACK_URL"
+# Of secrets that a declared configuration refers to.
+SECRETS = "POSTBACK_SECRET_"
 
 
 def settings(overrides: Mapping[str, object] | None = None) -> Settings:
     """The settings of our environment, under those of the command line. Raises SettingsError."""
-    return load({name: value for name, value in os.environ.items() if name not in (KEY, URL)}, overrides)
+    ours = {n: v for n, v in os.environ.items() if n not in (KEY, URL) and not n.startswith(SECRETS)}
+    return load(ours, overrides)
 
 
 def for_child(settings: Settings) -> dict[str, str]:

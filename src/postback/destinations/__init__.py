@@ -131,6 +131,12 @@ def read_config(connector: Connector, config: dict[str, Any]) -> Struct:
         raise Invalid(f"{what}.", field=f"config.{name}" if name else "config") from None
 
 
+def secret_fields(connector: Connector) -> frozenset[str]:
+    """Fields of its config that hold a secret."""
+    hints = get_type_hints(connector.config)
+    return frozenset(name for name, hint in hints.items() if Secret in (hint, *get_args(hint)))
+
+
 def config_text(config: Struct, show: Callable[[Secret], str | None]) -> dict[str, Any]:
     """A config as plain values; secrets as `show` gives them."""
     return {

@@ -30,6 +30,7 @@ from postback.errors import Conflict, Invalid, NotFound
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 WindowDays = Annotated[int, Meta(ge=1, le=400)]
+SiteKey = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$")]
 Origins = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
 CountsFrom = Literal["completed", "processing"]
@@ -77,7 +78,7 @@ class SiteIn(Struct, frozen=True, kw_only=True):
     """A site to make. `site_key` absent: one is made; give the one that a shop's code has already."""
 
     name: Name
-    site_key: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] | None = None
+    site_key: SiteKey | None = None
     country: Country | None = None
     currency: str = "USD"
     timezone: str = "UTC"
@@ -165,6 +166,16 @@ async def change_site(tx: Tx, site: Site, patch: SitePatch) -> Site:
         await tx.execute(_queries.update_site, structs.asdict(changed))
     await bump(tx, site.workspace_id)
     return changed
+
+
+async def give_site_key(tx: Tx, site: Site, site_key: str) -> Site:
+    """Another key for a site: from the commit on its old one names nothing. Raises Conflict where it is taken."""
+    row = {"id": site.id, "workspace_id": site.workspace_id, "site_key": site_key}
+    cursor = await tx.execute(_queries.give_site_key, row)
+    if await cursor.fetchone() is None:
+        raise Conflict("This site_key is taken; choose another, or leave it out.", field="site_key")
+    await bump(tx, site.workspace_id)
+    return structs.replace(site, site_key=site_key)
 
 
 async def remove_site(tx: Tx, site: Site, now: datetime) -> None:

@@ -65,13 +65,18 @@ class EventTypePatch(Struct, frozen=True, kw_only=True):
     required: Required | UnsetType = UNSET
 
 
-async def create(tx: Tx, id: UUID, workspace_id: UUID, sent: EventTypeIn, now: datetime) -> EventType:
-    """Raises Invalid, Conflict."""
+def draft(id: UUID, workspace_id: UUID, sent: EventTypeIn) -> EventType:
+    """An event type as it was asked for, checked. Raises Invalid."""
     if (means := standard_name(sent.name)) in STANDARD_NAMES:
         raise Invalid(
             f"{sent.name} is the standard event {means}, which needs no type; take another name.", field="name"
         )
-    made = EventType(id, workspace_id, sent.name, sent.billable, _checked(sent.required))
+    return EventType(id, workspace_id, sent.name, sent.billable, _checked(sent.required))
+
+
+async def create(tx: Tx, id: UUID, workspace_id: UUID, sent: EventTypeIn, now: datetime) -> EventType:
+    """Raises Invalid, Conflict."""
+    made = draft(id, workspace_id, sent)
     cursor = await tx.execute(_queries.insert, {**structs.asdict(made), "now": now})
     if await cursor.fetchone() is None:
         raise Conflict(f"There is an event type {sent.name} already; change that one.", field="name")

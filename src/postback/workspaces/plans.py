@@ -80,9 +80,14 @@ async def change(tx: Tx, plan: Plan, patch: PlanPatch) -> Plan:
     cursor = await tx.execute(_queries.update, structs.asdict(changed))
     if await cursor.fetchone() is None:
         raise _taken(changed)
-    for (workspace_id,) in await (await tx.execute(_queries.users, {"id": plan.id})).fetchall():
+    for workspace_id in await users(tx, plan):
         await workspaces.bump(tx, workspace_id)
     return changed
+
+
+async def users(tx: Tx, plan: Plan) -> list[UUID]:
+    """Workspaces that it caps, or a site of theirs."""
+    return [id_ for (id_,) in await (await tx.execute(_queries.users, {"id": plan.id})).fetchall()]
 
 
 async def remove(tx: Tx, plan: Plan) -> None:

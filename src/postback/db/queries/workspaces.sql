@@ -71,6 +71,12 @@ UPDATE site s SET name = %(name)s, country = %(country)s, currency = %(currency)
                   allowed_origins = %(allowed_origins)s, plan_id = %(plan_id)s
  WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s;
 
+-- give_site_key: -> id, unless another has the key
+UPDATE site s SET site_key = %(site_key)s
+ WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s
+   AND NOT EXISTS (SELECT FROM site o WHERE o.site_key = %(site_key)s AND o.id <> %(id)s)
+RETURNING s.id;
+
 -- remove_site: -> nothing
 UPDATE site s SET removed_at = %(now)s, plan_id = NULL WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s;
 
