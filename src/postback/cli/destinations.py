@@ -179,4 +179,4 @@ def _read_pairs(pairs: list[str]) -> dict[str, str]:
 def _out(destination: Destination, lane: destinations.Lane | None) -> dict[str, Any]:
     from postback.web.admin.shapes import destination_out
 
-    return msgspec.to_builtins(destination_out(destination, lane))
+    return msgspec.structs.asdict(destination_out(destination, lane))

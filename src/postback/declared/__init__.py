@@ -66,8 +66,8 @@ class GoalDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class DestinationDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`name` and `blueprint` left out: the connector's own. `status` left out: stays. A secret of `config` that Postback makes by
-    itself where there is none stays where it is left out."""
+    """`name` and `blueprint` left out: the connector's own. `status` left out: stays. So does a secret of `config` that
+    Postback makes by itself where there is none."""
 
     connector: Name
     name: Name | None = None
