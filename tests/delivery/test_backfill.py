@@ -9,6 +9,7 @@ from delivering import Consent, Hub, Receiver, until
 from replaying import FAILED_FIRST, estimated, finish, is_done, make, read, scene
 
 from postback import destinations
+from postback.blueprint import Blueprint, Rule
 from postback.db.buckets import BUCKETS
 from postback.delivery import replay
 from postback.destinations import Destination
@@ -66,6 +67,20 @@ async def test_a_backfill_judges_as_intake_does(hub: Hub, platform: Receiver) ->
         "order not completed: it is pending", "no retraction: Acme takes no order back", "order counted already"
     ]  # fmt: skip
     await hub.balances(first, new)
+
+
+async def test_a_backfill_goes_by_the_blueprint(hub: Hub, to: Destination) -> None:
+    for name in ("purchase", "lead"):
+        await hub.put([], 2, prefix=name, name=name)
+    async with hub.tx.transaction():
+        rules = Blueprint((Rule(event="lead"),))
+        ruled = await destinations.write_blueprint(hub.tx, to, rules, by="a test", now=datetime.now(UTC))
+    job = await finish(hub, await make(hub, "backfill", ruled), ruled)
+    assert (job.done, job.skipped) == (2, 2)
+    assert set(await hub.rows("reason", "status = 'skipped'")) == {
+        ("not mapped: the blueprint has no rule for purchase",)
+    }
+    await hub.balances(ruled)
 
 
 async def test_events_of_another_workspace_are_not_given(hub: Hub, to: Destination) -> None:

@@ -2,6 +2,7 @@
 log; and a goal is reached once a visitor."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +10,8 @@ import aiohttp
 import pytest
 from delivering import Hub, until
 
-from postback import sandbox
+from postback import destinations, sandbox
+from postback.blueprint import Blueprint, Rule
 from postback.destinations import Destination
 from postback.event import Order, Page
 from postback.money import Money
@@ -243,6 +245,22 @@ async def test_what_was_not_delivered_did_not_reach_the_goal(hub: Hub, convert: 
     async with hub.worker():
         assert await hub.settled() == {"failed": 1, "delivered": 1}
     assert ["goalData" in data for data in await convert.told()] == [False, True]
+
+
+async def test_a_goal_is_reached_by_the_event_as_the_blueprint_makes_it(hub: Hub, convert: Convert) -> None:
+    to = await convert.install("tracking", goal_map=GOALS)
+    rules = Blueprint((Rule(event="purchase"), Rule(event="lead", to="purchase", filter="has(order.id)")))
+    async with hub.tx.transaction():
+        await destinations.write_blueprint(hub.tx, to, rules, by="a test", now=datetime.now(UTC))
+    async with hub.worker():
+        await convert.order(to)
+        assert await hub.settled() == {"delivered": 1}
+        await convert.order(to, order_id="o-2", name="lead")
+        await hub.put([to], 1, prefix="none-", visitor_id="v-1")
+        assert await hub.settled() == {"delivered": 2, "skipped": 1}
+    told = await convert.told()
+    assert {data["goalId"] for data in told} == {GOALS["purchase"]}
+    assert sum("goalData" not in data for data in told) == 1
 
 
 async def test_another_destination_counts_for_itself(hub: Hub, convert: Convert) -> None:

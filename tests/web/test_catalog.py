@@ -64,6 +64,8 @@ async def test_convert_is_installed_by_the_published_call_and_found_as_published
 
 async def test_a_variant_has_its_own_form_and_a_word_on_when_to_take_it(served: Any) -> None:
     _, entry = await served.call("GET", f"{CATALOG}/convert")
+    assert [rule["event"] for rule in entry["blueprint"]["rules"]] == ["page_view", "purchase", "lead", "*"]
+    assert all(rule["note"] for rule in entry["blueprint"]["rules"])
     assert entry["variants"] == ["default", "tracking"]
     tracking = {field["name"]: field for field in entry["variant_fields"]["tracking"]}
     assert tracking["goal_map"]["required"]
