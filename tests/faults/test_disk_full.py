@@ -43,7 +43,7 @@ if _may_mount():  # settled 37: where no small disk can be made there is nothing
             await hub.install("webhook")
             assert (await hub.post(purchase("before")))[0] == 202
             filler = small_disk / "filler"
-            with filler.open("wb", buffering=0) as out:
+            with filler.open("wb", buffering=0) as out:  # what is kept back would fail again when it is closed
                 try:
                     while True:
                         out.write(bytes(1 << 16))

@@ -145,6 +145,8 @@ class ClickIds(Struct, kw_only=True):
     gcl_aw: str | None = None
     irclickid: str | None = None
     oppref: str | None = None
+    convert_visitor_id: str | None = None
+    conv_v: str | None = None
 
     def sent(self) -> dict[str, str] | None:
         """Those that hold something."""
