@@ -63,8 +63,9 @@ async def test_a_backfill_judges_as_intake_does(hub: Hub, platform: Receiver) ->
     job = await finish(hub, await make(hub, "backfill", new), new)
     assert (job.done, job.skipped) == (1, 3)
     reasons = await hub.rows("reason", f"destination_id = '{new.id}' AND status = 'skipped'")
-    assert [reason for (reason,) in reasons] == [
-        "order not completed: it is pending", "no retraction: Acme takes no order back", "order counted already"
+    # The events came in one millisecond, so that their order is anybody's.
+    assert sorted(reason for (reason,) in reasons) == [
+        "no retraction: Acme takes no order back", "order counted already", "order not completed: it is pending"
     ]  # fmt: skip
     await hub.balances(first, new)
 
