@@ -36,6 +36,7 @@ from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Pending, judge_again
 from postback.intake.sales import Sold
 from postback.secret import Secret
+from postback.visitors import links
 
 log = structlog.get_logger()
 TRIES = 4
@@ -98,6 +99,7 @@ class Writer:
         self._doubt = 1
         self._prepared: set[bytes] = set()
         self._clock_offset = 0.0
+        self._told: Rows | None = None
         self._turn = int.from_bytes(os.urandom(1))
         self.waiting_events = 0
         self.figures = Figures()
@@ -203,6 +205,7 @@ class Writer:
                 live = [event for event in events if event.result is None]
                 if live:
                     await self._write(conn, live, bucket, is_retry=tries > 0)
+                    await self._copy_proofs(conn)
                 return None
             except _Excess as excess:
                 await self._roll_back()
@@ -227,6 +230,14 @@ class Writer:
                 if not is_refusal(error):
                     raise
                 return await self._split(events, bucket, error)
+
+    async def _copy_proofs(self, conn: Tx) -> None:
+        """Of what was just committed, that some visitors are one person: to each of them, where it is news."""
+        told, self._told = self._told, None
+        if told is not None and (copies := links.shared(told, self.now())):
+            trip = Trip(conn, self._prepared)
+            links.record(trip, copies, self.now())
+            await trip.run()
 
     async def _split(self, events: Sequence[Pending], bucket: int, error: Exception) -> None:
         live = [event for event in events if event.result is None]
@@ -398,7 +409,7 @@ class Writer:
         """What follows from events that are new, which are in the order of their ids."""
         now = self.now()
         if seen := [event.seen for event in new if event.seen]:
-            visitors.record(trip, seen)
+            self._told = visitors.record(trip, seen, now)
         places, fates = rows.fates(new, now)
         queue.put(trip, bucket, [rows.row(event, places[id(event.settled)]) for event in new], fates)
         if sold.conversions:

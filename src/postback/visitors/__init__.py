@@ -14,7 +14,7 @@ consent are kept as they are; what is readable is sealed.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -86,6 +86,8 @@ class Visitor(Struct, frozen=True):
     site_id: UUID | None = None
     first_seen_at: datetime | None = None
     last_seen_at: datetime | None = None
+    sealed_at: datetime | None = None
+    device_at: datetime | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -227,17 +229,5 @@ async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Visitor]:
         return {visitor.key.bytes: visitor for visitor in await cursor.fetchall()}
 
 
-def _visitor(
-    key: UUID,
-    workspace_id: UUID,
-    identifiers: str,
-    sealed: bytes | None,
-    device: bytes | None,
-    people: int,
-    id: str | None,
-    site_id: UUID | None,
-    first_seen_at: datetime,
-    last_seen_at: datetime,
-) -> Visitor:
-    read = _identifiers.decode(identifiers)
-    return Visitor(key, workspace_id, read, sealed, device, people, id, site_id, first_seen_at, last_seen_at)
+def _visitor(key: UUID, workspace_id: UUID, identifiers: str, *rest: Any) -> Visitor:
+    return Visitor(key, workspace_id, _identifiers.decode(identifiers), *rest)

@@ -3,9 +3,10 @@
 The order: UTM parameters, a click id, the referrer. A referrer of the site's own host is none.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 # Whoever comes back from one of these, or from below it, is on the way of a purchase that something else brought about.
 PAYMENT_PROVIDERS = frozenset(
@@ -23,6 +24,7 @@ PAYMENT_PROVIDERS = frozenset(
     paytm.in phonepe.com ccavenue.com alipay.com wechat.com yandex.money yoomoney.ru nets.eu vipps.no swish.nu
     """.split()
 )
+UTM = ("source", "medium", "campaign", "term", "content")
 SEARCH_ENGINES = frozenset("google bing duckduckgo yahoo ecosia baidu yandex qwant startpage brave naver".split())
 # Click id -> source and medium of who came with it and no UTM.
 CLICKS = {
@@ -31,6 +33,10 @@ CLICKS = {
     "li_fat_id": ("linkedin", "paid_social"), "twclid": ("twitter", "paid_social"), "epik": ("pinterest", "paid_social"),
     "sccid": ("snapchat", "paid_social"), "rdt_cid": ("reddit", "paid_social"), "irclickid": ("impact", "affiliate"),
 }  # fmt: skip
+
+
+_TOLD = CLICKS.keys() | {f"utm_{name}" for name in UTM}
+_UNSAFE = re.compile(r'[<>"`\x00-\x1f\x7f]')
 
 
 class Source(NamedTuple):
@@ -47,6 +53,15 @@ def host_of(address: str | None) -> str | None:
     except ValueError:
         return None
     return host.removeprefix("www.").rstrip(".").lower() if host else None
+
+
+def query_of(address: str | None) -> dict[str, str]:
+    """The parameters of an address that a session's source is told by; what could be script is left out."""
+    try:
+        found = parse_qsl(urlsplit(address or "").query, max_num_fields=100)
+    except ValueError:
+        return {}
+    return {name: value for name, value in found if name in _TOLD and not _UNSAFE.search(value)}
 
 
 def is_below(host: str, domains: Iterable[str]) -> bool:

@@ -31,7 +31,9 @@ def make(link_key: bytes, workspace: bytes, visitor_id: str, session_id: str, no
     """`workspace`: its 16 bytes; `now`: unix seconds; ids are ASCII of at most 128 characters."""
     visitor = visitor_id.encode("ascii")
     expiry = int(now) + LIFE_SECONDS
-    body = bytes((_VERSION,)) + expiry.to_bytes(4) + nonce + bytes((len(visitor),)) + visitor + session_id.encode("ascii")
+    body = (
+        bytes((_VERSION,)) + expiry.to_bytes(4) + nonce + bytes((len(visitor),)) + visitor + session_id.encode("ascii")
+    )
     return urlsafe_b64encode(body + _mac(link_key, workspace, body)).rstrip(b"=").decode()
 
 

@@ -80,7 +80,7 @@ RETURNING l.visitor_key;
 
 -- find: visitors by key. -> Visitor rows
 SELECT v.key, v.workspace_id, v.identifiers::text, v.sealed, v.device, v.people, v.id, v.site_id, v.first_seen_at,
-       v.last_seen_at
+       v.last_seen_at, v.sealed_at, v.device_at
   FROM visitor v JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
     ON v.bucket = u.bucket AND v.key = u.key
  WHERE v.bucket = ANY (%(touched)s::int[]);
