@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from delivering import Hub, settings, until, working
+from delivering import Hub, until, working_beside
 from stand_ins import StandIn, StandIns
 
 from postback.destinations import Destination
@@ -90,7 +90,7 @@ PURCHASE = {name: value for name, value in PURCHASE.items() if value is not None
 
 @pytest.fixture
 def worker(served: Any, tmp_path: Path) -> Any:
-    return working(served.dsn, settings(data_dir=str(tmp_path), seal_keys=None, environment="live"))
+    return working_beside(served, tmp_path)
 
 
 async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(
