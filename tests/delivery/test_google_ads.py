@@ -209,6 +209,33 @@ async def test_a_refund_takes_the_conversion_back_by_the_google_ads_api(
     assert (row["adjustmentType"], row["orderId"]) == ("RETRACTION", "ord-7001")
 
 
+async def test_of_a_partial_refund_the_conversion_gets_what_is_left_and_of_the_rest_a_retraction(
+    served: Any, google: StandIn, worker: Any
+) -> None:
+    await installed(served, google)
+    refund = {"event": "refund", "order_id": "ord-7001", "currency": "USD"}
+    await post(served, PURCHASE)
+    async with worker:
+        await all_are(served, "delivered", 1)
+        await post(served, refund | {"event_id": "r-1", "value": 19.9})
+        await all_are(served, "delivered", 2)
+        await post(served, refund | {"event_id": "r-2", "value": 40})
+        await all_are(served, "delivered", 3)
+        await post(served, refund | {"event_id": "r-3", "value": 1, "order_id": "nobodys"})
+
+        async def is_skipped() -> bool:
+            return "skipped" in {one["status"] for one in await deliveries(served)}
+
+        await until(is_skipped)
+    rows = [r["body"]["conversionAdjustments"][0] for r in await google.requests("uploadConversionAdjustments")]
+    assert [(row["adjustmentType"], row.get("restatementValue")) for row in rows] == [
+        ("RESTATEMENT", {"adjustedValue": 40.0, "currencyCode": "USD"}),
+        ("RETRACTION", None),
+    ]
+    [skipped] = await deliveries(served, status="skipped")
+    assert skipped["reason"] == "the order that this refunds a part of is not known"
+
+
 async def test_what_google_validates_only_is_delivered_and_not_counted(
     served: Any, google: StandIn, worker: Any
 ) -> None:
