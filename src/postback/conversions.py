@@ -5,7 +5,7 @@ event's; the id's last bits say which). A conversion with an order is worth what
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -19,6 +19,7 @@ from psycopg.rows import args_row
 from postback import orders
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
+from postback.money import Money
 from postback.orders import Entry
 from postback.queue import lists
 
@@ -221,6 +222,23 @@ async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
     """The orders of some conversions, by key."""
     keys = sorted({one.order_key.bytes for one in found if one.order_key is not None})
     return {order.key: order for order in await _read_orders(tx, keys)}
+
+
+async def worth(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Money]:
+    """What some orders are worth now, by key; without those that do not count yet, or of which no post says it."""
+    row = _places(keys) | {"keys": arrays.uuids(keys)}
+    found: dict[bytes, Money] = {}
+    for key, currency, entries, counts_from in await (await tx.execute(_queries.worth, row)).fetchall():
+        state = orders.fold(_entries.decode(entries) if entries else [], counts_from)
+        if currency and state.worth is not None and (state.counts or state.status in orders.TAKEN_BACK):
+            found[key.bytes] = Money(max(state.worth, Decimal(0)), currency)
+    return found
+
+
+async def taken_back(tx: Tx, keys: Collection[bytes]) -> set[UUID]:
+    """The events that made some orders count which were cancelled or refunded since."""
+    found = await _read_orders(tx, sorted(keys))
+    return {order.counted_by for order in found if order.counted_by and order.status in orders.TAKEN_BACK}
 
 
 async def posts_of(tx: Tx, keys: Sequence[bytes]) -> list[UUID]:

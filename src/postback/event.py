@@ -257,8 +257,8 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     """A stored event as a connector sees it. Never stored: `readable` is plaintext.
 
     `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.
-    `captured_at` says when a click id was first seen, where that is known. `order_left`: what its order is worth after
-    this event; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
+    `captured_at` says when a click id was first seen, where that is known. `order_left`: of a refund, what its order is
+    worth now; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
     this destination already; known where the connector names goals.
     """
 
@@ -278,6 +278,13 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
             for name, value in source.items()
             if name in names
         }
+
+    def origins(self, names: frozenset[str]) -> dict[str, list[str]]:
+        """Which identifiers of these names it has, by where they came from."""
+        found: dict[str, list[str]] = {}
+        for name in self.only(names):
+            found.setdefault(self.provenance.get(name, "sent"), []).append(name)
+        return found
 
 
 def clock_error(sent_at: datetime | None, now: datetime) -> timedelta:

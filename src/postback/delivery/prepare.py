@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from postback import pii, visitors
+from postback import conversions, pii, visitors
 from postback.blueprint import Unmapped
 from postback.connectors import Connector, Failed, Item, Retry, Skipped, is_retraction
 from postback.db import Tx
@@ -23,6 +23,7 @@ from postback.delivery.identity import Layer
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
+from postback.money import Money
 from postback.pii import Sealer, SealError
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
@@ -45,13 +46,15 @@ class Keys(Struct, frozen=True):
 
 class Known(Struct, frozen=True):
     """A stored event, and the visitors it is joined with. `reaches`, `reached_before`: the mark of the goal that it
-    reaches, and whether that was there already, see `reach.py`."""
+    reaches, and whether that was there already, see `reach.py`. `order_left`: of a refund, what its order is worth
+    now."""
 
     stored: StoredEvent
     event: Event
     layers: tuple[Layer, ...] = ()
     reaches: tuple[bytes, bytes] | None = None
     reached_before: bool = False
+    order_left: Money | None = None
 
     @property
     def visitor(self) -> Visitor | None:
@@ -59,13 +62,24 @@ class Known(Struct, frozen=True):
 
 
 async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
-    """Events by id, with their visitors: at most two look-ups. None for one that cannot be read. Reads only."""
+    """Events by id, with their visitors: at most two look-ups, and one of orders where there are refunds among them.
+    None for one that cannot be read. Reads only."""
     events = [_decoded(row) for row in rows]
     layers = await identity.find(tx, rows, events, keys.link_key)
+    orders = {row.id: key for row, event in zip(rows, events, strict=True) if event and (key := _refunded(event))}
+    worth = await conversions.worth(tx, sorted(set(orders.values()))) if orders else {}
     known: dict[bytes, Known | None] = {}
     for row, event in zip(rows, events, strict=True):
-        known[row.id] = Known(row, event, layers[row.id]) if event is not None else None
+        left = worth.get(orders[row.id]) if row.id in orders else None
+        known[row.id] = Known(row, event, layers[row.id], order_left=left) if event is not None else None
     return known
+
+
+def _refunded(event: Event) -> bytes | None:
+    """The key of the order that an event gives money of back."""
+    if event.name != "refund" or event.site_id is None or event.order is None or event.order.id is None:
+        return None
+    return conversions.key_of(event.site_id.bytes, event.order.id)
 
 
 def _decoded(row: StoredEvent) -> Event | None:
@@ -168,6 +182,7 @@ def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetim
         readable=readable,
         provenance=provenance,
         captured_at=captured_at,
+        order_left=known.order_left,
         reached_before=known.reached_before,
         event_id=event.event_id,
         name=event.name,
