@@ -55,7 +55,7 @@ UPDATE workspace w SET plan_id = %(plan_id)s WHERE w.id = %(id)s;
 INSERT INTO site AS s (id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from,
                        allowed_origins, plan_id, link_domains, payment_referrers, created_at)
 VALUES (%(id)s, %(workspace_id)s, %(name)s, %(site_key)s, %(country)s, %(currency)s, %(timezone)s, %(window_days)s,
-        %(order_counts_from)s, %(allowed_origins)s, %(plan_id)s, %(now)s)
+        %(order_counts_from)s, %(allowed_origins)s, %(plan_id)s, %(link_domains)s, %(payment_referrers)s, %(now)s)
 ON CONFLICT (site_key) DO NOTHING RETURNING s.id;
 
 -- read_sites: of some workspaces, oldest first; with_removed: those too that were removed. -> Site rows
