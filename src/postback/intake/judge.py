@@ -80,7 +80,8 @@ class Judge:
 
         `names`: the only ones that the dialect takes besides the workspace's own event types; None: any.
         """
-        _check_name(raw, snapshot, names)
+        if names is not None or snapshot.event_types:
+            _check_name(raw, snapshot, names)
         goal = _goal(raw, key, snapshot) if raw.goal_id is not None else None
         place = _place(raw, key, snapshot, goal)
         site, facts = (place.site, place.facts) if place is not None else (None, NO_SITE)
@@ -92,13 +93,7 @@ class Judge:
             if is_velaro:
                 amount = raw.amount if raw.amount is not None else goal.default_value
                 raw = structs.replace(raw, name=goal.events[0] if goal.events else raw.name, amount=amount)
-        done = pii.protect(
-            raw,
-            site=facts,
-            now=now,
-            seal=self._sealer,
-            new_id=self._new_id,
-        )
+        done = pii.protect(raw, site=facts, now=now, seal=self._sealer, new_id=self._new_id)
         event = done.event
         if raw.dedup is None or raw.dedup_space == "event":
             space, id_ = "event", event.event_id
@@ -108,25 +103,33 @@ class Judge:
                 id_ = f"{site.id if site else ''}\0{id_}"
         workspace = snapshot.id_bytes
         visitor_key = visitors.key_of(snapshot.workspace.id, event.visitor_id) if event.visitor_id else None
-        whose = Whose(self._installation_key, snapshot.workspace.id, workspace, site)
-        shown = seen.of(done, raw, visitor_key, whose, now) if visitor_key is not None else None
-        post = sales.post_of(event, raw, site) if event.order is not None and not event.is_bot else None
-        fate = _fate(event, post, snapshot, now)
+        shown: Seen | None = None
+        if visitor_key:
+            whose = Whose(self._installation_key, snapshot.workspace.id, workspace, site)
+            shown = seen.of(done, raw, visitor_key, whose, now)
+        post, fate = None, snapshot.fate(event, now)
+        if event.is_bot:
+            fate = sales.skipped(fate, BOT)
+        elif event.order is not None:
+            post = sales.post_of(event, raw, site)
+            if post is None or not post.counts:
+                fate = sales.judged(fate, event, post)
         pending = Pending(
-            key=key,
-            snapshot=snapshot,
-            event=event,
-            dedup_key=dedup.key(workspace, space, id_, filed_name if is_velaro else event.name),
-            body_hash=dedup.body_hash(event),
-            body=_encode(event),
-            sealed=done.sealed,
-            visitor_key=visitor_key,
-            seen=shown,
-            fate=fate,
-            raw=raw,
-            names=names,
-            settled=fate,
-            post=post,
+            key,
+            snapshot,
+            event,
+            dedup.key(workspace, space, id_, filed_name if is_velaro else event.name),
+            dedup.body_hash(event),
+            _encode(event),
+            done.sealed,
+            visitor_key,
+            shown,
+            fate,
+            raw,
+            names,
+            fate,
+            (),
+            post,
         )
         _weigh(pending, snapshot, place, goal)
         return pending
@@ -146,19 +149,14 @@ def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
     except Rejected as refusal:
         pending.result = refusal
     else:
-        event = pending.event
-        site = place.site if place is not None else None
-        pending.post = sales.post_of(event, raw, site) if not event.is_bot else None
-        pending.fate = pending.settled = _fate(event, pending.post, snapshot, now)
+        event, fate = pending.event, snapshot.fate(pending.event, now)
+        if event.is_bot:
+            fate = sales.skipped(fate, BOT)
+        else:
+            pending.post = sales.post_of(event, raw, place.site if place is not None else None)
+            fate = sales.judged(fate, event, pending.post)
+        pending.fate = pending.settled = fate
         _weigh(pending, snapshot, place, goal)
-
-
-def _fate(event: Event, post: Post | None, snapshot: Snapshot, now: datetime) -> Fate:
-    """What each destination will do with an event, as far as it alone tells."""
-    fate = snapshot.fate(event, now)
-    if event.is_bot:
-        return sales.skipped(fate, BOT)
-    return sales.judged(fate, event, post) if event.order is not None else fate
 
 
 def _weigh(pending: Pending, snapshot: Snapshot, place: Place | None, goal: Goal | None) -> None:
