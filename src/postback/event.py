@@ -130,11 +130,25 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     price: Decimal | None = None
     total: Decimal | None = None
 
+    @property
+    def pieces(self) -> int:
+        """One, where the sender does not say how many."""
+        return 1 if self.quantity is None else self.quantity
+
+    @property
+    def unit_price(self) -> Decimal | None:
+        """The price of a piece; the line's total where that is of one."""
+        return self.total if self.price is None and self.pieces == 1 else self.price
+
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     id: str | None = None
     status: str | None = None
     items: tuple[Item, ...] = ()
+
+    @property
+    def pieces(self) -> int:
+        return sum(line.pieces for line in self.items)
 
 
 class Page(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

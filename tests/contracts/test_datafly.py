@@ -38,6 +38,29 @@ async def installed(served: Any, convert: StandIn, variant: str = "default", **c
     return path
 
 
+@pytest.mark.parametrize("field", CONFIG)
+async def test_field_is_required(served: Any, field: str) -> None:
+    for config in ({name: value for name, value in CONFIG.items() if name != field}, CONFIG | {field: ""}):
+        status, answer = await served.call("POST", INSTALL, {"name": "Convert", "variant": "default", "config": config})
+        assert (status, answer["error"]["field"]) == (422, f"config.{field}"), answer
+
+
+async def test_it_is_found_in_the_library_by_name_and_category_installed_and_uninstalled(
+    served: Any, convert: StandIn
+) -> None:
+    for query in ("category=analytics&q=convert", "q=Convert"):
+        _, library = await served.call("GET", f"/v1/admin/integration-catalog?{query}")
+        [entry] = library["items"]
+        fields = {field["name"]: field["secret"] for field in entry["fields"] if field["required"]}
+        assert (entry["connector"], fields) == ("convert", {"account_id": False, "project_id": False, "api_key": True})
+    path = await installed(served, convert)
+    _, destination = await served.call("GET", path)
+    assert destination["config"]["api_key"] == "[secret]"
+    assert [rule["event"] for rule in destination["blueprint"]["rules"]] == ["page_view", "purchase", "lead", "*"]
+    assert (await served.call("DELETE", path))[0] == 204
+    assert (await served.call("GET", path))[0] == 404
+
+
 def track(name: str, n: int = 0, **properties: Any) -> dict[str, Any]:
     return {"type": "track", "event": name, "messageId": f"{name} {n}", "properties": properties}
 

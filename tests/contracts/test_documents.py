@@ -5,11 +5,12 @@ a browser is not run here. Their folder is POSTBACK_CONTRACT_DOCUMENTS; unset, t
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clients import run_script
-from documents import FOLDER, curls, ours, run, scripts
+from documents import FOLDER, curls, ours, run, scripts, text_of
 
 from postback.dialects.convultra import from_evt_id
 
@@ -28,7 +29,23 @@ const sleep = async () => {};
 """
 
 
+# How many curl commands and how many posting scripts each document shows; all of them are run, here or where it says.
+EXAMPLES = {
+    "convultra_server_api.txt": (2, 2),
+    "datafly_convert.txt": (1, 0),  # test_datafly.py
+    "roasproof_events.txt": (1, 0),  # test_roasproof_destinations.py too
+    "selektable_orders.txt": (0, 2),
+    "velaro_conversion_goals.txt": (1, 1),
+}
+
 if FOLDER:
+
+    def test_the_documents_show_no_example_that_is_not_run() -> None:
+        shown = {
+            path.name: (len(curls(path.name)), len(re.findall(r"\b(?:fetch|axios\.\w+)\(", text_of(path.name))))
+            for path in Path(FOLDER).iterdir()
+        }
+        assert shown == EXAMPLES
 
     async def test_convultras_examples_get_the_documented_answers(served: Any) -> None:
         single, batch = curls("convultra_server_api.txt")

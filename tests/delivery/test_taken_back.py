@@ -15,7 +15,7 @@ from postback.conversions import ORDER_CANCELLED, Held
 from postback.db.trip import Trip
 from postback.destinations import Destination
 from postback.event import Order
-from postback.orders import Entry
+from postback.orders import Entry, Ledger
 from postback.queue import sending
 
 Answer = Callable[[], Awaitable[web.StreamResponse]]
@@ -101,8 +101,8 @@ async def test_a_sale_whose_order_was_taken_back_since_is_neither_replayed_nor_b
     await hub.tx.execute(rows)
     held = [
         Held(
-            conversions.key_of(site_id.bytes, order), hub.workspace.id.bytes, site_id.bytes, order,
-            [Entry(id_.hex, "completed")], [], status="completed" if order == "stands" else order, counted_by=id_.bytes,
+            conversions.key_of(site_id.bytes, order), site_id.bytes, order,
+            Ledger([Entry(id_.hex, "completed")], counted_by=id_.hex), "completed" if order == "stands" else order,
         )
         for order, id_ in ids.items()
     ]  # fmt: skip
