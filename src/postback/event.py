@@ -171,13 +171,14 @@ class RawBrowser(Struct, kw_only=True):
     """What the tag says of a browser, once for all events of a batch; every event of it has this same object.
 
     `identifiers`: name -> value, first and last seen, unix ms of the browser's clock; `utm`: of the session's landing.
-    `link`: a pb_vid. `twin`: the visitor that it proved this one to be, as `links.both_ways` wants it. `made`: what
+    `link`: a pb_vid. `may_measure`: analytics was not denied. `twin`: the visitor that it proved this one to be, as `links.both_ways` wants it. `made`: what
     became of all this, once.
     """
 
     site_key: str
     visitor_id: str | None = None
     session_id: str | None = None
+    origin: str = ""
     sent_at: datetime | None = None
     identifiers: dict[str, tuple[str, int, int]] = {}
     utm: dict[str, str] = {}
@@ -187,6 +188,7 @@ class RawBrowser(Struct, kw_only=True):
     link: str | None = None
     cookie: str | None = None
     is_bot: bool = False
+    may_measure: bool = True
     twin: Any = None
     made: Any = None
 

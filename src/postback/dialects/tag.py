@@ -32,7 +32,7 @@ from postback.dialects import (
     moment,
     problem,
 )
-from postback.errors import Invalid, PostbackError, Unavailable
+from postback.errors import Forbidden, Invalid, PostbackError, Unavailable
 from postback.event import HASHED, Consent, RawBrowser, RawEvent, RawUser
 from postback.money import amount
 
@@ -117,6 +117,7 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Batch:
     notes: list[str] = []
     consent = _consent(about.consent, notes)
     browser = _browser(about, consent, notes)
+    browser.origin = headers.get("origin", "").lower()
     agent, address = headers.get("user-agent"), headers.get(":address")
     events: list[RawEvent | Invalid] = []
     for one in sent:
@@ -149,6 +150,7 @@ def _browser(about: _About, consent: Consent | None, notes: list[str]) -> RawBro
         link=_text(about.link, _MAX_URL),
         cookie=about.cookie if isinstance(about.cookie, str) and _COOKIE(about.cookie) else None,
         is_bot=about.bot is True,
+        may_measure=may_measure,
     )
 
 
@@ -290,8 +292,12 @@ _encode = Encoder().encode
 
 
 def taken(results: Sequence[Result]) -> Taken:
-    """What became of each event. Raises what stands for the batch as a whole: the hub was away."""
+    """What became of each event. Raises what stands for the batch as a whole: it may not be sent from there, or the hub
+    was away."""
     rejected = [_Rejected(at, problem(one)) for at, one in enumerate(results) if isinstance(one, PostbackError)]
+    for one in results:
+        if isinstance(one, Forbidden):
+            raise one
     if rejected and all(isinstance(one, Unavailable) for one in results):
         raise results[0]  # type: ignore[misc]
     return Taken(sum(isinstance(one, Accepted) for one in results), rejected)

@@ -24,6 +24,7 @@ from postback.keys import ApiKey
 from postback.pii.seal import Sealer
 from postback.quota import Limit
 from postback.visitors import Seen
+from postback.workspaces import Site
 
 NO_SITE = pii.SiteFacts()
 BOT = "bot: events of bots are not delivered"
@@ -190,6 +191,12 @@ def _check_name(raw: RawEvent, snapshot: Snapshot, names: frozenset[str] | None)
         raise Invalid(f"There is no event {raw.name!r}; there are {known}.", field="event")
 
 
+def check_origin(site: Site, origin: str) -> None:
+    """Raises Forbidden for a page that the site does not name."""
+    if site.allowed_origins and origin not in site.allowed_origins:
+        raise Forbidden("This origin is not among the site's allowed_origins.")
+
+
 def _place(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) -> Place | None:
     """The key's site, else the named one, else the named goal's, else the visitor's, else the workspace's first."""
     if raw.organization_id is not None and raw.organization_id not in snapshot.organization_ids:
@@ -200,6 +207,9 @@ def _place(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) ->
         if named is None or key.site_id not in (None, named.site.id):
             raise Forbidden("This site_key does not belong to the API key.", field="site_key")
     if key.site_id is not None:
-        return snapshot.places.get(key.site_id)
+        place = snapshot.places.get(key.site_id)
+        if raw.browser is not None and place is not None:
+            check_origin(place.site, raw.browser.origin)
+        return place
     met = snapshot.places.get(raw.visitor_site_id) if raw.visitor_site_id is not None else None
     return named or (snapshot.places.get(goal.site_id) if goal else None) or met or snapshot.first_place

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from postback import pii
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
 
@@ -56,6 +57,11 @@ def both_ways(a: bytes, b: bytes, via: bytes, origin: str, at: datetime) -> tupl
         NewLink(alias_key(a, via), ALIAS, (b,), origin, at),
         NewLink(alias_key(b, via), ALIAS, (a,), origin, at),
     )
+
+
+def token_key(link_key: bytes, workspace: bytes, nonce: bytes) -> bytes:
+    """The key under which stands who took a pb_vid."""
+    return pii.link_key(link_key, workspace, TOKEN, nonce.hex())
 
 
 def people(links: Iterable[tuple[str, bytes]]) -> int:

@@ -331,6 +331,11 @@ async def sites(tx: Tx, workspace_ids: Sequence[UUID], *, with_removed: bool = F
         return await (await cursor.execute(_queries.read_sites, row)).fetchall()
 
 
+async def sites_by_key(tx: Tx, site_keys: Sequence[str]) -> dict[str, UUID]:
+    """The workspaces of some public site keys, of those known."""
+    return dict(await (await tx.execute(_queries.sites_by_key, {"site_keys": list(site_keys)})).fetchall())
+
+
 async def site(tx: Tx, workspace_id: UUID, id: UUID) -> Site:
     for one in await sites(tx, [workspace_id]):
         if one.id == id:
