@@ -5,8 +5,8 @@ from postback.errors import Forbidden, Invalid, MethodNotAllowed, TimedOut, TooL
 from postback.web.openapi.schemas import Refusal, Schema, Schemas, answer, refusals
 
 _STATUSES = (
-    400, Forbidden.status, MethodNotAllowed.status, TimedOut.status, TooLarge.status, Unsupported.status, Invalid.status,
-    TooMany.status, Unavailable.status,
+    400, Forbidden.status, MethodNotAllowed.status, TimedOut.status, TooLarge.status, Unsupported.status,
+    Invalid.status, TooMany.status, Unavailable.status,
 )  # fmt: skip
 _AT = 1763719200123
 EXAMPLE: Schema = {
