@@ -21,7 +21,7 @@ from postback.db import Pool, Tx, buckets, connect
 from postback.db.trip import Trip
 from postback.destinations import Destination
 from postback.event import Consent, Event, JoinedEvent
-from postback.pii import Sealer
+from postback.pii import Sealer, Vault
 from postback.queue import Line, NewEvent, ledger
 from postback.secret import Secret
 from postback.settings import Settings
@@ -91,7 +91,7 @@ FOR_TESTS = {c.name: c for c in (acme(), CAREFUL, AGED, HASTY, SLOW)}
 class Hub:
     """One installation in a fresh database."""
 
-    def __init__(self, dsn: Secret, tx: Tx, pool: Pool, workspace: Workspace, vault: installation.Vault) -> None:
+    def __init__(self, dsn: Secret, tx: Tx, pool: Pool, workspace: Workspace, vault: Vault) -> None:
         self.dsn, self.tx, self.pool = dsn, tx, pool
         self.workspace, self.vault = workspace, vault
         self.settings = settings()

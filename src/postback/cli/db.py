@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from postback import installation
 from postback.cli import show
 from postback.cli.failures import WrongUsage
-from postback.cli.init import bring_up_to_date, check_seal_key
+from postback.cli.init import bring_up_to_date
 from postback.cli.options import HERE, Json, Place
 from postback.cli.session import database, is_made
 from postback.db import Tx, connect, embedded, server
@@ -85,7 +85,6 @@ async def restore(
 async def _try_seal_key(tx: Tx, settings: Settings) -> tuple[bool, str]:
     """Whether ours opens the database, and what to tell."""
     try:
-        check_seal_key(settings)
         await installation.open_vault(tx, settings)
     except PostbackError as error:
         return False, error.message

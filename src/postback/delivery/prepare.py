@@ -22,7 +22,7 @@ from postback.delivery import judge
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
-from postback.pii import Sealer, SealError
+from postback.pii import SealError, Vault
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
 
@@ -37,13 +37,6 @@ E = TypeVar("E", bound=Event)
 Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
 
 
-class Keys(Struct, frozen=True):
-    """What opens sealed data, and the key that link keys are made under."""
-
-    sealer: Sealer
-    link_key: bytes
-
-
 class Known(Struct, frozen=True):
     """A stored event, and the visitor it belongs to; `origin`: how that one was found. `reaches`, `reached_before`: the
     mark of the goal that it reaches, and whether that was there already, see `reach.py`."""
@@ -56,7 +49,7 @@ class Known(Struct, frozen=True):
     reached_before: bool = False
 
 
-async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
+async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Vault) -> dict[bytes, Known | None]:
     """Events by id, with their visitors: at most two look-ups. None for one that cannot be read. Reads only."""
     events = [_decoded(row) for row in rows]
     link_keys: dict[bytes, list[tuple[bytes, str]]] = {}
@@ -132,7 +125,7 @@ def _visitor(
     return visitor, origin
 
 
-def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> Built:
+def build(known: Known, destination: Destination, keys: Vault, now: datetime) -> Built:
     """One event for one destination: as a connector sees it and its item, or why there is none.
 
     Raises what a connector's bug raises.
@@ -183,7 +176,7 @@ def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None
     return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
 
 
-def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetime) -> JoinedEvent:
+def join_one(known: Known, connector: Connector, keys: Vault | None, now: datetime) -> JoinedEvent:
     """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
 
     `keys` None: what is sealed stays so.

@@ -17,13 +17,13 @@ import uvicorn
 
 from postback import installation
 from postback.db import connect, is_unavailable, open_pool
-from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.judge import Judge
 from postback.intake.writer import Writer
+from postback.pii import Vault
 from postback.secret import Secret
 from postback.settings import Settings
-from postback.web.admin import Admin
+from postback.web.admin.application import Admin
 from postback.web.app import App
 from postback.web.calls import Calls
 from postback.web.ingest import Ingest

@@ -126,8 +126,7 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
 async def _joined(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
     """What the visitor's row would add to an event if it were sent now, and by what the visitor was found."""
     rows = list((await sending.events(tx, [id_.bytes])).values())
-    keys = prepare.Keys(hub.vault.sealer, hub.vault.link_key)
-    for known in (await prepare.join(tx, rows, keys)).values():
+    for known in (await prepare.join(tx, rows, hub.vault)).values():
         if known is not None and known.visitor is not None:
             return dict.fromkeys(known.visitor.identifiers, known.origin)
     return {}

@@ -5,9 +5,9 @@ from collections import Counter
 from msgspec import Struct
 
 from postback.db import Pool
-from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.writer import Writer
+from postback.pii import Vault
 from postback.settings import Settings
 from postback.web.calls import Calls
 
