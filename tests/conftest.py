@@ -15,6 +15,7 @@ import aiohttp
 import psycopg
 import pytest
 import uvicorn
+import uvloop
 
 from postback import installation
 from postback.db import Pool, Tx, connect, embedded, migrate, open_pool, partitions
@@ -38,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _server = asyncio.run(embedded.start(Path(_folder.name) / "data", settings=FAST))
     os.environ["POSTBACK_TEST_SERVER"] = _server.dsn
     asyncio.run(_make_template(_server.dsn))
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """The loop of the processes that users run."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -114,8 +120,10 @@ class Served:
 
 
 @pytest.fixture
-async def served(database: Secret, tmp_path: Path) -> AsyncIterator[Served]:
-    settings = Settings(data_dir=str(tmp_path), dangerous_allow_private_destinations=True, slow_body_seconds=3)
+async def served(database: Secret, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+    """An indirect parameter is settings of its own."""
+    given = {"dangerous_allow_private_destinations": True, "slow_body_seconds": 3} | getattr(request, "param", {})
+    settings = Settings(data_dir=str(tmp_path), **given)
     conn = await connect(database)
     async with conn.transaction():
         made = await installation.init(conn, settings, datetime.now(UTC))
