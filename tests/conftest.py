@@ -5,8 +5,8 @@ import io
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,19 +67,28 @@ def _named(dsn: str, name: str) -> Secret:
     return Secret(dsn.replace("/postback?", f"/{name}?"))
 
 
+@pytest.fixture(scope="session")
+def copied() -> Callable[[str], AbstractContextManager[Secret]]:
+    """`with copied(template) as dsn`: a database like the one of that name, which nobody may be connected to."""
+    return _copied
+
+
 @pytest.fixture
 def empty_database() -> Iterator[Secret]:
     """A database with nothing in it, not even our tables."""
-    yield from _database("template0")
+    with _copied("template0") as dsn:
+        yield dsn
 
 
 @pytest.fixture
 def database() -> Iterator[Secret]:
     """A fresh, migrated database."""
-    yield from _database("template_postback")
+    with _copied("template_postback") as dsn:
+        yield dsn
 
 
-def _database(template: str) -> Iterator[Secret]:
+@contextmanager
+def _copied(template: str) -> Iterator[Secret]:
     dsn = os.environ["POSTBACK_TEST_SERVER"]
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(dsn, autocommit=True) as conn:
