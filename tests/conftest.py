@@ -1,17 +1,19 @@
-"""PostgreSQL is real: one server for the whole run, a fresh database per test, copied from a migrated template."""
+"""PostgreSQL is real: one server for the whole run, a fresh database per test, copied from a template."""
 
 import asyncio
 import io
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import psycopg
 import pytest
 import uvicorn
@@ -25,6 +27,8 @@ from postback.web.server import application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+MIGRATED, INSTALLED = "template_postback", "template_installed"
+SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
 _server: embedded.Embedded | None = None
 _folder: tempfile.TemporaryDirectory[str] | None = None
@@ -38,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Path(_folder.name).chmod(0o711)
     _server = asyncio.run(embedded.start(Path(_folder.name) / "data", settings=FAST))
     os.environ["POSTBACK_TEST_SERVER"] = _server.dsn
-    asyncio.run(_make_template(_server.dsn))
+    asyncio.run(_make_templates(_server.dsn))
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
@@ -53,24 +57,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _folder.cleanup()
 
 
-async def _make_template(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE template_postback")
-    template = _named(dsn, "template_postback")
-    await asyncio.to_thread(migrate.migrate, template)
-    conn = await connect(template)
-    await partitions.make_ahead(conn, datetime.now(UTC), months=1)
-    await conn.close()
+async def _make_templates(dsn: str) -> None:
+    """A migrated database, and one in which `init` has run besides: what it made is told to all workers."""
+    for name, template in ((MIGRATED, "template1"), (INSTALLED, MIGRATED)):
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # pyright: ignore
+        await asyncio.to_thread(migrate.migrate, _named(dsn, name))
+        conn = await connect(_named(dsn, name))
+        if name == MIGRATED:
+            await partitions.make_ahead(conn, datetime.now(UTC), months=1)
+        else:
+            async with conn.transaction():
+                made = await installation.init(conn, Settings(seal_keys=SEAL_KEY), datetime.now(UTC))
+            os.environ["POSTBACK_TEST_INSTALLED"] = msgspec.json.encode(made).decode()
+        await conn.close()
 
 
 def _named(dsn: str, name: str) -> Secret:
     return Secret(dsn.replace("/postback?", f"/{name}?"))
-
-
-@pytest.fixture(scope="session")
-def copied() -> Callable[[str], AbstractContextManager[Secret]]:
-    """`with copied(template) as dsn`: a database like the one of that name, which nobody may be connected to."""
-    return _copied
 
 
 @pytest.fixture
@@ -81,10 +85,16 @@ def empty_database() -> Iterator[Secret]:
 
 
 @pytest.fixture
-def database() -> Iterator[Secret]:
-    """A fresh, migrated database."""
-    with _copied("template_postback") as dsn:
+def database(request: pytest.FixtureRequest) -> Iterator[Secret]:
+    """A fresh, migrated database; where `installed` is asked for too, one in which `init` has run."""
+    with _copied(INSTALLED if "installed" in request.fixturenames else MIGRATED) as dsn:
         yield dsn
+
+
+@pytest.fixture
+def installed() -> installation.Made:
+    """What `init` made in the `database`; its seal key is SEAL_KEY."""
+    return msgspec.json.decode(os.environ["POSTBACK_TEST_INSTALLED"], type=installation.Made)
 
 
 @contextmanager
@@ -108,11 +118,14 @@ async def tx(database: Secret) -> AsyncIterator[Tx]:
 class Served:
     """The application on a real socket, in this process, with one workspace. `keys` are what `init` made."""
 
-    def __init__(self, url: str, keys: installation.Made, http: aiohttp.ClientSession, dsn: Secret) -> None:
+    def __init__(
+        self, url: str, keys: installation.Made, http: aiohttp.ClientSession, dsn: Secret, settings: Settings
+    ) -> None:
         self.url = url
         self.keys = keys
         self.http = http
         self.dsn = dsn
+        self.settings = settings
 
     async def call(
         self, method: str, path: str, body: object = None, *, key: str | None = None, **more: Any
@@ -129,15 +142,12 @@ class Served:
 
 
 @pytest.fixture
-async def served(database: Secret, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
+async def served(
+    database: Secret, installed: installation.Made, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Served]:
     """An indirect parameter is settings of its own."""
     given = {"dangerous_allow_private_destinations": True, "slow_body_seconds": 3} | getattr(request, "param", {})
-    settings = Settings(data_dir=str(tmp_path), **given)
-    conn = await connect(database)
-    async with conn.transaction():
-        made = await installation.init(conn, settings, datetime.now(UTC))
-    await conn.close()
-    assert made is not None
+    settings = Settings(data_dir=str(tmp_path), seal_keys=SEAL_KEY, **given)
     async with application(settings, database) as app, aiohttp.ClientSession() as http:
         config = configure(app, port=0)
         server = uvicorn.Server(config)
@@ -145,7 +155,7 @@ async def served(database: Secret, tmp_path: Path, request: pytest.FixtureReques
         while not server.started:
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Served(f"http://127.0.0.1:{port}", made, http, database)
+        yield Served(f"http://127.0.0.1:{port}", installed, http, database, settings)
         server.should_exit = True
         await task
 

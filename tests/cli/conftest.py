@@ -12,20 +12,19 @@ import time
 import urllib.request
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import pytest
 
+from postback import installation
 from postback.db.postmaster import processes
 from postback.secret import Secret
 
 PROGRAM = [sys.executable, "-m", "postback"]
 SEAL_KEY = urlsafe_b64encode(bytes(range(32))).decode()
 Run = Callable[..., "Ran"]
-Copied = Callable[[str], AbstractContextManager[Secret]]
 
 
 def surroundings(**given: str) -> dict[str, str]:
@@ -68,25 +67,8 @@ def postback() -> Run:
     return run
 
 
-@pytest.fixture(scope="session")
-def installed(copied: Copied) -> Iterator[str]:
-    """The name of a database in which `init` has run."""
-    with copied("template_postback") as dsn:
-        ran = run("init", POSTBACK_DATABASE_URL=dsn.reveal(), POSTBACK_SEAL_KEYS=SEAL_KEY)
-        assert ran.code == 0, ran.err
-        yield urlsplit(dsn.reveal()).path.strip("/")
-
-
 @pytest.fixture
-def database(copied: Copied, request: pytest.FixtureRequest) -> Iterator[Secret]:
-    """A fresh, migrated database; with `on_database`, one in which `init` has run."""
-    is_installed = "on_database" in request.fixturenames
-    with copied(request.getfixturevalue("installed") if is_installed else "template_postback") as dsn:
-        yield dsn
-
-
-@pytest.fixture
-def on_database(database: Secret) -> Run:
+def on_database(database: Secret, installed: installation.Made) -> Run:
     """`postback` on a database in which `init` has run."""
     environment = {"POSTBACK_DATABASE_URL": database.reveal(), "POSTBACK_SEAL_KEYS": SEAL_KEY}
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -118,8 +117,8 @@ PURCHASE = {name: value for name, value in PURCHASE.items() if value is not None
 
 
 @pytest.fixture
-def worker(served: Any, tmp_path: Path) -> Any:
-    return working(served.dsn, settings(data_dir=str(tmp_path), seal_keys=None, environment="live"))
+def worker(served: Any) -> Any:
+    return working(served.dsn, settings(seal_keys=served.settings.seal_keys, environment="live"))
 
 
 async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(

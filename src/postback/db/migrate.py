@@ -3,6 +3,7 @@
 Alembic is loaded only where one is to be run: loading it takes as long as all else that a command does.
 """
 
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -16,19 +17,19 @@ _LOCK = 7046028
 def migrate(dsn: Secret) -> list[str]:
     """Bring the database up to date and give the revisions that were run. Two at once wait for each other."""
     with psycopg.connect(dsn.reveal()) as connection:
-        if _revision(connection) == _head():
+        if _revision(connection) == newest():
             return []
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         before = _revision(connection) or ""
         connection.commit()
-        if before != _head():
+        if before != newest():
             _upgrade(connection)
     return [revision for revision in _revisions() if revision > before]
 
 
 def is_current(dsn: Secret) -> bool:
     with psycopg.connect(dsn.reveal()) as connection:
-        return _revision(connection) == _head()
+        return _revision(connection) == newest()
 
 
 def run_sql(file: str) -> None:
@@ -45,7 +46,9 @@ def _revisions() -> list[str]:
     return sorted(file.name.partition("_")[0] for file in (_FOLDER / "versions").glob("*.sql"))
 
 
-def _head() -> str:
+@cache
+def newest() -> str:
+    """The revision that this program goes with."""
     return _revisions()[-1]
 
 
