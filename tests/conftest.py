@@ -4,6 +4,7 @@ import asyncio
 import io
 import itertools
 import os
+import shutil
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import hypothesis
 import msgspec
 import psycopg
 import pytest
@@ -26,7 +28,13 @@ from postback.settings import Settings
 from postback.web.server import application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_wal_size": "256MB",
+}
 MIGRATED, INSTALLED = "template_postback", "template_installed"
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
@@ -34,15 +42,35 @@ _server: embedded.Embedded | None = None
 _folder: tempfile.TemporaryDirectory[str] | None = None
 
 
+# Examples may take as long as they do: the machine may be busy.
+hypothesis.settings.register_profile(
+    "postback", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("postback")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     global _server, _folder
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    _folder = tempfile.TemporaryDirectory(prefix="postback-tests-", dir="/var/tmp")
+    _folder = tempfile.TemporaryDirectory(prefix="postback-tests-", dir=_roomy())
     Path(_folder.name).chmod(0o711)
     _server = asyncio.run(embedded.start(Path(_folder.name) / "data", settings=FAST))
     os.environ["POSTBACK_TEST_SERVER"] = _server.dsn
     asyncio.run(_make_templates(_server.dsn))
+
+
+def _roomy() -> str:
+    """Memory where there is enough of it: a database is made for each test."""
+    with suppress(OSError):
+        if shutil.disk_usage("/dev/shm").free > 2_000_000_000:
+            return "/dev/shm"
+    return "/var/tmp"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take long are begun first, so that none is left over at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
