@@ -28,13 +28,7 @@ from postback.settings import Settings
 from postback.web.server import application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
-FAST = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "200",
-    "max_wal_size": "256MB",
-}
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 MIGRATED, INSTALLED = "template_postback", "template_installed"
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
@@ -63,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _roomy() -> str:
     """Memory where there is enough of it: a database is made for each test."""
     with suppress(OSError):
-        if shutil.disk_usage("/dev/shm").free > 2_000_000_000:
+        if shutil.disk_usage("/dev/shm").free > 4_000_000_000:
             return "/dev/shm"
     return "/var/tmp"
 
