@@ -127,11 +127,25 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     price: Decimal | None = None
     total: Decimal | None = None
 
+    @property
+    def pieces(self) -> int:
+        """One, where the sender does not say how many."""
+        return 1 if self.quantity is None else self.quantity
+
+    @property
+    def unit_price(self) -> Decimal | None:
+        """The price of a piece; the line's total where that is of one."""
+        return self.total if self.price is None and self.pieces == 1 else self.price
+
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     id: str | None = None
     status: str | None = None
     items: tuple[Item, ...] = ()
+
+    @property
+    def pieces(self) -> int:
+        return sum(line.pieces for line in self.items)
 
 
 class Page(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -221,8 +235,8 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     """A stored event as a connector sees it. Never stored: `readable` is plaintext.
 
     `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.
-    `captured_at` says when a click id was first seen, where that is known. `order_left`: what its order is worth after
-    this event; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
+    `captured_at` says when a click id was first seen, where that is known. `order_left`: of a refund, what its order is
+    worth now; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
     this destination already; known where the connector names goals.
     """
 
@@ -242,6 +256,13 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
             for name, value in source.items()
             if name in names
         }
+
+    def origins(self, names: frozenset[str]) -> dict[str, list[str]]:
+        """Which identifiers of these names it has, by where they came from."""
+        found: dict[str, list[str]] = {}
+        for name in self.only(names):
+            found.setdefault(self.provenance.get(name, "sent"), []).append(name)
+        return found
 
 
 def docs_table() -> str:

@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import time
+from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from postback.secret import Secret
 from postback.settings import Settings
 from postback.workspaces import Workspace
 
-SEAL_KEYS = Secret("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+SEAL_KEYS = Secret(urlsafe_b64encode(bytes(range(32))).decode())  # of the fixture `installed`
 
 
 class AcmeConfig(Struct, frozen=True):
@@ -152,9 +153,8 @@ class Hub:
         )
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
-        return NewEvent(
-            id_, self.workspace.id.bytes, None, name, event_id, None, msgspec.json.encode(body), sealed, visitor
-        )
+        stored = msgspec.json.encode(body)
+        return id_, self.workspace.id.bytes, None, name, event_id, None, stored, sealed, visitor, 0
 
     @asynccontextmanager
     async def worker(self, **changes: Any) -> AsyncIterator[worker.Worker]:
@@ -204,7 +204,7 @@ class Hub:
 def settings(**changes: Any) -> Settings:
     usual = {
         "lease_seconds": 2, "send_timeout_seconds": 2, "shutdown_seconds": 3,
-        "dangerous_allow_private_destinations": True, "seal_keys": SEAL_KEYS, "environment": "test",
+        "dangerous_allow_private_destinations": True, "seal_keys": SEAL_KEYS,
     }  # fmt: skip
     return Settings(**(usual | changes))
 
@@ -224,9 +224,14 @@ async def working(dsn: Secret, with_: Settings) -> AsyncIterator[worker.Worker]:
         await task
 
 
+def working_beside(served: Any) -> AbstractAsyncContextManager[worker.Worker]:
+    """A worker beside the application of the fixture `served`."""
+    return working(served.dsn, settings())
+
+
 async def open_hub(dsn: Secret, pool: Pool) -> Hub:
+    """In a database of the fixture `installed`."""
     tx = await connect(dsn)
-    await installation.init(tx, settings(), datetime.now(UTC))
     vault = await installation.open_vault(tx, settings())
     from postback import workspaces
 

@@ -49,7 +49,7 @@ async def estimate(tx: Tx, job: Job, scene: Scene, *, seconds: float = COUNTING_
 async def _count_replay(walk: Walk, found: Estimate) -> None:
     for span in walk.spans():
         rows = await history.replayable(walk.tx, span, walk.job.selection, walk.left)
-        if took := [id_ for id_, matches in rows if matches]:
+        if took := await replay.standing(walk.tx, [id_ for id_, matches in rows if matches]):
             found.total += len(took)
             found.may_count_twice += await _repeats(walk.tx, span, took, walk.destination, walk.scene.now)
         walk.saw(rows[-1][0] if rows else None, is_all=len(rows) < walk.left, rows=len(rows))

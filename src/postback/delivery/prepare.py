@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from postback import pii, visitors
+from postback import conversions, pii, visitors
 from postback.blueprint import Unmapped
 from postback.connectors import Connector, Failed, Item, Retry, Skipped, is_retraction
 from postback.db import Tx
@@ -22,6 +22,7 @@ from postback.delivery import judge
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
+from postback.money import Money
 from postback.pii import SealError, Vault
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
@@ -39,7 +40,8 @@ Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
 
 class Known(Struct, frozen=True):
     """A stored event, and the visitor it belongs to; `origin`: how that one was found. `reaches`, `reached_before`: the
-    mark of the goal that it reaches, and whether that was there already, see `reach.py`."""
+    mark of the goal that it reaches, and whether that was there already, see `reach.py`. `order_left`: of a refund,
+    what its order is worth now."""
 
     stored: StoredEvent
     event: Event
@@ -47,16 +49,21 @@ class Known(Struct, frozen=True):
     origin: str
     reaches: tuple[bytes, bytes] | None = None
     reached_before: bool = False
+    order_left: Money | None = None
 
 
 async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Vault) -> dict[bytes, Known | None]:
-    """Events by id, with their visitors: at most two look-ups. None for one that cannot be read. Reads only."""
+    """Events by id, with their visitors: at most two look-ups, and one of orders where there are refunds among them.
+    None for one that cannot be read. Reads only."""
     events = [_decoded(row) for row in rows]
     link_keys: dict[bytes, list[tuple[bytes, str]]] = {}
     wanted: set[bytes] = set()
+    refunded: dict[bytes, bytes] = {}
     for row, event in zip(rows, events, strict=True):
         if event is None:
             continue
+        if (order := _refunded(event)) is not None:
+            refunded[row.id] = order
         if row.visitor_key is not None:
             wanted.add(row.visitor_key)
             continue
@@ -69,14 +76,23 @@ async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Vault) -> dict[bytes, 
         linked = await visitors.find_links(tx, sorted({key for links in link_keys.values() for key, _ in links}))
         wanted.update(linked.values())
     found = await visitors.find(tx, sorted(wanted)) if wanted else {}
+    worth = await conversions.worth(tx, sorted(set(refunded.values()))) if refunded else {}
     known: dict[bytes, Known | None] = {}
     for row, event in zip(rows, events, strict=True):
         if event is None:
             known[row.id] = None
             continue
         visitor, origin = _visitor(row, event, link_keys.get(row.id, ()), linked, found)
-        known[row.id] = Known(row, event, visitor, origin)
+        left = worth.get(refunded[row.id]) if row.id in refunded else None
+        known[row.id] = Known(row, event, visitor, origin, order_left=left)
     return known
+
+
+def _refunded(event: Event) -> bytes | None:
+    """The key of the order that an event gives money of back."""
+    if event.name != "refund" or event.site_id is None or event.order is None or event.order.id is None:
+        return None
+    return conversions.key_of(event.site_id.bytes, event.order.id)
 
 
 def _decoded(row: StoredEvent) -> Event | None:
@@ -213,6 +229,7 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
         readable=readable,
         provenance=provenance,
         captured_at=captured_at,
+        order_left=known.order_left,
         reached_before=known.reached_before,
         event_id=event.event_id,
         name=event.name,
