@@ -126,6 +126,8 @@ class Hub:
             at_ = at or datetime.now(UTC)
             self._turn = (self._turn + 1) & 63
             size = count // flushes + (flush < count % flushes)
+            if not size:
+                continue
             new = buckets.make_ids(size, int(at_.timestamp() * 1000), self._turn, int.from_bytes(os.urandom(9)))
             first = len(ids)
             rows = [self._row(id_, f"{prefix}{first + n}", name, at_, dict(event)) for n, id_ in enumerate(new)]
