@@ -45,6 +45,7 @@ async def test_old_partitions_are_found_oldest_first_and_dropped_whole(tx: Tx) -
         "conversion_2025_01",
         "delivery_2025_01",
         "event_2025_01",
+        "touch_2025_01",
         "usage_2025_01",
     ]
     for name, _, _ in old:

@@ -72,5 +72,5 @@ async def _repeats(tx: Tx, span: Span, event_ids: Sequence[UUID], destination: D
     taken = await history.taken(tx, span, event_ids)
     late = {id_.bytes: at for id_, at in taken.items() if now - at >= connector.dedup_window}
     stored = await sending.events(tx, list(late)) if late else {}
-    known = {id_: Known(row, _decode(row.body), None, "") for id_, row in stored.items()}
+    known = {id_: Known(row, _decode(row.body)) for id_, row in stored.items()}
     return sum(not prepare.is_repeatable(one, destination, late[id_], now) for id_, one in known.items())

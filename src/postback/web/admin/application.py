@@ -31,6 +31,7 @@ from postback.web.admin import (
     replays,
     sites,
     usage,
+    visitors,
     workspaces,
 )
 from postback.web.admin.access import caller_of, require_key
@@ -43,6 +44,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
+    visitors,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"

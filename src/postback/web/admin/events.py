@@ -133,9 +133,10 @@ async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
     known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
     found: dict[str, str] = {}
     if known is not None:
-        if (visitor := known.visitor) is not None:
-            names = (name for name in visitor.identifiers if name in IDENTIFIERS)
-            found |= dict.fromkeys([*names, *_sealed(visitor.sealed, sealer)], known.origin)
+        for layer in reversed(known.layers):
+            names = (name for name in layer.identifiers if name in IDENTIFIERS)
+            readable = (name for blob in layer.sealed for name in _sealed(blob, sealer))
+            found |= dict.fromkeys([*names, *readable], layer.origin)
         event = known.event
         found |= dict.fromkeys([*event.user, *event.click_ids, *_sealed(stored.sealed, sealer)], "sent")
     return found
