@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -27,7 +28,7 @@ from postback.secret import Secret
 from postback.settings import Settings
 from postback.workspaces import Workspace
 
-SEAL_KEYS = Secret("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+SEAL_KEYS = Secret(urlsafe_b64encode(bytes(range(32))).decode())  # of the fixture `installed`
 
 
 class AcmeConfig(Struct, frozen=True):
@@ -205,7 +206,7 @@ class Hub:
 def settings(**changes: Any) -> Settings:
     usual = {
         "lease_seconds": 2, "send_timeout_seconds": 2, "shutdown_seconds": 3,
-        "dangerous_allow_private_destinations": True, "seal_keys": SEAL_KEYS, "environment": "test",
+        "dangerous_allow_private_destinations": True, "seal_keys": SEAL_KEYS,
     }  # fmt: skip
     return Settings(**(usual | changes))
 
@@ -227,12 +228,12 @@ async def working(dsn: Secret, with_: Settings) -> AsyncIterator[worker.Worker]:
 
 def working_beside(served: Any) -> AbstractAsyncContextManager[worker.Worker]:
     """A worker beside the application of the fixture `served`."""
-    return working(served.dsn, settings(seal_keys=served.settings.seal_keys, environment="live"))
+    return working(served.dsn, settings())
 
 
 async def open_hub(dsn: Secret, pool: Pool) -> Hub:
+    """In a database of the fixture `installed`."""
     tx = await connect(dsn)
-    await installation.init(tx, settings(), datetime.now(UTC))
     vault = await installation.open_vault(tx, settings())
     from postback import workspaces
 
