@@ -23,6 +23,7 @@ from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
 from postback.pii import Sealer, SealError
+from postback.pii.person import ERASED
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
 
@@ -138,6 +139,8 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     Raises what a connector's bug raises.
     """
     connector, event = destination.connector, known.event
+    if ERASED in event.notes:
+        return Skipped(ERASED)
     if expired := _expired(event, connector, now):
         return expired
     if event.consent is not None and event.consent.denies(connector.consent):

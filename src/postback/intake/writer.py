@@ -30,7 +30,7 @@ from postback.db import Tx, buckets, connect, is_refusal, is_unavailable
 from postback.db.trip import Rows, Trip, int8, moment
 from postback.dialects import Accepted
 from postback.errors import Invalid, PostbackError, Unavailable
-from postback.intake import dedup, limits, rows, sales
+from postback.intake import dedup, erased, limits, rows, sales
 from postback.intake.dedup import Filed
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Pending, judge_again
@@ -254,6 +254,7 @@ class Writer:
 
     async def _write(self, conn: Tx, events: Sequence[Pending], bucket: int, *, is_retry: bool) -> None:
         """One transaction. Sets results only when it has committed."""
+        await erased.strip_late(conn, events)
         first = rows.fold(events)
         if not is_retry and self._careful_left == 0:
             if await self._write_hopefully(conn, events, first, bucket):
@@ -433,7 +434,8 @@ class Writer:
             else:
                 is_duplicate, (id_, _, conversion_id) = True, found[event.dedup_key]
                 answers = rows.as_stored(stored.get(id_, ()), event.snapshot)
-            event.result = Accepted(event.event.event_id, id_, is_duplicate, answers, event.event.notes, conversion_id)
+            sent = (event.whole or event).event
+            event.result = Accepted(sent.event_id, id_, is_duplicate, answers, sent.notes, conversion_id)
             self.figures.accepted += not is_duplicate
             self.figures.duplicates += is_duplicate
 

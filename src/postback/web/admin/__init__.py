@@ -42,6 +42,7 @@ from postback.web.admin import (
     goals,
     keys,
     plans,
+    privacy,
     probe,
     replays,
     sites,
@@ -56,7 +57,7 @@ from postback.web.calls import Calls
 PREFIX = "/v1/admin"
 _ROOMS = (
     keys, workspaces, sites, goals, event_types, plans, audit,
-    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
+    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage, privacy,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
