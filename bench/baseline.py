@@ -1,7 +1,8 @@
 """What a good engineer writes in a day: FastAPI, pydantic, an asyncpg pool, one transaction a request.
 
 Writes the rows that Postback writes, into tables made by Postback's own migrations in a database of its own on the same
-server: a dedup key, an event, a delivery for each of three destinations. Checks the key, validates, hashes three
+server: a dedup key, an event, a delivery for each of three destinations, the order and the conversion that a purchase
+is. Checks the key, validates, hashes three
 variants of the email and two of the phone, seals IP address and user agent. `POST /batch` takes a list: one
 transaction, one multi-row statement a table.
 
@@ -45,6 +46,14 @@ DELIVERIES = (
     "INSERT INTO delivery (bucket, event_id, destination_id, status, due_at) "
     "SELECT $1, $2, d, 'queued', $4 FROM unnest($3::uuid[]) d"
 )
+ORDER = (
+    "INSERT INTO orders (bucket, key, site_id, order_id, status, ledger, first_seen_at, changed_at) "
+    "VALUES ($1, $2, $3, $4, 'completed', $5, $6, $6) ON CONFLICT (bucket, key) DO UPDATE SET changed_at = $6"
+)
+CONVERSION = (
+    "INSERT INTO conversion (bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency, "
+    "occurred_at) VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10)"
+)
 DEDUP_MANY = (
     "INSERT INTO dedup (bucket, key, event_id, body_hash) "
     "SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::bigint[]) "
@@ -59,6 +68,18 @@ EVENT_MANY = (
 DELIVERIES_MANY = (
     "INSERT INTO delivery (bucket, event_id, destination_id, status, due_at) "
     "SELECT $1, e, d, 'queued', $4 FROM unnest($2::uuid[]) e CROSS JOIN unnest($3::uuid[]) d"
+)
+ORDERS_MANY = (
+    "INSERT INTO orders (bucket, key, site_id, order_id, status, ledger, first_seen_at, changed_at) "
+    "SELECT u.bucket, u.key, $1, u.order_id, 'completed', u.ledger, $6, $6 "
+    "FROM unnest($2::int[], $3::uuid[], $4::text[], $5::bytea[]) u (bucket, key, order_id, ledger) "
+    "ON CONFLICT (bucket, key) DO UPDATE SET changed_at = $6"
+)
+CONVERSIONS_MANY = (
+    "INSERT INTO conversion (bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency, "
+    "occurred_at) SELECT u.bucket, u.id, $1, $2, 1, u.id, u.order_key, u.order_id, u.value, u.currency, $9 "
+    "FROM unnest($3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::numeric[], $8::text[]) "
+    "u (bucket, id, order_key, order_id, value, currency)"
 )
 
 NOT_DIGITS = re.compile(r"\D")
@@ -100,7 +121,7 @@ class BatchIn(BaseModel):
 class Row:
     """An event as it is stored."""
 
-    __slots__ = ("body", "body_hash", "bucket", "event", "id", "key", "sealed")
+    __slots__ = ("body", "body_hash", "bucket", "event", "id", "key", "ledger", "order_bucket", "order_key", "sealed")
 
     def __init__(self, event: EventIn, id_: UUID, now: datetime) -> None:
         hashes = hashes_of(event.user_data)
@@ -117,6 +138,10 @@ class Row:
         self.body = to_json(body)
         self.body_hash = int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], signed=True)
         self.sealed = seal(to_json(readable)) if readable else None
+        order = hashlib.sha256(f"{SITE}:{event.order_id}".encode()).digest()
+        self.order_key = UUID(bytes=order[:16])
+        self.order_bucket = order[0] % BUCKETS
+        self.ledger = to_json([{"event_id": str(id_), "status": "completed", "amount": event.value, "at": now}])
 
 
 def sha256(text: str) -> str:
@@ -188,6 +213,12 @@ async def post_event(event: EventIn) -> JSONResponse:
                 row.sealed,
             )  # fmt: skip
             await connection.execute(DELIVERIES, bucket, row.id, DESTINATIONS, now)
+            if event.order_id is not None:
+                await connection.execute(ORDER, row.order_bucket, row.order_key, SITE, event.order_id, row.ledger, now)
+                await connection.execute(
+                    CONVERSION, row.order_bucket, row.id, WORKSPACE, SITE, row.id, row.order_key, event.order_id,
+                    event.value, event.currency, now,
+                )  # fmt: skip
     status = "accepted" if is_new else "duplicate"
     return JSONResponse({"status": status, "event_id": event.event_id, "destinations": ANSWERS}, 202)
 
@@ -221,6 +252,18 @@ async def post_batch(batch: BatchIn) -> JSONResponse:
             [row.sealed for row in new],
         )
         await connection.execute(DELIVERIES_MANY, bucket, ids, DESTINATIONS, now)
+        sold = sorted((row for row in new if row.event.order_id is not None), key=lambda row: row.order_key)
+        if sold:
+            order_buckets = [row.order_bucket for row in sold]
+            order_keys = [row.order_key for row in sold]
+            order_ids = [row.event.order_id for row in sold]
+            await connection.execute(
+                ORDERS_MANY, SITE, order_buckets, order_keys, order_ids, [row.ledger for row in sold], now
+            )
+            await connection.execute(
+                CONVERSIONS_MANY, WORKSPACE, SITE, order_buckets, [row.id for row in sold], order_keys, order_ids,
+                [row.event.value for row in sold], [row.event.currency for row in sold], now,
+            )  # fmt: skip
     status = {row.event.event_id: "accepted" if row.id in won_ids else "duplicate" for row in rows}
     results = [
         {"index": place, "status": status[event.event_id], "event_id": event.event_id, "destinations": ANSWERS}

@@ -5,10 +5,11 @@ event's; the id's last bits say which). A conversion with an order is worth what
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
@@ -19,12 +20,12 @@ from psycopg.rows import args_row
 from postback import orders
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
-from postback.orders import Entry
+from postback.orders import Ledger
 from postback.queue import lists
 
 _queries = Queries("conversions")
 _encode = msgspec.json.Encoder().encode
-_entries = msgspec.json.Decoder(list[Entry])
+_ledger = msgspec.json.Decoder(Ledger).decode
 ORDER_CANCELLED = "order cancelled: it was taken back before this was sent"
 
 
@@ -32,49 +33,34 @@ class Held(Struct):
     """An order as a flush builds it. Ids are 16 bytes."""
 
     key: bytes
-    workspace_id: bytes
     site_id: bytes
     order_id: str
-    entries: list[Entry]
-    goal_ids: list[int]
+    ledger: Ledger
     status: str = "pending"
-    currency: str | None = None
-    counted_by: bytes | None = None
 
 
-class NewConversion(Struct):
-    """Ids and keys are 16 bytes. `value` None: none was given, and the goal has none."""
-
-    id: bytes
-    workspace_id: bytes
-    site_id: bytes
-    goal_id: int
-    event_id: bytes
-    order_key: bytes | None
-    order_id: str | None
-    value: Decimal | None
-    currency: str | None
-    source: str | None
-    visitor_key: bytes | None
-    session_id: str | None
-    occurred_at: datetime
+# A row: id, bucket, workspace, site, goal's number, event, order's key and its id, value in major units and its
+# currency, the sender's label, visitor's key, session, when. Ids and keys are 16 bytes. No value: none given, and the
+# goal has none. A plain tuple, because one is made for nearly every event.
+NewConversion = tuple[
+    bytes, int, bytes, bytes, int, bytes, bytes | None, str | None, Decimal | None, str | None, str | None,
+    bytes | None, str | None, datetime,
+]  # fmt: skip
 
 
 class Order(Struct, frozen=True):
-    """A stored order. `counted_by`: our id of the event that first made it count."""
+    """A stored order."""
 
     key: UUID
     site_id: UUID
     order_id: str
     status: str
-    currency: str | None
-    counted_by: UUID | None
-    entries: list[Entry]
+    ledger: Ledger
     first_seen_at: datetime
     changed_at: datetime
 
     def state(self, counts_from: str) -> orders.State:
-        return orders.fold(self.entries, counts_from)
+        return orders.fold(self.ledger.entries, counts_from)
 
 
 class Conversion(Struct, frozen=True):
@@ -113,32 +99,32 @@ def id_of(event_id: bytes, place: int, ordinal: int) -> bytes:
     return head + bytes(((event_id[15] & 0xC0) | place,))
 
 
-def insert_new(trip: Trip, held: Sequence[Held], now: datetime) -> None:
+def insert_new(trip: Trip, held: Iterable[Held], now: datetime) -> None:
     """Write orders in the hope that all are new; one that is not refuses the whole transaction (23505)."""
-    rows = sorted(held, key=lambda order: order.key)
+    rows = sorted(held, key=_key)
     trip.add(_queries.insert_new_orders, _named(rows) | _state(rows) | {"now": now})
 
 
-def lock(trip: Trip, held: Sequence[Held], now: datetime) -> Rows:
+def lock(trip: Trip, held: Iterable[Held], now: datetime) -> Rows:
     """Hold some orders to the end of the transaction, making those that are not there. Rows: for `fill`."""
-    return trip.add(_queries.lock_orders, _named(sorted(held, key=lambda order: order.key)) | {"now": now})
+    return trip.add(_queries.lock_orders, _named(sorted(held, key=_key)) | {"now": now})
 
 
 def fill(held: dict[bytes, Held], rows: Rows) -> None:
     """What was posted of the orders before."""
-    for key, counted_by, goal_ids, entries, currency in rows.all:
-        order = held[bytes(key or b"")]
-        order.counted_by = counted_by
-        order.goal_ids = [int(n) for n in (goal_ids or b"{}").decode().strip("{}").split(",") if n]
-        order.entries = _entries.decode(entries) if entries else []
-        order.currency = currency.decode() if currency else None
+    for key, ledger in rows.all:
+        if ledger:
+            held[bytes(key or b"")].ledger = _ledger(ledger)
 
 
-def write(trip: Trip, held: Sequence[Held], now: datetime) -> None:
+def write(trip: Trip, held: Iterable[Held], now: datetime) -> None:
     """Write orders that are held."""
-    rows = sorted(held, key=lambda order: order.key)
-    places = _places([row.key for row in rows])
-    trip.add(_queries.write_orders, places | {"keys": arrays.uuids(r.key for r in rows)} | _state(rows) | {"now": now})
+    rows = sorted(held, key=_key)
+    keys = [row.key for row in rows]
+    trip.add(_queries.write_orders, _places(keys) | {"keys": arrays.uuids(keys)} | _state(rows) | {"now": now})
+
+
+_key = attrgetter("key")
 
 
 def _places(keys: Sequence[bytes]) -> dict[str, object]:
@@ -147,46 +133,45 @@ def _places(keys: Sequence[bytes]) -> dict[str, object]:
 
 
 def _named(rows: Sequence[Held]) -> dict[str, object]:
-    return _places([row.key for row in rows]) | {
-        "keys": arrays.uuids(row.key for row in rows),
-        "workspace_ids": arrays.uuids(row.workspace_id for row in rows),
-        "site_ids": arrays.uuids(row.site_id for row in rows),
-        "order_ids": arrays.texts(row.order_id for row in rows),
+    keys = [row.key for row in rows]
+    return _places(keys) | {
+        "keys": arrays.uuids(keys),
+        "site_ids": arrays.uuids([row.site_id for row in rows]),
+        "order_ids": arrays.texts([row.order_id for row in rows]),
     }
 
 
 def _state(rows: Sequence[Held]) -> dict[str, object]:
     return {
-        "statuses": arrays.texts(row.status for row in rows),
-        "currencies": arrays.texts(row.currency for row in rows),
-        "counted_by": arrays.uuids(row.counted_by for row in rows),
-        "goal_ids": arrays.texts(f"{{{','.join(map(str, row.goal_ids))}}}" for row in rows),
-        "entries": arrays.byteas(_encode(row.entries) for row in rows),
+        "statuses": arrays.texts([row.status for row in rows]),
+        "ledgers": arrays.byteas([_encode(row.ledger) for row in rows]),
     }
 
 
 def insert(trip: Trip, new: Sequence[NewConversion]) -> None:
     """Write conversions: one statement."""
-    rows = sorted(new, key=lambda one: one.id)
-    own = [buckets.BUCKETS[row.id[15] & 63] for row in rows]
+    (
+        ids, own, workspace_ids, site_ids, goal_ids, event_ids, order_keys, order_ids, values, currencies, sources,
+        visitor_keys, session_ids, occurred_at,
+    ) = zip(*sorted(new), strict=True)  # fmt: skip
     trip.add(
         _queries.insert,
         {
             "buckets": arrays.ints(own),
             "touched": arrays.ints(sorted(set(own))),
-            "ids": arrays.uuids(row.id for row in rows),
-            "workspace_ids": arrays.uuids(row.workspace_id for row in rows),
-            "site_ids": arrays.uuids(row.site_id for row in rows),
-            "goal_ids": arrays.bigints(row.goal_id for row in rows),
-            "event_ids": arrays.uuids(row.event_id for row in rows),
-            "order_keys": arrays.uuids(row.order_key for row in rows),
-            "order_ids": arrays.texts(row.order_id for row in rows),
-            "values": arrays.texts(str(row.value) if row.value is not None else None for row in rows),
-            "currencies": arrays.texts(row.currency for row in rows),
-            "sources": arrays.texts(row.source for row in rows),
-            "visitor_keys": arrays.uuids(row.visitor_key for row in rows),
-            "session_ids": arrays.texts(row.session_id for row in rows),
-            "occurred_at": arrays.times(row.occurred_at for row in rows),
+            "ids": arrays.uuids(ids),
+            "workspace_ids": arrays.uuids(workspace_ids),
+            "site_ids": arrays.uuids(site_ids),
+            "goal_ids": arrays.bigints(goal_ids),
+            "event_ids": arrays.uuids(event_ids),
+            "order_keys": arrays.uuids(order_keys),
+            "order_ids": arrays.texts(order_ids),
+            "values": arrays.texts([None if value is None else str(value) for value in values]),
+            "currencies": arrays.texts(currencies),
+            "sources": arrays.texts(sources),
+            "visitor_keys": arrays.uuids(visitor_keys),
+            "session_ids": arrays.texts(session_ids),
+            "occurred_at": arrays.times(occurred_at),
         },
     )
 
@@ -210,13 +195,6 @@ def end_sales(trip: Trip, event_ids: Sequence[bytes], now: datetime) -> None:
     )
 
 
-async def read_order(tx: Tx, workspace_id: UUID, site_id: UUID, order_id: str) -> Order | None:
-    key = key_of(site_id.bytes, order_id)
-    row = {"bucket": buckets.of_key(key), "key": UUID(bytes=key), "workspace_id": workspace_id}
-    async with tx.cursor(row_factory=args_row(_order)) as cursor:
-        return await (await cursor.execute(_queries.read_order, row)).fetchone()
-
-
 async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
     """The orders of some conversions, by key."""
     keys = sorted({one.order_key.bytes for one in found if one.order_key is not None})
@@ -226,7 +204,7 @@ async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
 async def posts_of(tx: Tx, keys: Sequence[bytes]) -> list[UUID]:
     """The events that were posts of some orders, newest first."""
     found = await _read_orders(tx, sorted(keys))
-    return sorted((UUID(entry.event_id) for order in found for entry in order.entries), reverse=True)
+    return sorted((UUID(entry.event_id) for order in found for entry in order.ledger.entries), reverse=True)
 
 
 async def _read_orders(tx: Tx, keys: Sequence[bytes]) -> list[Order]:
@@ -270,15 +248,7 @@ async def list_all(
 
 
 def _order(
-    key: UUID,
-    site_id: UUID,
-    order_id: str,
-    status: str,
-    currency: str | None,
-    counted_by: UUID | None,
-    entries: bytes,
-    first_seen_at: datetime,
-    changed_at: datetime,
+    key: UUID, site_id: UUID, order_id: str, status: str, ledger: bytes, first_seen_at: datetime, changed_at: datetime
 ) -> Order:
-    posted = _entries.decode(entries) if entries else []
-    return Order(key, site_id, order_id, status, currency, counted_by, posted, first_seen_at, changed_at)
+    known = _ledger(ledger) if ledger else Ledger([])
+    return Order(key, site_id, order_id, status, known, first_seen_at, changed_at)

@@ -24,6 +24,11 @@ TAKEN_BACK = frozenset({"cancelled", "refunded"})
 MAX_ENTRIES = 1000
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 _NOTHING = Decimal(0)
+# By the status that a site counts from: those that are revenue.
+COUNTED = {
+    start: frozenset(status for status in STATUSES if RANK[status] >= RANK[start] and status not in TAKEN_BACK)
+    for start in STATUSES
+}
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -34,6 +39,17 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     status: str | None = None
     amount: Decimal | None = None
     at: datetime | None = None
+
+
+class Ledger(Struct, omit_defaults=True):
+    """All that was posted of an order, in order of arrival, and what it led to. `currency`: of the latest post that
+    named one. `counted_by`: our id (hex) of the event that first made it count: the one that is delivered. `goal_ids`:
+    goals that have their conversion."""
+
+    entries: list[Entry]
+    currency: str | None = None
+    counted_by: str | None = None
+    goal_ids: list[int] = []
 
 
 class State(Struct, frozen=True):
@@ -63,15 +79,10 @@ def fold(entries: Sequence[Entry], counts_from: str) -> State:
     amount = max(sold, key=place).amount if sold else None
     if status not in TAKEN_BACK and _is_all_given_back(amount, refunds):
         status = "refunded"
-    if status in TAKEN_BACK or not counts(status, counts_from):
+    if status not in COUNTED[counts_from]:
         return State(status, False, _NOTHING)
     given_back = sum((refund for refund in refunds if refund is not None), _NOTHING)
     return State(status, True, amount - given_back if amount is not None else None)
-
-
-def counts(status: str, counts_from: str) -> bool:
-    """Whether an order in this status is revenue."""
-    return status not in TAKEN_BACK and RANK[status] >= RANK[counts_from]
 
 
 def _is_all_given_back(amount: Decimal | None, refunds: Sequence[Decimal | None]) -> bool:

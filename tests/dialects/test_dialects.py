@@ -9,10 +9,11 @@ at their default; an unusable one is `{"invalid": <field or null>}`; or the `err
 import importlib
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from postback import errors
 from postback.dialects import Accepted, DestinationResult, Dialect
@@ -109,7 +110,10 @@ def result_of(sent: dict[str, Any]) -> Accepted | PostbackError:
     if "error" in sent:
         return error_of(msgspec.convert(sent, Error))
     receipt = msgspec.convert(sent, Receipt)
-    return msgspec.convert(msgspec.to_builtins(receipt), Accepted)
+    ids = {"id": UUID(receipt.id).bytes}
+    if receipt.conversion_id is not None:
+        ids["conversion_id"] = UUID(receipt.conversion_id).bytes
+    return Accepted(**structs.asdict(receipt) | ids)
 
 
 def error_of(sent: Error) -> PostbackError:

@@ -103,7 +103,7 @@ async def test_an_order_is_one_conversion_of_each_goal_whatever_is_posted_of_it(
     order = await hub.read_order()
     assert {(one.order_id, one.order_key) for one in found} == {("A-1", order.key)}
     assert all(buckets.of_id(one.id) == buckets.of_key(order.key.bytes) for one in found)
-    assert [entry.status for entry in order.entries] == ["pending", "processing", "completed", "refunded"]
+    assert [entry.status for entry in order.ledger.entries] == ["pending", "processing", "completed", "refunded"]
     assert order.state("completed").worth == 0
 
 
@@ -157,7 +157,7 @@ async def test_a_completion_after_the_cancellation_is_not_delivered(hub: Hub) ->
         await hub.take(await hub.order(status))
     assert await hub.fates() == [("skipped", sales.NEVER_COUNTED), ("skipped", sales.CANCELLED)]
     order = await hub.read_order()
-    assert (order.status, order.counted_by) == ("cancelled", None)
+    assert (order.status, order.ledger.counted_by) == ("cancelled", None)
 
 
 @pytest.mark.parametrize("is_one_flush", [True, False])
@@ -200,7 +200,7 @@ async def test_a_refund_before_its_order_is_taken_off_when_it_comes(hub: Hub) ->
     await hub.send(name="refund", event_id="r", amount=Decimal(15), **fields)
     await hub.send(event_id="p", amount=Decimal(40), **fields)
     order = await hub.read_order()
-    assert (order.status, order.currency, order.state("completed").worth) == ("completed", "EUR", 25)
+    assert (order.status, order.ledger.currency, order.state("completed").worth) == ("completed", "EUR", 25)
     assert await fulfilled(hub) == ["Purchases"]
 
 
@@ -208,7 +208,7 @@ async def test_a_refund_without_an_amount_leaves_the_orders_currency(hub: Hub) -
     await hub.take(await hub.order("completed"))
     await hub.send(name="refund", order_id="A-1")
     order = await hub.read_order()
-    assert (order.status, order.currency) == ("refunded", "EUR")
+    assert (order.status, order.ledger.currency) == ("refunded", "EUR")
 
 
 async def test_a_refund_is_in_its_orders_currency(hub: Hub) -> None:
@@ -238,7 +238,7 @@ async def test_an_order_takes_a_thousand_posts_and_no_more(hub: Hub) -> None:
     taken, refused = await hub.submit(last)
     assert isinstance(refused, Invalid)
     assert taken != refused
-    assert len((await hub.read_order()).entries) == 1000
+    assert len((await hub.read_order()).ledger.entries) == 1000
 
 
 async def test_two_writers_that_meet_one_order_deliver_it_once(hub: Hub) -> None:
@@ -250,4 +250,4 @@ async def test_two_writers_that_meet_one_order_deliver_it_once(hub: Hub) -> None
     await other.close()
     assert sorted(await hub.fates(), key=str) == [("queued", None)] + [("skipped", sales.COUNTED_ALREADY)] * 19
     assert await fulfilled(hub) == ["Purchases"]
-    assert len((await hub.read_order()).entries) == 20
+    assert len((await hub.read_order()).ledger.entries) == 20

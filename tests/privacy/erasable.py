@@ -51,7 +51,7 @@ class Erasable(Hub):
 
     async def put(self, event_id: str, user: dict[str, str] | None = None, **fields: Any) -> UUID:
         person = RawUser(**user) if user else None
-        return (await self.send(event_id=event_id, user=person, **fields)).id
+        return UUID(bytes=(await self.send(event_id=event_id, user=person, **fields)).id)
 
     async def bodies(self) -> dict[str, Any]:
         """What is stored of each event, by our id."""

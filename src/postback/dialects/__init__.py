@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, NoReturn, TypeVar
-from uuid import UUID
 
 import msgspec
 from msgspec import Raw, Struct
@@ -50,17 +49,17 @@ class DestinationResult(Struct, frozen=True, omit_defaults=True):
 
 
 class Accepted(Struct, frozen=True):
-    """A committed event. `event_id`: the sender's or made, the first event's for a duplicate; `id`: our UUIDv7, of the
-    first event too. `conversion_id`: of the conversion that the event is, where it fulfilled the goal it names; for a
-    duplicate the first one's.
+    """A committed event. `event_id`: the sender's or made, the first event's for a duplicate; `id`: our UUIDv7, of
+    the first event too, 16 bytes, as is `conversion_id`: of the conversion that the event is, where it fulfilled the
+    goal it names; for a duplicate the first one's.
     """
 
     event_id: str
-    id: UUID
+    id: bytes
     duplicate: bool
     destinations: list[DestinationResult]
     notes: tuple[str, ...] = ()
-    conversion_id: UUID | None = None
+    conversion_id: bytes | None = None
 
 
 Result = Accepted | PostbackError

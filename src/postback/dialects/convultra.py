@@ -198,7 +198,7 @@ def answer(results: Sequence[Result], single: bool) -> Answer:
 
 def _result(result: Result) -> _Tracked | _Refused:
     if isinstance(result, Accepted):
-        return _Tracked(True, evt_id(result.id))
+        return _Tracked(True, evt_id(UUID(bytes=result.id)))
     return _Refused(False, sentence(result, NAMES))
 
 

@@ -11,6 +11,7 @@ that id makes no order. Source: Velaro, Conversion Goals API, read 2026-11-21; `
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated
+from uuid import UUID
 
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder, Encoder
@@ -88,7 +89,7 @@ def answer(results: Sequence[Result], single: bool) -> Answer:
     result = results[0]
     if isinstance(result, PostbackError):
         return refuse(result)
-    id_ = str(result.conversion_id or result.event_id)
+    id_ = str(UUID(bytes=result.conversion_id)) if result.conversion_id else result.event_id
     return Answer(200, _ENCODE(_Recorded(True, id_, result.duplicate)))
 
 

@@ -26,7 +26,7 @@ def key(workspace_id: bytes, space: str, id_: str, name: str) -> bytes:
 
 
 def _head(workspace_id: bytes, space: str, id_: str) -> bytes:
-    return blake2b(f"{space}\0{id_}".encode(), digest_size=10, key=workspace_id).digest()
+    return blake2b(workspace_id + f"{space}\0{id_}".encode(), digest_size=10).digest()
 
 
 @lru_cache(4096)

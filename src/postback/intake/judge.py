@@ -97,7 +97,8 @@ class Judge:
 
         `names`: the only ones that the dialect takes besides the workspace's own event types; None: any.
         """
-        _check_name(raw, snapshot, names)
+        if names is not None or snapshot.event_types:
+            _check_name(raw, snapshot, names)
         goal = _goal(raw, key, snapshot) if raw.goal_id is not None else None
         place = _place(raw, key, snapshot, goal)
         site, facts = (place.site, place.facts) if place is not None else (None, NO_SITE)
@@ -109,13 +110,7 @@ class Judge:
             if is_velaro:
                 amount = raw.amount if raw.amount is not None else goal.default_value
                 raw = structs.replace(raw, name=goal.events[0] if goal.events else raw.name, amount=amount)
-        done = pii.protect(
-            raw,
-            site=facts,
-            now=now,
-            seal=self._sealer,
-            new_id=self._new_id,
-        )
+        done = pii.protect(raw, site=facts, now=now, seal=self._sealer, new_id=self._new_id)
         event = done.event
         if raw.dedup is None or raw.dedup_space == "event":
             space, id_ = "event", event.event_id
@@ -132,25 +127,27 @@ class Judge:
             if event.experiments:
                 shown |= visitors.as_identifiers(event.experiments)
             seen = Seen(visitor_key, snapshot.workspace.id, shown, done.sealed, links, now)
-        post = sales.post_of(event, raw, site) if event.order is not None else None
-        fate = snapshot.fate(event, now)
+        post, fate = None, snapshot.fate(event, now)
         if event.order is not None:
-            fate = sales.judged(fate, event, post)
+            post = sales.post_of(event, raw, site)
+            if post is None or not post.counts:
+                fate = sales.judged(fate, event, post)
         pending = Pending(
-            key=key,
-            snapshot=snapshot,
-            event=event,
-            dedup_key=dedup.key(workspace, space, id_, filed_name if is_velaro else event.name),
-            body_hash=dedup.body_hash(event),
-            body=_encode(event),
-            sealed=done.sealed,
-            visitor_key=visitor_key,
-            seen=seen,
-            fate=fate,
-            raw=raw,
-            names=names,
-            settled=fate,
-            post=post,
+            key,
+            snapshot,
+            event,
+            dedup.key(workspace, space, id_, filed_name if is_velaro else event.name),
+            dedup.body_hash(event),
+            _encode(event),
+            done.sealed,
+            visitor_key,
+            seen,
+            fate,
+            raw,
+            names,
+            fate,
+            (),
+            post,
             installation_key=self._installation_key,
             user_id=done.readable.get("user_id"),
         )

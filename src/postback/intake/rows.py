@@ -1,8 +1,8 @@
 """The rows of a flush, made from the events that wait for it."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from postback import queue
@@ -22,54 +22,52 @@ def fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
     return first
 
 
-def row(event: Pending, fate: int) -> NewEvent:
-    e = event.event
-    return NewEvent(
-        event.id,
-        event.snapshot.id_bytes,
-        e.site_id.bytes if e.site_id else None,
-        e.name,
-        e.event_id,
-        e.order.id if e.order else None,
-        event.body,
-        event.sealed,
-        event.visitor_key,
-        fate,
-    )
+class Composed(NamedTuple):
+    """The rows of new events; the fates that occur, each once; and what is added to usage: deliveries by (workspace,
+    destination), events, and billable ones by (workspace, site)."""
+
+    events: list[NewEvent]
+    fates: list[list[Line]]
+    counts: dict[tuple[bytes, bytes], int]
 
 
-def fates(events: Sequence[Pending], now: datetime) -> tuple[dict[int, int], list[list[Line]]]:
-    """The fates that occur, each once, and the place of each by its `id()`."""
-    places: dict[int, int] = {}
-    fates: list[list[Line]] = []
-    for event in events:
-        if id(event.settled) not in places:
-            places[id(event.settled)] = len(fates)
-            fates.append(
-                [
-                    Line(destination_id, status, now + timedelta(seconds=wait) if wait else now, reason)
-                    for destination_id, status, wait, reason in event.settled.rows
-                ]
+def compose(new: Sequence[Pending], now: datetime) -> Composed:
+    composed = Composed([], [], {})
+    counts, places, leaders, tally = composed.counts, {}, [], []
+    for pending in new:
+        settled, event, workspace_id = pending.settled, pending.event, pending.snapshot.id_bytes
+        place: int | None = places.get(id(settled))
+        if place is None:
+            place = places[id(settled)] = len(leaders)
+            leaders.append(pending)
+            tally.append(0)
+        tally[place] += 1
+        site_id = event.site_id.bytes if event.site_id is not None else None
+        if pending.is_counted and site_id is not None:
+            counts[workspace_id, site_id] = counts.get((workspace_id, site_id), 0) + 1
+        composed.events.append(
+            (
+                pending.id,
+                workspace_id,
+                site_id,
+                event.name,
+                event.event_id,
+                event.order.id if event.order is not None else None,
+                pending.body,
+                pending.sealed,
+                pending.visitor_key,
+                place,
             )
-    return places, fates
-
-
-def counts(events: Sequence[Pending]) -> Counter[tuple[bytes, bytes]]:
-    """What is added to usage: deliveries by destination, events, and billable ones by site."""
-    found: Counter[tuple[bytes, bytes]] = Counter()
-    alike: Counter[int] = Counter()
-    by_id = {id(event.settled): event for event in events}
-    for event in events:
-        alike[id(event.settled)] += 1
-        if event.is_counted and event.event.site_id is not None:
-            found[event.snapshot.id_bytes, event.event.site_id.bytes] += 1
-    for fate_id, n in alike.items():
-        event = by_id[fate_id]
-        workspace = event.snapshot.id_bytes
-        found[workspace, queue.NO_DESTINATION] += n
-        for destination_id, *_ in event.settled.rows:
-            found[workspace, destination_id] += n
-    return found
+        )
+    for leader, n in zip(leaders, tally, strict=True):
+        workspace_id = leader.snapshot.id_bytes
+        composed.fates.append([])
+        for destination_id, status, wait, reason in leader.settled.rows:
+            due_at = now + timedelta(seconds=wait) if wait else now
+            composed.fates[-1].append(Line(destination_id, status, due_at, reason))
+        for id_ in (queue.NO_DESTINATION, *(row[0] for row in leader.settled.rows)):
+            counts[workspace_id, id_] = counts.get((workspace_id, id_), 0) + n
+    return composed
 
 
 def hour(id_: bytes) -> datetime:

@@ -5,22 +5,22 @@ delivered; one that takes it back is a retraction, where the connector can, and 
 inside the flush, to orders that the transaction holds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from uuid import UUID
+from typing import Protocol
 
 from msgspec import Struct, structs
 
 from postback import conversions, orders
 from postback.conversions import Held, NewConversion
+from postback.db import buckets
 from postback.dialects import DestinationResult
 from postback.errors import Invalid
 from postback.event import Event, RawEvent
 from postback.goals import Goal
-from postback.intake.directory import Fate
+from postback.intake.directory import Fate, Snapshot
 from postback.money import Money
-from postback.orders import TAKEN_BACK, UNCOUNTED, Entry
+from postback.orders import TAKEN_BACK, UNCOUNTED, Entry, Ledger
 from postback.workspaces import Site
 
 COUNTED_ALREADY = "order counted already"
@@ -34,7 +34,8 @@ _ORDER_NAMES = frozenset({"purchase", "refund"})
 
 
 class Post(Struct, frozen=True):
-    """What an event says of an order. `status` None: a refund. `at` None: the sender does not say when it changed."""
+    """What an event says of an order. `status` None: a refund. `at` None: the sender does not say when it changed.
+    `counts`: whether its status is one that its site counts."""
 
     key: bytes
     site_id: bytes
@@ -43,10 +44,20 @@ class Post(Struct, frozen=True):
     amount: Decimal | None
     at: datetime | None
     counts_from: str
+    counts: bool
 
-    @property
-    def counts(self) -> bool:
-        return self.status is not None and orders.counts(self.status, self.counts_from)
+
+class Converted(Protocol):
+    """An event that fulfils goals. `conversion_id`: of the one whose goal it names."""
+
+    id: bytes
+    event: Event
+    post: Post | None
+    goals: tuple[Goal, ...]
+    conversion_id: bytes | None
+    visitor_key: bytes | None
+    raw: RawEvent
+    snapshot: Snapshot
 
 
 class Sold(Struct):
@@ -64,15 +75,17 @@ def post_of(event: Event, raw: RawEvent, site: Site | None) -> Post | None:
         return None
     if event.name not in _ORDER_NAMES and raw.dialect != _WITHOUT_TIMES:
         return None
-    site_id = site.id.bytes
+    site_id, value = site.id.bytes, event.value
+    status = None if event.name == "refund" else order.status or "completed"
     return Post(
-        key=conversions.key_of(site_id, order.id),
-        site_id=site_id,
-        order_id=order.id,
-        status=None if event.name == "refund" else order.status or "completed",
-        amount=event.value.amount if event.value else None,
-        at=None if raw.dialect == _WITHOUT_TIMES else event.occurred_at,
-        counts_from=site.order_counts_from,
+        conversions.key_of(site_id, order.id),
+        site_id,
+        order.id,
+        status,
+        value.amount if value else None,
+        None if raw.dialect == _WITHOUT_TIMES else event.occurred_at,
+        site.order_counts_from,
+        status in orders.COUNTED[site.order_counts_from],
     )
 
 
@@ -98,90 +111,83 @@ def skipped(fate: Fate, reason: str) -> Fate:
     return Fate(rows, answers)
 
 
-def held_by(posts: Iterable[tuple[Post, bytes]]) -> dict[bytes, Held]:
-    """Orders of some posts and their workspaces' ids, as if nothing were known of them."""
-    held: dict[bytes, Held] = {}
-    for post, workspace_id in posts:
-        if post.key not in held:
-            held[post.key] = Held(post.key, workspace_id, post.site_id, post.order_id, [], [])
-    return held
+def held(post: Post) -> Held:
+    """An order, as if nothing were known of it."""
+    return Held(post.key, post.site_id, post.order_id, Ledger([]))
 
 
 def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> tuple[Fate, bool]:
     """File a post with its order. Gives its fate, and whether it is the order's first status. Raises Invalid."""
-    order = sold.held[post.key]
-    if len(order.entries) >= orders.MAX_ENTRIES:
-        raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
-    money = event.value
-    if post.status is None and money is not None and order.currency not in (None, money.currency):
-        raise Invalid(f"currency must be {order.currency}, that of the order which is refunded.", field="currency")
-    if not order.entries and post.status is not None and post.status not in TAKEN_BACK:
+    order = sold.held.get(post.key)
+    if order is None:
+        order = sold.held[post.key] = held(post)
+    ledger, value, id_ = order.ledger, event.value, event_id.hex()
+    entries, entry = ledger.entries, Entry(id_, post.status, post.amount, post.at)
+    if not entries and post.status is not None and post.status not in TAKEN_BACK:
         # As nearly every post: nothing is known of the order, so that there is nothing to fold.
-        order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
-        order.status, order.currency = post.status, money.currency if money is not None else None
-        order.counted_by = event_id if post.counts else None
+        entries.append(entry)
+        order.status = post.status
+        if value is not None:
+            ledger.currency = value.currency
+        if post.counts:
+            ledger.counted_by = id_
         return fate, True
-    is_first = all(entry.status is None for entry in order.entries)
-    is_ended = post.status in TAKEN_BACK and orders.fold(order.entries, post.counts_from).status in TAKEN_BACK
-    order.entries.append(Entry(event_id.hex(), post.status, post.amount, post.at))
-    state = orders.fold(order.entries, post.counts_from)
+    if len(entries) >= orders.MAX_ENTRIES:
+        raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
+    if post.status is None and value is not None and ledger.currency not in (None, value.currency):
+        raise Invalid(f"currency must be {ledger.currency}, that of the order which is refunded.", field="currency")
+    is_first = all(entry.status is None for entry in entries)
+    is_ended = post.status in TAKEN_BACK and orders.fold(entries, post.counts_from).status in TAKEN_BACK
+    entries.append(entry)
+    state = orders.fold(entries, post.counts_from)
     order.status = state.status
-    if money is not None:
-        order.currency = money.currency
+    if value is not None:
+        ledger.currency = value.currency
     if post.status in TAKEN_BACK:
         if state.counts:
             return skipped(fate, OVERTAKEN), is_first
-        if order.counted_by is None:
+        if ledger.counted_by is None:
             return skipped(fate, NEVER_COUNTED), is_first
         if is_ended:
             return skipped(fate, ENDED_ALREADY), is_first
-        sold.ended.append(order.counted_by)
+        sold.ended.append(bytes.fromhex(ledger.counted_by))
     elif post.counts:
-        if order.counted_by is not None:
+        if ledger.counted_by is not None:
             return skipped(fate, COUNTED_ALREADY), is_first
         if not state.counts:
             return skipped(fate, CANCELLED), is_first
-        order.counted_by = event_id
+        ledger.counted_by = id_
     return fate, is_first
 
 
-def convert(
-    goals: Sequence[Goal],
-    sites: Mapping[UUID, Site],
-    event_id: bytes,
-    event: Event,
-    post: Post | None,
-    sold: Sold,
-    named_id: bytes | None,
-    workspace_id: bytes,
-    visitor_key: bytes | None,
-    source: str | None,
-) -> None:
-    """File the conversions of a new event. `named_id`: of the one whose goal it names. An order has one a goal."""
+def convert(event: Converted, sold: Sold) -> None:
+    """File the conversions of a new event. An order has one a goal."""
+    e, post = event.event, event.post
+    event_id, value = event.id, e.value
     place = (post.key[0] if post is not None else event_id[15]) & 63
-    for ordinal, goal in enumerate(goals):
-        if post is not None:
-            done = sold.held[post.key].goal_ids
-            if goal.id in done:
-                continue
-            done.append(goal.id)
-        value = event.value
-        if value is None and goal.default_value is not None:
-            value = Money(goal.default_value, goal.currency or sites[goal.site_id].currency)
+    done = sold.held[post.key].ledger.goal_ids if post is not None else []
+    for ordinal, goal in enumerate(event.goals):
+        if goal.id in done:
+            continue
+        done.append(goal.id)
+        worth = value
+        if worth is None and goal.default_value is not None:
+            worth = Money(goal.default_value, goal.currency or event.snapshot.sites[goal.site_id].currency)
         sold.conversions.append(
-            NewConversion(
-                id=named_id or conversions.id_of(event_id, place, ordinal),
-                workspace_id=workspace_id,
-                site_id=goal.site_id.bytes,
-                goal_id=goal.id,
-                event_id=event_id,
-                order_key=post.key if post else None,
-                order_id=event.order.id if event.order else None,
-                value=value.amount if value else None,
-                currency=value.currency if value else None,
-                source=source,
-                visitor_key=visitor_key,
-                session_id=event.session_id,
-                occurred_at=event.occurred_at,
+            (
+                event.conversion_id or conversions.id_of(event_id, place, ordinal),
+                buckets.BUCKETS[place],
+                event.snapshot.id_bytes,
+                goal.site_id.bytes,
+                goal.id,
+                event_id,
+                post.key if post is not None else None,
+                e.order.id if e.order is not None else None,
+                worth.amount if worth is not None else None,
+                worth.currency if worth is not None else None,
+                event.raw.source,
+                event.visitor_key,
+                e.session_id,
+                e.occurred_at,
             )
         )

@@ -66,11 +66,10 @@ def identify(user: RawUser, site_country: str | None, notes: list[str], *, keep_
     hashed: dict[str, str] = {}
     readable: dict[str, str] = {}
     if user.email and (text := user.email.strip()):
-        if _filed(hashed, _EMAIL, text, normalise.email):
-            if keep_email and "@" in text:
-                readable["email"] = text
-        else:
+        if not _filed(hashed, _EMAIL, text, normalise.email):
             notes.append("user_data.email: not an email address, dropped")
+        elif keep_email and "@" in text:
+            readable["email"] = text
     country = None
     # One call for all the rarer fields: most events have none.
     if any(values := _rarer(user)):

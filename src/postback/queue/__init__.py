@@ -4,8 +4,7 @@ Tables: event, delivery, attempt, usage, lease, worker, ledger_hour, job. Rows o
 in turn; an event's id names it. Statements by id carry the ids' span, so that only their partitions are read.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -19,19 +18,12 @@ _queries = Queries("queue")
 NO_DESTINATION = bytes(16)
 
 
-class NewEvent(Struct, frozen=True):
-    """An event to write; ids are 16 bytes. `body` is JSON of event.Event; `visitor_key`: of the id that was sent."""
-
-    id: bytes
-    workspace_id: bytes
-    site_id: bytes | None
-    name: str
-    event_id: str
-    order_id: str | None
-    body: bytes
-    sealed: bytes | None
-    visitor_key: bytes | None
-    fate: int = 0
+# An event to write: id, workspace, site, name, the sender's id, order's id, body (JSON of event.Event), what is sealed,
+# the key of the visitor whose id was sent, and the place of its fate. Ids and keys are 16 bytes. A plain tuple,
+# because one is made for every event.
+NewEvent = tuple[
+    bytes, bytes, bytes | None, str, str, str | None, bytes, bytes | None, bytes | None, int
+]  # fmt: skip
 
 
 class Line(Struct, frozen=True):
@@ -85,20 +77,24 @@ def read_delivery_id(text: str) -> tuple[UUID, UUID] | None:
 
 
 def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Sequence[Line]]) -> None:
-    """Write events and deliveries of one flush: two statements. `fates`: what `NewEvent.fate` is the place in."""
+    """Write events, at least one, and deliveries of one flush: two statements. `fates`: what the places mean."""
+    ids, workspace_ids, site_ids, names, event_ids, order_ids, bodies, sealed, visitor_keys, places = zip(
+        *events, strict=True
+    )
+    id_array = arrays.uuids(ids)
     trip.add(
         _queries.insert_events,
         {
             "bucket": bucket,
-            "ids": arrays.uuids(e.id for e in events),
-            "workspace_ids": arrays.uuids(e.workspace_id for e in events),
-            "site_ids": arrays.uuids(e.site_id for e in events),
-            "names": arrays.texts(e.name for e in events),
-            "event_ids": arrays.texts(e.event_id for e in events),
-            "order_ids": arrays.texts(e.order_id for e in events),
-            "bodies": arrays.byteas(e.body for e in events),
-            "sealed": arrays.byteas(e.sealed for e in events),
-            "visitor_keys": arrays.uuids(e.visitor_key for e in events),
+            "ids": id_array,
+            "workspace_ids": arrays.uuids(workspace_ids),
+            "site_ids": arrays.uuids(site_ids),
+            "names": arrays.texts(names),
+            "event_ids": arrays.texts(event_ids),
+            "order_ids": arrays.texts(order_ids),
+            "bodies": arrays.byteas(bodies),
+            "sealed": arrays.byteas(sealed),
+            "visitor_keys": arrays.uuids(visitor_keys),
         },
     )
     lines = [(place, line) for place, fate in enumerate(fates) for line in fate]
@@ -107,8 +103,8 @@ def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Seq
             _queries.insert_deliveries,
             {
                 "bucket": bucket,
-                "event_ids": arrays.uuids(e.id for e in events),
-                "fates": arrays.ints(e.fate for e in events),
+                "event_ids": id_array,
+                "fates": arrays.ints(places),
                 "line_fates": arrays.ints(place for place, _ in lines),
                 "destination_ids": arrays.uuids(line.destination_id for _, line in lines),
                 "statuses": arrays.texts(line.status for _, line in lines),
@@ -118,7 +114,7 @@ def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Seq
         )
 
 
-def count(trip: Trip, writer: UUID, hour: datetime, counts: Counter[tuple[bytes, bytes]]) -> None:
+def count(trip: Trip, writer: UUID, hour: datetime, counts: Mapping[tuple[bytes, bytes], int]) -> None:
     """Add to this writer's own rows: (workspace, destination) -> deliveries, destination zero -> events."""
     keys = sorted(counts)
     trip.add(

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import parse_qs, unquote
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -222,7 +221,7 @@ class Ingest:
                 continue
             try:
                 event = judge(raw, key, snapshot, now, names)
-                if not event.may_be_free and (full := self._writer.exhausted.refusal(event.caps, now)):
+                if event.caps and not event.may_be_free and (full := self._writer.exhausted.refusal(event.caps, now)):
                     raise full
                 event.admission = admission
             except Rejected as refusal:
@@ -255,7 +254,7 @@ class Ingest:
         for event in pending:
             unborn = StoredEvent(bytes(16), snapshot.id_bytes, event.body, event.sealed, event.visitor_key)
             lines = [_line(line) for line in preview.show(unborn, snapshot.destinations, keys_, now)]
-            found[id(event)] = Accepted(event.event.event_id, UUID(int=0), False, lines, event.event.notes)
+            found[id(event)] = Accepted(event.event.event_id, bytes(16), False, lines, event.event.notes)
             await asyncio.sleep(0)  # others' turn: a thousand events take a while
         return found
 

@@ -1,34 +1,27 @@
 -- insert_new_orders: orders seen for the first time; one that is known ends the transaction (23505). -> nothing
-INSERT INTO orders AS o (bucket, key, workspace_id, site_id, order_id, status, currency, counted_by, goal_ids, entries,
-                         first_seen_at, changed_at)
-SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, u.status, u.currency, u.counted_by, u.goal_ids::bigint[],
-       u.entries, %(now)s, %(now)s
-  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[],
-                            %(order_ids)s::text[], %(statuses)s::text[], %(currencies)s::text[],
-                            %(counted_by)s::uuid[], %(goal_ids)s::text[], %(entries)s::bytea[])
-                       u (bucket, key, workspace_id, site_id, order_id, status, currency, counted_by, goal_ids, entries)
+INSERT INTO orders AS o (bucket, key, site_id, order_id, status, ledger, first_seen_at, changed_at)
+SELECT k.bucket, u.key, u.site_id, u.order_id, u.status, u.ledger, %(now)s, %(now)s
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(site_ids)s::uuid[], %(order_ids)s::text[],
+                            %(statuses)s::text[], %(ledgers)s::bytea[]) u (bucket, key, site_id, order_id, status, ledger)
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[]);
 
--- lock_orders: some orders as they are, held to the end of the transaction; one that is not known is made, without
--- entries. Rows in key order. -> key, counted_by, goal_ids, entries, currency
-INSERT INTO orders AS o (bucket, key, workspace_id, site_id, order_id, status, goal_ids, entries, first_seen_at,
-                         changed_at)
-SELECT k.bucket, u.key, u.workspace_id, u.site_id, u.order_id, 'pending', '{}', '', %(now)s, %(now)s
-  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[],
-                            %(order_ids)s::text[]) u (bucket, key, workspace_id, site_id, order_id)
+-- lock_orders: some orders as they are, held to the end of the transaction; one that is not known is made, with an empty
+-- ledger. Rows in key order. -> key, ledger
+INSERT INTO orders AS o (bucket, key, site_id, order_id, status, ledger, first_seen_at, changed_at)
+SELECT k.bucket, u.key, u.site_id, u.order_id, 'pending', '', %(now)s, %(now)s
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[], %(site_ids)s::uuid[], %(order_ids)s::text[])
+                       u (bucket, key, site_id, order_id)
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, key) DO UPDATE SET changed_at = o.changed_at
-RETURNING o.key, o.counted_by, o.goal_ids::text, o.entries, o.currency;
+RETURNING o.key, o.ledger;
 
 -- write_orders: what became of orders that are held. -> nothing
 UPDATE orders o
-   SET status = u.status, currency = u.currency, counted_by = u.counted_by, goal_ids = u.goal_ids::bigint[],
-       entries = u.entries, changed_at = %(now)s
-  FROM unnest(%(buckets)s::int[], %(keys)s::uuid[], %(statuses)s::text[], %(currencies)s::text[],
-              %(counted_by)s::uuid[], %(goal_ids)s::text[], %(entries)s::bytea[])
-              u (bucket, key, status, currency, counted_by, goal_ids, entries)
+   SET status = u.status, ledger = u.ledger, changed_at = %(now)s
+  FROM unnest(%(buckets)s::int[], %(keys)s::uuid[], %(statuses)s::text[], %(ledgers)s::bytea[])
+              u (bucket, key, status, ledger)
  WHERE o.bucket = u.bucket AND o.key = u.key AND o.bucket = ANY (%(touched)s::int[]);
 
 -- insert: conversions of one flush, each in the bucket that its id names. -> nothing
@@ -52,13 +45,8 @@ UPDATE delivery d
  WHERE d.bucket = u.bucket AND d.event_id = u.event_id AND d.bucket = ANY (%(touched)s::int[])
    AND d.event_id BETWEEN %(min_id)s AND %(max_id)s AND d.status IN ('queued', 'retrying');
 
--- read_order: -> Order rows
-SELECT o.key, o.site_id, o.order_id, o.status, o.currency, o.counted_by, o.entries, o.first_seen_at, o.changed_at
-  FROM orders o
- WHERE o.bucket = %(bucket)s AND o.key = %(key)s AND o.workspace_id = %(workspace_id)s;
-
 -- read_orders: some orders. -> Order rows
-SELECT o.key, o.site_id, o.order_id, o.status, o.currency, o.counted_by, o.entries, o.first_seen_at, o.changed_at
+SELECT o.key, o.site_id, o.order_id, o.status, o.ledger, o.first_seen_at, o.changed_at
   FROM orders o JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
     ON o.bucket = u.bucket AND o.key = u.key
  WHERE o.bucket = ANY (%(touched)s::int[]);

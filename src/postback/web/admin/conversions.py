@@ -130,15 +130,15 @@ async def read_order(
         order = next(iter(await conversions.find_orders(tx, wanted, sent)), None)
         if order is None:
             raise NotFound("There is no such order.")
-        events = await lists.event_rows(tx, [UUID(entry.event_id) for entry in order.entries])
+        events = await lists.event_rows(tx, [UUID(entry.event_id) for entry in order.ledger.entries])
     state = order.state(known[order.site_id].order_counts_from)
     return OrderOut(
         order_id=order.order_id,
         site=order.site_id,
         status=state.status,  # type: ignore[arg-type]  # the fold's own words
         value=state.worth,
-        currency=order.currency,
-        ledger=[_entry(entry, events) for entry in order.entries],
+        currency=order.ledger.currency,
+        ledger=[_entry(entry, events) for entry in order.ledger.entries],
     )
 
 
@@ -187,7 +187,7 @@ def _worth(one: Conversion, order: Order | None, site: Site) -> tuple[Decimal | 
     worth = order.state(site.order_counts_from).worth if order is not None else None
     if order is None or worth is None:
         return one.value, one.currency
-    return worth, order.currency or one.currency
+    return worth, order.ledger.currency or one.currency
 
 
 def _entry(entry: Entry, events: dict[UUID, EventRow]) -> EntryOut:

@@ -71,19 +71,14 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_workspace ON audit (workspace_id, id);
 
--- One order, and all that was posted of it. key: hash of (site, order id). Its state and worth are a fold over the
--- entries, in which `status` is the newest result.
+-- One order, and all that was posted of it. key: hash of (site, order id). Its state and worth are a fold over the posts.
 CREATE TABLE orders (
     bucket          int NOT NULL,
     key             uuid NOT NULL,
-    workspace_id    uuid NOT NULL,
     site_id         uuid NOT NULL,
     order_id        text NOT NULL,
     status          text NOT NULL,              -- pending < on-hold < processing < completed < cancelled < refunded
-    currency        text,
-    counted_by      uuid,                       -- the event that first made it count: the one that is delivered
-    goal_ids        bigint[] NOT NULL,          -- goals that have their conversion
-    entries         bytea NOT NULL,             -- JSON: [{event_id, status, amount, at}], in order of arrival
+    ledger          bytea NOT NULL,             -- JSON of orders.Ledger: the posts in order of arrival, what they led to
     first_seen_at   timestamptz NOT NULL,
     changed_at      timestamptz NOT NULL,
     PRIMARY KEY (bucket, key)
