@@ -1,9 +1,6 @@
-"""Privacy: erasing a person, giving out what is stored of one, sealing anew under a newer key.
+"""Privacy: erasing a person, giving out what is stored of one, keeping sealed data.
 
-erasures   what was asked for, how far it came, the receipt
-erasing    the walk that does it
-people     whom an identifier means
-receipt    signing
-exporting  the same walk, reading
-resealing  old blobs under the newest seal key
+Here `erasures` are what was asked for, `erasing` is the walk that does it, `people` says whom an identifier means,
+`receipt` signs what was done; `exporting` walks and only reads; `upkeep` brings sealed data under the newest key, and
+keeps it no longer than it may be kept.
 """
