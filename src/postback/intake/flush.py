@@ -111,7 +111,7 @@ class Flush:
         """As nearly every flush: no version moved, no event is a repeat. Then one trip does all, the commit included;
         the database refuses it where the hope is wrong, and nothing has happened. False then."""
         keys = sorted(first)
-        new = sorted(first.values(), key=_id_of)
+        new = list(first.values())
         snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
         sold = self._sell(new, {})
         trip = Trip(conn, self._prepared)
@@ -173,7 +173,7 @@ class Flush:
                 return
         self._check_versions(versions, snapshots)
         collided = rows.collisions(events, first, found)
-        new = sorted((event for k, event in first.items() if k in winners), key=_id_of)
+        new = [event for k, event in first.items() if k in winners]
         for event in events:
             event.is_counted = False
         sold = await self._sell_held(conn, new)
@@ -270,7 +270,3 @@ class Flush:
             event.result = Accepted(sent.event_id, id_, is_duplicate, answers, sent.notes, conversion_id)
         self.figures.accepted += len(events) - duplicates
         self.figures.duplicates += duplicates
-
-
-def _id_of(event: Pending) -> bytes:
-    return event.id
