@@ -62,9 +62,8 @@ async def test_a_planted_person_is_found_nowhere_though_the_worker_is_killed_mea
     await hub.admin("POST", f"/v1/admin/destinations/{webhook}/pause")
     for start in range(0, OTHERS, 500):
         assert (await hub.post({"events": [purchase(f"o-{n}") for n in range(start, start + 500)]}))[0] == 202
-    assert (await hub.post(purchase("planted-3", user_data={"phone": PLANTED["phone"]}, visitor_id="v-planted")))[
-        0
-    ] == 202
+    by_phone = purchase("planted-3", user_data={"phone": PLANTED["phone"]}, visitor_id="v-planted")
+    assert (await hub.post(by_phone))[0] == 202
     await hub.until_settled(destination=hub.destinations["meta"])
     before = await aggregates(hub)
 
@@ -140,4 +139,5 @@ async def dump(hub: Hub) -> str:
     names = await hub.rows(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1"
     )
-    return "\n".join(str(await hub.rows(f'SELECT t::text FROM "{name}" t')) for (name,) in names)
+    rows = [await hub.rows(f'SELECT t::text FROM "{name}" t') for (name,) in names]
+    return "\n".join(text for table in rows for (text,) in table)
