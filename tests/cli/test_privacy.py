@@ -13,7 +13,7 @@ def test_a_person_is_exported_erased_and_the_receipt_is_theirs(on_database: Run,
     file = tmp_path / "person.json"
     told = on_database("privacy", "export", str(file), "--email", "jane@x.example")
     assert (told.code, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
-    assert json.loads(file.read_text()) == {"events": [], "visitors": [], "links": 0}
+    assert json.loads(file.read_text()) == {"events": [], "visitors": [], "touches": [], "links": 0}
     done = on_database("privacy", "erase", "--email", "jane@x.example", "--yes", "--json").json
     assert (done["status"], done["asked_by"], done["removed"]["tombstones"]) == ("done", "email", 1)
     receipt = tmp_path / "receipt.json"

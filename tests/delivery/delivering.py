@@ -6,8 +6,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -222,6 +223,11 @@ async def working(dsn: Secret, with_: Settings) -> AsyncIterator[worker.Worker]:
     finally:
         stop.set()
         await task
+
+
+def working_beside(served: Any, data_dir: Path) -> AbstractAsyncContextManager[worker.Worker]:
+    """A worker beside the application of the fixture `served`, whose data folder is `data_dir`."""
+    return working(served.dsn, settings(data_dir=str(data_dir), seal_keys=None, environment="live"))
 
 
 async def open_hub(dsn: Secret, pool: Pool) -> Hub:

@@ -186,9 +186,9 @@ async def test_an_erasure_goes_on_where_it_was_stopped(hub: Erasable, tx: Tx, mo
     for n in range(30):
         await hub.put(f"e{n}", {"email": "a@x.example"}, visitor_id=f"v{n % 3}")
     asked = await hub.ask("email", "a@x.example")
-    for _ in range(10):
+    while not await hub.erased():
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
-    assert 0 < len(await hub.erased()) < 30
+    assert len(await hub.erased()) < 30
     state = (await erasures.read(tx, hub.workspace.id, asked.id)).state  # type: ignore[union-attr]
     async with tx.transaction(force_rollback=True):
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
@@ -273,7 +273,7 @@ async def test_an_export_holds_what_is_stored_and_what_is_sealed_opened(hub: Era
     assert found["visitors"][0]["readable"]["user_id"] == "login-7"
     assert found["links"] >= 4
     await hub.erase("email", JANE["email"])
-    assert await hub.export("email", JANE["email"]) == {"events": [], "visitors": [], "links": 0}
+    assert await hub.export("email", JANE["email"]) == {"events": [], "visitors": [], "touches": [], "links": 0}
 
 
 async def test_tombstones_keep_the_newest_erasure_and_outlive_the_trim(hub: Erasable, tx: Tx) -> None:

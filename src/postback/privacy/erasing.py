@@ -27,6 +27,7 @@ from postback.pii.person import ERASED, Maker, stripped
 from postback.privacy import erasures, people, receipt
 from postback.privacy.erasures import Erasure, State
 from postback.privacy.people import LAST, Found, Kind, Person, Reader
+from postback.visitors import links
 
 log = structlog.get_logger()
 EXAMINED = 1000
@@ -117,8 +118,11 @@ async def _mark(
     await people.widen(tx, person, visitor_keys, maker)
     await workspaces.mark_erased(tx, workspace_id, erased_at)
     await tombstones.lay(tx, person.macs(), person.seeds, erased_at)
-    if visitor_keys:
-        removed["visitors"] += (await tx.execute(_queries.drop_visitors, _places(visitor_keys))).rowcount
+    if person.visitors:
+        places = _places(person.visitors)
+        removed["visitors"] += (await tx.execute(_queries.drop_visitors, places)).rowcount
+        span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
+        removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
     return erased_at
 
 
@@ -224,6 +228,11 @@ async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
     for bucket in BUCKETS[state.bucket : state.bucket + LINK_BUCKETS]:
         row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys}
         removed["links"] += (await tx.execute(_queries.drop_links, row)).rowcount
+        removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
+    if state.bucket == 0 and state.person.visitors:
+        spans = [links.aliases_of(key) for key in state.person.visitors]
+        removed["links"] += (await tx.execute(_queries.drop_aliases, _places([low for low, _ in spans]) | {
+            "highs": [UUID(bytes=high) for _, high in spans]})).rowcount  # fmt: skip
     state.bucket += LINK_BUCKETS
     if state.bucket >= len(BUCKETS):
         state.stage = "wait"

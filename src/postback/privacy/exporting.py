@@ -1,7 +1,7 @@
 """What is stored of a person, as JSON: the walk of an erasure, reading.
 
-One object, sent in parts while it is found: `visitors`, `links` (how many lead to them), `events`, each with what is
-sealed opened, its deliveries, what was sent of it, and its conversions. Between parts that take long comes white space.
+One object, sent in parts while it is found: `events`, each with what is sealed opened, its deliveries, what was sent of
+it, and its conversions; `visitors`, `touches`, `links` (how many lead to them). While nothing is found, white space.
 """
 
 from collections import defaultdict
@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 
 from postback import destinations, queue, visitors
 from postback.db import Queries, Tx, buckets
@@ -18,9 +19,13 @@ from postback.db.buckets import BUCKETS
 from postback.privacy import people
 from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, order_keys, spans
 from postback.privacy.people import Found, Person, Reader
+from postback.visitors import links, touches
+from postback.visitors.touches import Touch
 
 PAGE = 1000
 TOGETHER = 200
+MOST_TOUCHES = 10_000
+FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _queries = Queries("privacy")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -53,9 +58,10 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
         keys = [key for key in found.visitors if key not in person.visitors]
         person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], keys, maker)
         await people.widen(tx, person, keys, maker)
-    yield b'],"visitors":' + _encode(await _visitors(tx, reader, person)) + b',"links":'
-    keys = sorted(person.macs())
-    yield _encode(len(await visitors.find_links(tx, keys))) + b"}"
+    yield b'],"visitors":' + _encode(await _visitors(tx, reader, person)) + b',"touches":'
+    met = await touches.of_visitors(tx, person.visitors, FIRST, now, MOST_TOUCHES) if person.visitors else []
+    yield _encode([_touch(one) for one in met]) + b',"links":'
+    yield _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
 
 
 def _new(found: Person, person: Person) -> dict[str, set[bytes]]:
@@ -118,13 +124,26 @@ async def _visitors(tx: Tx, reader: Reader, person: Person) -> list[dict[str, An
     return [
         {
             "identifiers": {
-                name: {"value": seen[0], "first_seen_at": datetime.fromtimestamp(seen[1] / 1000, UTC)}
-                for name, seen in visitor.identifiers.items()
+                name: {
+                    "value": one.value,
+                    "first_seen_at": datetime.fromtimestamp(one.first_ms / 1000, UTC),
+                    "last_seen_at": datetime.fromtimestamp(one.last_ms / 1000, UTC),
+                    "origin": one.origin,
+                }
+                for name, one in visitor.identifiers.items()
             },
-            "readable": reader.open(visitor.sealed),
+            "id": visitor.id,
+            "readable": reader.open(visitor.sealed) | reader.open(visitor.device),
+            "first_seen_at": visitor.first_seen_at,
+            "last_seen_at": visitor.last_seen_at,
         }
         for visitor in found.values()
     ]
+
+
+def _touch(one: Touch) -> dict[str, Any]:
+    shown = structs.asdict(one)
+    return {name: value for name, value in shown.items() if value is not None and not isinstance(value, bytes)}
 
 
 def _text(request: bytes | None) -> str | None:

@@ -19,6 +19,7 @@ from postback.errors import Invalid
 from postback.event import Event
 from postback.pii import Sealer, SealError
 from postback.pii.person import ERASED, Maker, Trace, belongs
+from postback.visitors import links
 
 log = structlog.get_logger()
 Kind = Literal["email", "phone", "external_id", "user_id", "visitor_id"]
@@ -127,16 +128,20 @@ async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str
             raise Invalid(f"This is no {kind} that an event could bear; nothing is stored under it.", field=kind)
         person.add(traces, [], maker)
         person.seeds = sorted(person.macs())
-        linked = await visitors.find_links(tx, person.seeds)
-        person.add([], sorted(set(linked.values())), maker)
+        linked, _ = await links.find(tx, person.seeds)
+        person.add([], sorted({key for found in linked.values() for key in found}), maker)
     return person
 
 
 async def widen(tx: Tx, person: Person, visitor_keys: Sequence[bytes], maker: Maker) -> None:
-    """What the rows of some of the person's visitors name, where they name nobody else."""
-    found = await visitors.find(tx, list(visitor_keys)) if visitor_keys else {}
-    for key, visitor in found.items():
-        traces = maker.of_user({name: seen[0] for name, seen in visitor.identifiers.items()})
-        own = [*traces, ("visitor", (maker.of_visitor(key),))]
-        if belongs(own, set(person.seeds), person.macs())[1]:
-            person.add(traces, [], maker)
+    """What the rows of some of the person's visitors name, and visitors that are proved to be the same one; neither
+    where it names somebody else."""
+    if not visitor_keys:
+        return
+    _, twins = await links.find(tx, (), visitor_keys)
+    others = sorted({key for found in twins.values() for key in found} - set(person.visitors))
+    for key, visitor in (await visitors.find(tx, [*visitor_keys, *others])).items():
+        traces = maker.of_user({name: one.value for name, one in visitor.identifiers.items()})
+        known = person.macs() | {maker.of_visitor(key)}
+        if belongs([*traces, ("visitor", (maker.of_visitor(key),))], set(person.seeds), known)[1]:
+            person.add(traces, [key], maker)

@@ -104,7 +104,8 @@ async def _reseal_visitors(tx: Tx, bucket: int, sealer: Sealer, now: datetime) -
         after = _START
     row = {"bucket": bucket, "after": after, "limit": PAGE}
     page = await (await tx.execute(_queries.sealed_visitors, row, binary=True)).fetchall()
-    await _rewrite(tx, _queries.reseal_visitors, bucket, page, sealer.reseal)
+    await _rewrite(tx, _queries.reseal_visitors, bucket, [(key, sealed) for key, sealed, _ in page], sealer.reseal)
+    await _rewrite(tx, _queries.reseal_devices, bucket, [(key, device) for key, _, device in page], sealer.reseal)
     is_end = len(page) < PAGE
     await _move(tx, bucket, task, page[-1][0] if page else after, now if is_end else None)
     return not is_end

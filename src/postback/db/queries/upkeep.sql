@@ -23,8 +23,8 @@ UPDATE event e SET sealed = u.sealed
 UPDATE event e SET sealed = NULL
  WHERE e.bucket = %(bucket)s AND e.id BETWEEN %(min_id)s AND %(max_id)s AND e.sealed IS NOT NULL;
 
--- sealed_visitors: the next visitors of a bucket, in the order of their keys. -> key, sealed
-SELECT v.key, v.sealed FROM visitor v
+-- sealed_visitors: the next visitors of a bucket, in the order of their keys. -> key, sealed, device
+SELECT v.key, v.sealed, v.device FROM visitor v
  WHERE v.bucket = %(bucket)s AND v.key > %(after)s ORDER BY v.key LIMIT %(limit)s;
 
 -- reseal_visitors: -> nothing
@@ -32,12 +32,17 @@ UPDATE visitor v SET sealed = u.sealed
   FROM unnest(%(ids)s::uuid[], %(olds)s::bytea[], %(sealed)s::bytea[]) u (key, old, sealed)
  WHERE v.bucket = %(bucket)s AND v.key = u.key AND v.sealed = u.old;
 
+-- reseal_devices: -> nothing
+UPDATE visitor v SET device = u.sealed
+  FROM unnest(%(ids)s::uuid[], %(olds)s::bytea[], %(sealed)s::bytea[]) u (key, old, sealed)
+ WHERE v.bucket = %(bucket)s AND v.key = u.key AND v.device = u.old;
+
 -- unseal_visitors: of visitors not seen for long, in the order of their keys. -> key
-UPDATE visitor v SET sealed = NULL
+UPDATE visitor v SET sealed = NULL, device = NULL
  WHERE v.bucket = %(bucket)s
    AND v.key = ANY (ARRAY(SELECT o.key FROM visitor o
                            WHERE o.bucket = %(bucket)s AND o.key > %(after)s AND o.last_seen_at < %(oldest)s
-                             AND o.sealed IS NOT NULL
+                             AND (o.sealed IS NOT NULL OR o.device IS NOT NULL)
                            ORDER BY o.key LIMIT %(limit)s))
 RETURNING v.key;
 
@@ -62,7 +67,7 @@ UPDATE installation i SET seal_check = %(seal_check)s, link_key = %(link_key)s W
 SELECT 1 WHERE EXISTS (SELECT FROM event e WHERE e.bucket = ANY (%(buckets)s::int[]) AND e.id >= %(oldest)s
                           AND substr(e.sealed, 1, 4) = %(key_id)s)
     OR EXISTS (SELECT FROM visitor v WHERE v.bucket = ANY (%(buckets)s::int[])
-                  AND substr(v.sealed, 1, 4) = %(key_id)s)
+                  AND (substr(v.sealed, 1, 4) = %(key_id)s OR substr(v.device, 1, 4) = %(key_id)s))
     OR EXISTS (SELECT FROM oauth_token t WHERE t.bucket = ANY (%(buckets)s::int[])
                   AND substr(t.sealed, 1, 4) = %(key_id)s)
     OR EXISTS (SELECT FROM destination d WHERE substr(d.config, 1, 4) = %(key_id)s)
