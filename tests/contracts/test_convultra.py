@@ -122,8 +122,11 @@ async def test_error_200_success_the_event_is_tracked(served: Any) -> None:
 
 
 async def test_error_400_bad_request_says_what_of_the_format_to_check(served: Any) -> None:
-    for body, words in ((b"{", "JSON"), (b"", "JSON"), ({}, "event_type"), ([FULL], "list"), ("lead", "object")):
+    for body, words in (({}, "event_type"), ([FULL], "list"), ("lead", "object")):
         await refused(served, words, body)
+    for text in (b"{", b"", b"order=1"):
+        status, answer = await track(served, text, headers={"Content-Type": "application/json"})
+        assert (status, answer["success"], "JSON" in answer["error"]) == (400, False, True), answer
 
 
 async def test_error_401_unauthorized_wherever_the_key_stands(served: Any) -> None:

@@ -153,9 +153,8 @@ class Hub:
         )
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
-        return NewEvent(
-            id_, self.workspace.id.bytes, None, name, event_id, None, msgspec.json.encode(body), sealed, visitor
-        )
+        stored = msgspec.json.encode(body)
+        return id_, self.workspace.id.bytes, None, name, event_id, None, stored, sealed, visitor, 0
 
     @asynccontextmanager
     async def worker(self, **changes: Any) -> AsyncIterator[worker.Worker]:

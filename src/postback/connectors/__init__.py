@@ -287,6 +287,16 @@ def worth(event: Event) -> dict[str, Any]:
     return {"value": event.value.amount, "currency": event.value.currency} if event.value else {}
 
 
+def consent(event: Event, purposes: Mapping[str, str], prefix: str = "") -> dict[str, str]:
+    """What was said of some purposes, by Google's words GRANTED and DENIED. `purposes`: theirs to ours."""
+    choices = {theirs: getattr(event.consent, ours, None) for theirs, ours in purposes.items()}
+    return {
+        purpose: f"{prefix}{'GRANTED' if choice else 'DENIED'}"
+        for purpose, choice in choices.items()
+        if choice is not None
+    }
+
+
 def search_term(event: Event) -> str | None:
     """What a search was for, under whichever of the usual names it was sent."""
     sent = event.properties
@@ -321,6 +331,11 @@ def without_json(response: Response) -> Outcome:
     if response.status in (413, 429):
         return otherwise(response)
     return Retry(f"answered {response.status} without JSON", response.retry_after_seconds)
+
+
+def of_one(outcome: Outcome | list[Outcome]) -> Outcome:
+    """The verdict on a request that held one event, or stood for one."""
+    return outcome[0] if isinstance(outcome, list) else outcome
 
 
 @cache

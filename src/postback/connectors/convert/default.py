@@ -18,6 +18,7 @@ from postback.connectors import (
     Response,
     Skipped,
     host,
+    of_one,
     otherwise,
     said,
 )
@@ -137,8 +138,7 @@ def interpret_probe(response: Response) -> Outcome:
         case _ if 200 <= response.status < 300 and response.json is not None:
             return Delivered("Convert knows the API key and the project.")
         case _:
-            [outcome] = one if isinstance(one := interpret(response, 1), list) else [one]
-            return outcome
+            return of_one(interpret(response, 1))
 
 
 def _goals_url(config: Config) -> str:

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from postback.connectors import Delivered, Failed, Item, Outcome, Refused, Request, Response, Skipped, encode, host
+from postback.connectors import (
+    Delivered,
+    Failed,
+    Item,
+    Outcome,
+    Refused,
+    Request,
+    Response,
+    Skipped,
+    encode,
+    host,
+    of_one,
+)
 from postback.connectors.convert.default import DEFAULT, Project
 from postback.connectors.convert.default import interpret as interpret_default
 from postback.connectors.convert.goals import IDENTIFIERS, bucketing_of, goal_and_visitor, notice
@@ -128,8 +140,7 @@ def interpret_probe(response: Response) -> Outcome:
         case _ if response.status == 200:
             return Failed("not a configuration of Convert's", fix="Check this destination's endpoint and SDK key.")
         case _:
-            [outcome] = one if isinstance(one := interpret(response, 1), list) else [one]
-            return outcome
+            return of_one(interpret(response, 1))
 
 
 def reaches(event: JoinedEvent, config: TrackingConfig) -> str | None:

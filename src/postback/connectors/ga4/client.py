@@ -4,6 +4,7 @@ import re
 from hashlib import sha256
 from typing import Any
 
+from postback.connectors import consent
 from postback.event import JoinedEvent
 
 ADDRESS_HASHES = {
@@ -40,20 +41,15 @@ def client_id(event: JoinedEvent) -> str | None:
 def client_of(event: JoinedEvent, client_id: str) -> dict[str, Any]:
     """What a request says of all its events."""
     client: dict[str, Any] = {"client_id": client_id}
-    readable, consent = event.readable, event.consent
+    readable = event.readable
     if user_id := readable.get("user_id"):
         client["user_id"] = user_id[:256]
     if address := readable.get("client_ip_address"):
         client["ip_override"] = address
-    if consent:
-        given = {
-            purpose: "GRANTED" if choice else "DENIED"
-            for purpose in ("ad_user_data", "ad_personalization")
-            if (choice := getattr(consent, purpose)) is not None
-        }
-        if given:
-            client["consent"] = given
-    if not (consent and consent.ad_user_data is False) and (user_data := _user_data(event)):
+    if said := consent(event, {"ad_user_data": "ad_user_data", "ad_personalization": "ad_personalization"}):
+        client["consent"] = said
+    is_denied = event.consent is not None and event.consent.ad_user_data is False
+    if not is_denied and (user_data := _user_data(event)):
         client["user_data"] = user_data
     return client
 

@@ -27,6 +27,7 @@ from postback.connectors import (
     Request,
     Skipped,
     always,
+    consent,
     encode,
     host,
     is_retraction,
@@ -173,8 +174,8 @@ def build(event: JoinedEvent, config: Config, now: datetime) -> Item | Skipped:
         body["adIdentifiers"] = fit.click
     if fit.users:
         body["userData"] = {"userIdentifiers": fit.users}
-    if consent := parts.consent(event, ("adUserData", "adPersonalization"), "CONSENT_"):
-        body["consent"] = consent
+    if said := consent(event, {"adUserData": "ad_user_data", "adPersonalization": "ad_personalization"}, "CONSENT_"):
+        body["consent"] = said
     return _item(body, INGEST, fit.action)
 
 
@@ -196,8 +197,8 @@ def build_upload(event: JoinedEvent, config: Config, now: datetime) -> Item | Sk
     if fit.users:
         hashed = {"emailAddress": "hashedEmail", "phoneNumber": "hashedPhoneNumber"}
         body["userIdentifiers"] = [{hashed[name]: value for name, value in user.items()} for user in fit.users]
-    if consent := parts.consent(event, ("adUserData",), ""):
-        body["consent"] = consent
+    if said := consent(event, {"adUserData": "ad_user_data"}):
+        body["consent"] = said
     if (source := parts.source(event)) in ("WEB", "APP"):
         body["conversionEnvironment"] = source
     return _item(body, UPLOAD)

@@ -10,7 +10,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from postback.connectors import Delivered, Failed, Outcome, Refused, Response, Retry, otherwise, said, without_json
+from postback.connectors import (
+    Delivered,
+    Failed,
+    Outcome,
+    Refused,
+    Response,
+    Retry,
+    of_one,
+    otherwise,
+    said,
+    without_json,
+)
 
 SIX_HOURS, HALF_A_DAY, A_DAY = 21_600.0, 43_200.0, 86_400.0
 WAITS = {
@@ -84,9 +95,7 @@ def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
 
 def interpret_probe(response: Response) -> Outcome:
     """That Google takes the credential and knows the account; an event that it did not like proves that too."""
-    outcome = interpret(response, 1)
-    if isinstance(outcome, list):
-        outcome = outcome[0]
+    outcome = of_one(interpret(response, 1))
     if response.status == 200 and isinstance(response.json, dict) and isinstance(outcome, Delivered | Failed):
         return Delivered("Google takes the credential and knows the account.")
     return outcome
