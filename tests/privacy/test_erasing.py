@@ -12,9 +12,11 @@ from taking import scalar
 
 from postback import tombstones
 from postback.db import Tx, buckets
+from postback.db.trip import Trip
 from postback.errors import Invalid
 from postback.privacy import erasing, erasures, receipt
 from postback.privacy.people import Kind
+from postback.visitors import links
 
 JANE = {"email": "Jane.Doe@gmail.com", "phone": "+14155550123", "external_id": "cust-7", "first_name": "Jane"}
 PERSON = {
@@ -288,3 +290,38 @@ def _raw(fields: dict[str, Any]) -> dict[str, Any]:
     from postback.event import RawUser
 
     return fields | {"user": RawUser(**fields["user"])}
+
+
+async def test_what_brought_a_visitor_goes_and_whom_they_shared_with_keeps_theirs(hub: Erasable, tx: Tx) -> None:
+    await hub.put("a", {"email": "a@x.example"}, visitor_id="tablet")
+    await hub.put("b", {"email": "b@x.example"}, visitor_id="tablet")
+    await hub.put("b2", {"email": "b@x.example"}, visitor_id="own")
+    key = "SELECT visitor_key FROM event WHERE event_id = 'a'"
+    tablet, own = [await scalar(tx, query) for query in (key, "SELECT visitor_key FROM event WHERE event_id = 'b2'")]
+    for visitor_key in (tablet, own):
+        assert isinstance(visitor_key, UUID)
+        await tx.execute(
+            "INSERT INTO touch (bucket, visitor_key, id, workspace_id, kind, at) VALUES (%s, %s, %s, %s, 'session', now())",
+            (buckets.of_key(visitor_key.bytes), visitor_key, buckets.floor(datetime.now(UTC)), hub.workspace.id),
+        )
+    done = await hub.erase("email", "a@x.example")
+    assert done.removed["touches"] == 1
+    assert await scalar(tx, "SELECT array_agg(visitor_key) FROM touch") == [own]
+    assert (
+        await scalar(tx, f"SELECT count(*) FROM link WHERE visitor_key = '{tablet}' OR '{tablet}' = ANY (others)") == 0
+    )
+    assert await scalar(tx, "SELECT array_agg(DISTINCT visitor_key) FROM link WHERE kind = 'email'") == [own]
+    assert await scalar(tx, "SELECT count(*) FROM link WHERE kind = 'alias'") == 0
+
+
+async def test_a_visitor_proved_to_be_the_same_is_erased_too(hub: Erasable, tx: Tx) -> None:
+    first = await hub.put("shop", visitor_id="v1")
+    second = await hub.put("checkout", visitor_id="v2")
+    keys = await (await tx.execute("SELECT visitor_key FROM event ORDER BY id")).fetchall()
+    (a,), (b,) = keys
+    trip = Trip(tx, set())
+    links.record(trip, links.both_ways(a.bytes, b.bytes, b"via" * 6, "tag", datetime.now(UTC)), datetime.now(UTC))
+    await trip.run()
+    await hub.erase("visitor_id", "v1")
+    assert await hub.erased() == {str(first), str(second)}
+    assert await scalar(tx, "SELECT count(*) FROM link") == 0
