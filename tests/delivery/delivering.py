@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from postback.db import Pool, Tx, buckets, connect
 from postback.db.trip import Trip
 from postback.destinations import Destination
 from postback.event import Consent, Event, JoinedEvent
-from postback.pii import Sealer
+from postback.pii import Sealer, Vault
 from postback.queue import Line, NewEvent, ledger
 from postback.secret import Secret
 from postback.settings import Settings
@@ -92,7 +91,7 @@ FOR_TESTS = {c.name: c for c in (acme(), CAREFUL, AGED, HASTY, SLOW)}
 class Hub:
     """One installation in a fresh database."""
 
-    def __init__(self, dsn: Secret, tx: Tx, pool: Pool, workspace: Workspace, vault: installation.Vault) -> None:
+    def __init__(self, dsn: Secret, tx: Tx, pool: Pool, workspace: Workspace, vault: Vault) -> None:
         self.dsn, self.tx, self.pool = dsn, tx, pool
         self.workspace, self.vault = workspace, vault
         self.settings = settings()
@@ -224,9 +223,9 @@ async def working(dsn: Secret, with_: Settings) -> AsyncIterator[worker.Worker]:
         await task
 
 
-def working_beside(served: Any, data_dir: Path) -> AbstractAsyncContextManager[worker.Worker]:
-    """A worker beside the application of the fixture `served`, whose data folder is `data_dir`."""
-    return working(served.dsn, settings(data_dir=str(data_dir), seal_keys=None, environment="live"))
+def working_beside(served: Any) -> AbstractAsyncContextManager[worker.Worker]:
+    """A worker beside the application of the fixture `served`."""
+    return working(served.dsn, settings(seal_keys=served.settings.seal_keys, environment="live"))
 
 
 async def open_hub(dsn: Secret, pool: Pool) -> Hub:
