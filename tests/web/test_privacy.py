@@ -1,7 +1,6 @@
 """Erasures and exports over HTTP."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,6 @@ import pytest
 from postback.db import Pool
 from postback.installation import open_vault
 from postback.privacy import erasing
-from postback.settings import Settings
 
 ERASURES, EXPORTS = "/v1/admin/privacy/erasures", "/v1/admin/privacy/exports"
 JANE = {"email": "jane@secret.example"}
@@ -84,13 +82,11 @@ async def test_a_phone_without_a_plus_is_of_the_first_sites_country(served: Any)
     assert (await served.call("POST", ERASURES, {"phone": "(415) 555-0100"}))[1]["subject"] == with_plus["subject"]
 
 
-async def test_an_erased_event_is_found_by_the_senders_id_and_shows_nobody(
-    served: Any, pool: Pool, tmp_path: Path
-) -> None:
+async def test_an_erased_event_is_found_by_the_senders_id_and_shows_nobody(served: Any, pool: Pool) -> None:
     await post(served, "e1", order_id="order-of-jane", value=9, currency="EUR")
     _, made = await served.call("POST", ERASURES, JANE)
     async with pool.connection() as tx:
-        vault = await open_vault(tx, Settings(data_dir=str(tmp_path)))
+        vault = await open_vault(tx, served.settings)
         tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
         while await erasing.step(tx, UUID(made["id"]), tools, datetime.now(UTC)):
             pass
