@@ -27,6 +27,7 @@ from postback.web.admin import (
     goals,
     keys,
     plans,
+    privacy,
     probe,
     replays,
     sites,
@@ -44,7 +45,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors,
+    visitors, privacy,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
