@@ -1,5 +1,5 @@
 """The admin API: `/v1/admin/...` with a key, and what any installation has beside it: health, metrics,
-`/openapi.json`, `/docs`.
+`/openapi.json`, `/docs`, `/tag.js`.
 
 Handlers stay thin: they call the rooms below and give their shapes. A handler's signature is the truth: its paths,
 parameters, body and answer stand in `/openapi.json` as they are declared.
@@ -28,7 +28,7 @@ from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.settings import Settings
-from postback.web import health, metrics, openapi, reference, wire
+from postback.web import health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
     audit,
@@ -85,6 +85,7 @@ class Admin:
                 *metrics.HANDLERS,
                 *openapi.HANDLERS,
                 *reference.HANDLERS,
+                *tag.HANDLERS,
             ],
             dependencies={
                 "hub": Provide(lambda: hub, sync_to_thread=False),
