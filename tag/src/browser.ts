@@ -13,6 +13,7 @@ if (!stub.l && dataset.site) {
   const endpoint = (dataset.endpoint || new URL(script.src).origin).replace(/\/$/, "");
   const call = ([name, given]: [keyof Postback, unknown[]]): unknown => (stub[name] as any)(...given);
   Object.assign(stub, start({ ...(dataset as any), endpoint }, stub.v, stub.i), { l: 1, q: { push: call } });
-  win[dataset.global || "postback"] = stub;
+  // Without a name it is `undefined`, which takes nothing.
+  win[dataset.global!] = stub;
   q.forEach(call);
 }

@@ -19,7 +19,7 @@ const GOOGLE = [
   ["ad_personalization", "ad_personalization"],
 ] as const;
 const NO_ADS = { ad_user_data: false, ad_personalization: false };
-const win = window as any;
+const win = globalThis as any;
 let chosen: Consent = {};
 let isRequired = false;
 /** Somebody will still be asked. */

@@ -3,7 +3,7 @@
  * sessionStorage, ends after 30 minutes of rest or with a new campaign, and a new tab goes on with that of the last.
  */
 import { campaign } from "./clicks";
-import { cookie, keep, read, readJson, SESSION, setCookie, write } from "./store";
+import { cookie, cut, keep, read, readJson, SESSION, setCookie, write } from "./store";
 
 export interface Session {
   id: string;
@@ -60,8 +60,8 @@ export function session(isEvent?: boolean, told?: string): Session {
   );
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
-    const { href: landing } = location;
-    const { referrer } = document;
+    const landing = cut(location.href);
+    const referrer = cut(document.referrer);
     found = { id, at: now, by, told: { started_at: new Date().toISOString(), landing, referrer, new: true } };
     isEvent = true;
   }

@@ -4,6 +4,7 @@ import { choose, listen, mayMeasure, type Consent } from "./consent";
 import { hashed, type User } from "./hash";
 import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
+import { cut } from "./store";
 import { decide, open, put, send, type Event } from "./queue";
 
 export type { Consent, User };
@@ -71,8 +72,8 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
       event,
       event_id: fresh("e"),
       occurred_at: new Date().toISOString(),
-      url: location.href,
-      referrer,
+      url: cut(location.href),
+      referrer: cut(referrer),
       title: document.title,
     };
     const others: Properties = (made.properties = {});
@@ -117,7 +118,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
     decide();
     if (isNews) track("consent");
   });
-  if ((document as any).prerendering) document.addEventListener("prerenderingchange", load, { once: true });
+  if ((document as any).prerendering) document.addEventListener("prerenderingchange", load);
   else load();
 
   return {

@@ -41,10 +41,12 @@ export function take(answer: Answer): void {
     const lasts = answer.link_expires_in! * 1e3;
     tokenUntil = Date.now() + lasts;
     clearTimeout(timer);
-    if (domains[0]) timer = setTimeout(() => document.hidden || ask(), lasts * 0.8);
+    timer = setTimeout(renew, lasts * 0.8);
   }
   fill(document);
 }
+
+const renew = (): unknown => document.hidden || (domains[0] && ask());
 
 /** Fill forms and mark links from now on. `byName`: fields of a known name too. `asks`: for a fresh token. */
 export function watch(byName: boolean, asks: () => void): void {
@@ -54,6 +56,7 @@ export function watch(byName: boolean, asks: () => void): void {
   isByName = byName;
   fill(document);
   on("DOMContentLoaded", () => fill(document));
+  on("visibilitychange", renew);
   // Whatever makes a form be sent makes its data be gathered, and asks us then.
   on("formdata", ({ target, formData }) => {
     fill(target, formData);

@@ -1,7 +1,7 @@
 /**
  * Events on their way. Each stands in localStorage under a key of its own until our server has answered for it, so that
- * tabs cannot write over each other's; it keeps its `event_id`, by which the server knows a repeat. A tab claims what it
- * sends for a while, so that another does not send it too; what a claim does not prevent, the `event_id` does.
+ * tabs cannot write over each other's; it keeps its `event_id`, by which the server knows a repeat. A page claims what is
+ * its own for a while, and renews that as it sends; when the claim has run out, the page has gone, and any other takes over.
  */
 import { read as readClicks } from "./clicks";
 import { consented, mayAdvertise, mayMeasure } from "./consent";
@@ -32,6 +32,8 @@ let url: string;
 let about: object;
 let link: string | undefined;
 let failures = 0;
+/** Of this page, and not under way. */
+const mine: Record<string, boolean> = {};
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 /** Where to, and what every batch says; `token`: the link that the visitor came by. */
@@ -50,9 +52,12 @@ export function open(endpoint: string, said: object, token?: string): void {
 export function put(event: Event): void {
   const isConsent = event.event == "consent";
   if (!isConsent && mayMeasure() === false) return;
-  const text = JSON.stringify([visitorId(), session(true), event, 0]);
-  if (text.length > MAX_CHARS) return console.warn("postback: event too large");
-  write((isConsent ? CONSENT : "_pb_") + "q" + Date.now().toString(36) + event.event_id, text, isConsent);
+  const now = Date.now();
+  const text = JSON.stringify([visitorId(), session(true), event, now + CLAIM_MS]);
+  if (text.length > MAX_CHARS) return console.warn("postback: too large");
+  const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
+  mine[key] = true;
+  write(key, text, isConsent);
   for (const old of keys(QUEUE).slice(0, -MAX_WAITING)) write(old, null);
   if (!failures) later(0);
 }
@@ -78,8 +83,9 @@ export async function send(isAsking?: boolean): Promise<void> {
   let chars = 0;
   let next = 0;
   for (const key of keys(QUEUE)) {
-    const entry = readJson<Entry>(key)!;
-    if (entry[3] > now) next ||= entry[3];
+    const entry = readJson<Entry>(key);
+    if (!entry) write(key, null, true);
+    else if (entry[3] > now && !mine[key]) next ||= entry[3];
     // One batch is one visitor's, of one visit.
     else if (chars < MAX_CHARS && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
       first ||= entry;
@@ -89,14 +95,12 @@ export async function send(isAsking?: boolean): Promise<void> {
   }
   if (!first && !(isAsking && may)) return next ? later(next - now + 99) : undefined;
   const [visitor, visit] = first || [visitorId(), session()];
-  const body = written(visitor, visit, Object.values(batch).map((entry) => entry[2]));
-  const claim = (until: number): void => {
-    for (const key in batch) {
-      batch[key][3] = until;
-      if (read(key)) write(key, JSON.stringify(batch[key]), true);
-    }
-  };
-  claim(now + CLAIM_MS);
+  const body = written(visitor, visit, Object.values(batch));
+  for (const key in batch) {
+    mine[key] = false;
+    batch[key][3] = now + CLAIM_MS;
+    write(key, JSON.stringify(batch[key]), true);
+  }
   let status = 0;
   let after = 0;
   try {
@@ -104,7 +108,7 @@ export async function send(isAsking?: boolean): Promise<void> {
     const signal = AbortSignal.timeout?.(TIMEOUT_MS);
     const answer = await fetch(url, { method: "POST", body, keepalive: true, credentials: "include", signal });
     status = answer.status;
-    after = +answer.headers.get("Retry-After")! * 1e3;
+    after = +answer.headers.get("Retry-After")! * 1e3 || 0;
     if (answer.ok) adopt(visitor, visit.id, await answer.json());
   } catch {}
   if (status && status < 429 && status != 408) {
@@ -112,25 +116,20 @@ export async function send(isAsking?: boolean): Promise<void> {
     failures = 0;
     if (keys(QUEUE)[0]) later(0);
   } else {
-    claim(0);
-    later(Math.max(after || 0, Math.min(LONGEST_PAUSE_MS, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
+    for (const key in batch) mine[key] = true;
+    later(Math.max(after, Math.min(LONGEST_PAUSE_MS, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
   }
 }
 
-function written(visitor: string, { id, told }: Session, events: Event[]): string {
+function written(visitor: string, { id, told }: Session, entries: Entry[]): string {
   const may = mayAdvertise();
   return JSON.stringify({
     ...about,
     sent_at: new Date().toISOString(),
     visitor_id: visitor,
     consent: consented(),
-    ...(mayMeasure() && {
-      session_id: id,
-      session: told,
-      ...readClicks(),
-      link,
-    }),
-    events: events.map((event) => (may ? event : { ...event, user_data: undefined })),
+    ...(mayMeasure() && { session_id: id, session: told, ...readClicks(), link }),
+    events: entries.map(([, , event]) => (may ? event : { ...event, user_data: undefined })),
   });
 }
 

@@ -23,6 +23,9 @@ export function attempt<T>(what: () => T): T | undefined {
 export const read = (key: string): string | null | undefined =>
   key in memory ? memory[key] : attempt(() => area(key).getItem(key));
 
+/** An address, cut so that it leaves room. */
+export const cut = (address: string): string => address.slice(0, 1500);
+
 /** What was written as JSON; undefined where nothing was, or what stands there is not ours. */
 export const readJson = <T>(key: string): T | undefined => attempt(() => JSON.parse(read(key)!)) || undefined;
 

@@ -61,6 +61,7 @@ async def test_denied_before_anything_was_sent_only_the_denial_leaves(context: B
     await landed(page, recorder, attributes=ASKING)
     await page.evaluate(f"postback.track('lead'); postback.consent({NONE}); postback.track('signup')")
     await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.length === 1")
     await page.goto(recorder.url("/"))
     await page.evaluate("postback.track('lead')")
     await settle(page)
@@ -80,7 +81,7 @@ async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(contex
     await page.evaluate(f"postback.identify({{email: 'jane@example.com'}}).then(() => postback.consent({NONE}))")
     await context.set_offline(False)
     await recorder.first("consent")
-    await settle(page)
+    await page.wait_for_function(f"{KEPT}.length === 1")
     assert [event["event"] for event in recorder.events] == ["page_view", "consent"]
     assert recorder.batches[1]["visitor_id"] == recorder.batches[0]["visitor_id"]
     assert await page.evaluate(KEPT) == ["_pb_c"]
@@ -144,6 +145,7 @@ async def test_a_platforms_denial_sends_no_page_view(page: Page, recorder: Recor
     await landed(page, recorder, before)
     await page.evaluate(then)
     await page.evaluate("postback.track('lead')")
+    await page.wait_for_function(f"{KEPT}.length === 1")
     await settle(page)
     assert {event["event"] for event in recorder.events} <= {"consent"}
     assert await page.evaluate(KEPT) == ["_pb_c"]

@@ -36,16 +36,18 @@ async def test_what_a_tab_closed_offline_left_is_sent_by_the_next_page_as_the_vi
     session = recorder.batches[0]["session_id"]
     await context.set_offline(True)
     made = await page.evaluate("postback.track('lead')")
-    await page.wait_for_function("Object.entries(localStorage).some(([key, text]) => key.startsWith('_pb_q') && JSON.parse(text)[3] === 0)")
     await page.close()
     await context.set_offline(False)
     later = await context.new_page()
+    await later.clock.install()
     await later.goto(recorder.url("/?utm_source=other"))
+    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
+    # The closed tab's claim on it must run out first.
+    await later.clock.fast_forward(16_000)
     event = await recorder.first("lead")
     [batch] = [batch for batch in recorder.batches if event in batch["events"]]
     assert (event["event_id"], batch["session_id"]) == (made, session)
-    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
-    assert recorder.batches[-1]["session_id"] != session or recorder.batches[-2]["session_id"] != session
+    assert len({batch["session_id"] for batch in recorder.batches}) == 2
     await later.wait_for_function(f"{QUEUED} === 0")
     assert len(recorder.named("lead")) == 1
 
@@ -115,15 +117,15 @@ async def test_two_tabs_are_one_visitor_in_one_visit_and_send_each_event_once(
 async def test_batches_stay_below_64_kilobytes_and_one_that_never_could_is_refused_aloud(page: Page, recorder: Recorder) -> None:
     await page.goto(recorder.url("/"))
     said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    await page.evaluate("for (let n = 0; n < 60; n++) postback.track('lead', {n, text: 'é'.repeat(3000)})")
+    page.on("console", lambda message: said.append(message.text) if message.type == "warning" else None)
+    await page.evaluate("for (let n = 0; n < 30; n++) postback.track('lead', {n, text: 'é'.repeat(3000)})")
     await page.evaluate("postback.track('huge', {text: 'x'.repeat(9000)})")
-    await recorder.until(lambda: len(recorder.named("lead")) == 60)
+    await recorder.until(lambda: len(recorder.named("lead")) == 30)
     assert max(batch["_size"] for batch in recorder.batches) < 65_536
     assert max(len(batch["events"]) for batch in recorder.batches) <= 50
-    assert sorted(event["properties"]["n"] for event in recorder.named("lead")) == list(range(60))
+    assert sorted(event["properties"]["n"] for event in recorder.named("lead")) == list(range(30))
     assert recorder.named("huge") == []
-    assert said == ["postback: event too large"]
+    assert said == ["postback: too large"]
 
 
 async def test_with_storage_blocked_the_page_is_one_visitor_and_nothing_breaks(page: Page, recorder: Recorder) -> None:
@@ -132,7 +134,7 @@ async def test_with_storage_blocked_the_page_is_one_visitor_and_nothing_breaks(p
     recorder.pages["/outer"] = f"<!doctype html>{frame}"
     recorder.page("/framed", "<script>window.ids = [postback.getIdentity()]</script>")
     errors: list[Any] = []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     await page.goto(recorder.url("/outer"))
     await recorder.first("page_view")
     inner = page.frames[1]
