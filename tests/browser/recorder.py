@@ -49,7 +49,9 @@ class Recorder:
 
     def page(self, path: str, body: str = "", attributes: str = "") -> None:
         """A page with the tag in its head."""
-        self.pages[path] = f"<!doctype html><html><head><title>{path}</title>{self.script(attributes)}</head><body>{body}"
+        self.pages[path] = (
+            f"<!doctype html><html><head><title>{path}</title>{self.script(attributes)}</head><body>{body}"
+        )
 
     async def _serve(self, request: web.Request) -> web.Response:
         if request.path.endswith("/collect"):

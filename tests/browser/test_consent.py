@@ -16,7 +16,9 @@ ASKING = "data-consent=required"
 
 async def landed(page: Page, recorder: Recorder, before: str = "", attributes: str = "") -> None:
     head = recorder.script(attributes)
-    recorder.pages["/"] = f"<!doctype html><script>{before}</script>{head}<form><input type=hidden name=visitorId></form>"
+    recorder.pages["/"] = (
+        f"<!doctype html><script>{before}</script>{head}<form><input type=hidden name=visitorId></form>"
+    )
     await page.goto(recorder.url("/?gclid=G1&fbclid=F1&utm_source=a"))
 
 
@@ -57,7 +59,9 @@ async def test_consent_to_some_is_denial_of_the_rest_where_it_is_required(page: 
     assert not ADS & recorder.batches[0]["identifiers"].keys()
 
 
-async def test_denied_before_anything_was_sent_only_the_denial_leaves(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+async def test_denied_before_anything_was_sent_only_the_denial_leaves(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
     await landed(page, recorder, attributes=ASKING)
     await page.evaluate(f"postback.track('lead'); postback.consent({NONE}); postback.track('signup')")
     await recorder.first("consent")
@@ -73,7 +77,9 @@ async def test_denied_before_anything_was_sent_only_the_denial_leaves(context: B
     assert await context.cookies() == []
 
 
-async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
     await landed(page, recorder)
     await recorder.first("page_view")
     await context.set_offline(True)

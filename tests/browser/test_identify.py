@@ -12,7 +12,9 @@ VECTORS = json.loads((Path(__file__).parents[1] / "pii/vectors.json").read_text(
 
 async def test_every_vector_gives_the_same_hashes_as_on_the_server(page: Page, recorder: Recorder) -> None:
     await page.goto(recorder.url("/"))
-    await page.evaluate("async (all) => { for (const [n, one] of all.entries()) await postback.identify({...one, userId: n}) }", VECTORS)
+    await page.evaluate(
+        "async (all) => { for (const [n, one] of all.entries()) await postback.identify({...one, userId: n}) }", VECTORS
+    )
     await recorder.until(lambda: len(recorder.named("identify")) == len(VECTORS))
     sent = {event["user_data"].pop("user_id", "0"): event["user_data"] for event in recorder.named("identify")}
     for number, vector in enumerate(VECTORS):
@@ -23,7 +25,9 @@ async def test_every_vector_gives_the_same_hashes_as_on_the_server(page: Page, r
 async def test_a_hash_is_not_hashed_again_and_no_other_field_leaves(page: Page, recorder: Recorder) -> None:
     await page.goto(recorder.url("/"))
     known = "AB" * 32
-    await page.evaluate(f"postback.identify({{email: '{known}', phone: null, userId: ' u-1', firstName: 'Jane', street: 'x'}})")
+    await page.evaluate(
+        f"postback.identify({{email: '{known}', phone: null, userId: ' u-1', firstName: 'Jane', street: 'x'}})"
+    )
     event = await recorder.first("identify")
     names = ("email_sha256", "email_google_sha256", "email_nodots_sha256")
     assert event["user_data"] == dict.fromkeys(names, known.lower()) | {"user_id": " u-1"}

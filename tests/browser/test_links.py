@@ -16,7 +16,9 @@ async def submitted(page: Page, action: str = "document.querySelector('button').
     return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query, keep_blank_values=True).items()}
 
 
-async def test_hidden_fields_of_known_names_and_marked_ones_are_filled_and_no_others(page: Page, recorder: Recorder) -> None:
+async def test_hidden_fields_of_known_names_and_marked_ones_are_filled_and_no_others(
+    page: Page, recorder: Recorder
+) -> None:
     recorder.page("/", FORM)
     recorder.page("/thanks")
     await page.goto(recorder.url("/"))
@@ -29,7 +31,9 @@ async def test_hidden_fields_of_known_names_and_marked_ones_are_filled_and_no_ot
     assert sent == {"visitorId": visitor, "session_id": session, "ours": session, "visitor_id": "kept", "sessionId": ""}
 
 
-async def test_a_form_that_a_script_adds_and_submits_is_filled_with_the_session_of_that_moment(page: Page, recorder: Recorder) -> None:
+async def test_a_form_that_a_script_adds_and_submits_is_filled_with_the_session_of_that_moment(
+    page: Page, recorder: Recorder
+) -> None:
     recorder.page("/thanks")
     await page.clock.install()
     await page.goto(recorder.url("/"))
@@ -50,11 +54,19 @@ async def test_autofill_off_leaves_all_but_marked_fields_alone(page: Page, recor
     assert sent["ours"].startswith("s_")
 
 
-async def test_links_and_forms_to_allowed_hosts_carry_the_token_and_no_others_do(page: Page, recorder: Recorder) -> None:
+async def test_links_and_forms_to_allowed_hosts_carry_the_token_and_no_others_do(
+    page: Page, recorder: Recorder
+) -> None:
     there = recorder.url("/pay", "checkout.localhost")
-    recorder.answer = lambda body: (200, {"link": "T0K.en", "link_expires_in": 300, "link_domains": ["checkout.localhost"]})
-    recorder.page("/", f"""<a id=allowed href="{there}?a=%20b&pb_vid=old#c">x</a><a id=inside href="/two?x=1">x</a>
-        <a id=other href="{recorder.url("/pay", "other.localhost")}">x</a><form action="{there}"><button>x</button></form>""")
+    recorder.answer = lambda body: (
+        200,
+        {"link": "T0K.en", "link_expires_in": 300, "link_domains": ["checkout.localhost"]},
+    )
+    recorder.page(
+        "/",
+        f"""<a id=allowed href="{there}?a=%20b&pb_vid=old#c">x</a><a id=inside href="/two?x=1">x</a>
+        <a id=other href="{recorder.url("/pay", "other.localhost")}">x</a><form action="{there}"><button>x</button></form>""",
+    )
     recorder.page("/two")
     recorder.page("/pay")
     await page.goto(recorder.url("/"))
@@ -76,7 +88,9 @@ async def test_links_and_forms_to_allowed_hosts_carry_the_token_and_no_others_do
     assert (await request.value).url == f"{there}?pb_vid=T0K.en"
 
 
-async def test_the_tag_on_the_other_side_hands_the_token_in_and_becomes_who_it_proves(page: Page, recorder: Recorder) -> None:
+async def test_the_tag_on_the_other_side_hands_the_token_in_and_becomes_who_it_proves(
+    page: Page, recorder: Recorder
+) -> None:
     proved = {"visitor_id": "v_first", "session_id": "s_first"}
     recorder.answer = lambda body: (200, proved if body.get("link") == "T0K.en" else {})
     recorder.page("/pay", "<form><input type=hidden name=visitorId></form>")

@@ -31,7 +31,9 @@ async def test_the_stub_answers_at_once_and_what_it_promised_holds(page: Page, r
 
 
 async def test_under_a_strict_policy_a_nonce_is_enough(page: Page, recorder: Recorder) -> None:
-    recorder.headers = {"Content-Security-Policy": f"default-src 'none'; script-src 'nonce-n1'; connect-src {recorder.url('')}"}
+    recorder.headers = {
+        "Content-Security-Policy": f"default-src 'none'; script-src 'nonce-n1'; connect-src {recorder.url('')}"
+    }
     recorder.pages["/"] = f"<!doctype html>{ERRORS.replace('<script', '<script nonce=n1')}{stub(recorder, 'nonce=n1')}"
     await page.goto(recorder.url("/"))
     await recorder.first("page_view")
@@ -69,7 +71,9 @@ async def test_from_another_host_it_sends_there_across_origins(page: Page, recor
     await page.wait_for_function("JSON.parse(sessionStorage._pb_s).told.new === false")
 
 
-async def test_the_cookie_bears_the_name_that_the_page_gives_it(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+async def test_the_cookie_bears_the_name_that_the_page_gives_it(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
     recorder.page("/", attributes='data-cookie="_sgnl_vid"')
     await page.goto(recorder.url("/"))
     await recorder.first("page_view")
@@ -99,5 +103,7 @@ async def test_the_time_that_the_script_takes_on_load_under_a_slow_processor_is_
 
     await script_ms("/")
     runs = sorted([await script_ms("/") - await script_ms("/bare") for _ in range(5)])
-    print(f"\ntag: {runs[2]:.1f} ms of script on load, processor slowed 4 times (median of 5, {runs[0]:.1f} to {runs[4]:.1f})")
+    print(
+        f"\ntag: {runs[2]:.1f} ms of script on load, processor slowed 4 times (median of 5, {runs[0]:.1f} to {runs[4]:.1f})"
+    )
     assert recorder.named("page_view")

@@ -1,7 +1,6 @@
 """Nothing is lost and nothing counts twice: offline, a closed tab, a refusing hub, several tabs, blocked storage."""
 
 from collections import Counter
-from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page
 from recorder import Recorder
@@ -60,7 +59,9 @@ async def test_what_is_tracked_as_the_tab_closes_arrives(page: Page, recorder: R
     await recorder.first("leaving")
 
 
-async def test_a_refusing_hub_is_asked_again_after_longer_and_longer_under_the_same_ids(page: Page, recorder: Recorder) -> None:
+async def test_a_refusing_hub_is_asked_again_after_longer_and_longer_under_the_same_ids(
+    page: Page, recorder: Recorder
+) -> None:
     statuses = iter([503, 429, 500])
     recorder.answer = lambda body: (next(statuses, 200), {})
     await page.clock.install()
@@ -114,7 +115,9 @@ async def test_two_tabs_are_one_visitor_in_one_visit_and_send_each_event_once(
     assert Counter(event["event_id"] for event in recorder.named("lead")) == Counter(made)
 
 
-async def test_batches_stay_below_64_kilobytes_and_one_that_never_could_is_refused_aloud(page: Page, recorder: Recorder) -> None:
+async def test_batches_stay_below_64_kilobytes_and_one_that_never_could_is_refused_aloud(
+    page: Page, recorder: Recorder
+) -> None:
     await page.goto(recorder.url("/"))
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "warning" else None)
@@ -133,12 +136,14 @@ async def test_with_storage_blocked_the_page_is_one_visitor_and_nothing_breaks(p
     frame = f'<iframe sandbox="allow-scripts" src="{recorder.url("/framed")}"></iframe>'
     recorder.pages["/outer"] = f"<!doctype html>{frame}"
     recorder.page("/framed", "<script>window.ids = [postback.getIdentity()]</script>")
-    errors: list[Any] = []
-    page.on("pageerror", lambda error: errors.append(error))
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     await page.goto(recorder.url("/outer"))
     await recorder.first("page_view")
     inner = page.frames[1]
-    assert await inner.evaluate("(() => { try { return localStorage } catch (e) { return e.name } })()") == "SecurityError"
+    assert (
+        await inner.evaluate("(() => { try { return localStorage } catch (e) { return e.name } })()") == "SecurityError"
+    )
     recorder.answer = lambda body: (503, {})
     await inner.evaluate("void postback.track('lead')")
     await recorder.first("lead")
@@ -152,7 +157,9 @@ async def test_with_storage_blocked_the_page_is_one_visitor_and_nothing_breaks(p
     assert errors == []
 
 
-async def test_a_private_window_is_somebody_else_and_leaves_nothing(browser: Browser, page: Page, recorder: Recorder) -> None:
+async def test_a_private_window_is_somebody_else_and_leaves_nothing(
+    browser: Browser, page: Page, recorder: Recorder
+) -> None:
     await page.goto(recorder.url("/?gclid=G1"))
     await recorder.first("page_view")
     private = await browser.new_context()
@@ -169,6 +176,8 @@ async def test_a_private_window_is_somebody_else_and_leaves_nothing(browser: Bro
 
 
 async def test_a_queue_that_holds_what_is_not_ours_goes_on(page: Page, recorder: Recorder) -> None:
-    await page.add_init_script("localStorage['_pb_q0broken'] = '{'; localStorage._pb_ids = '['; sessionStorage._pb_s = 'x'")
+    await page.add_init_script(
+        "localStorage['_pb_q0broken'] = '{'; localStorage._pb_ids = '['; sessionStorage._pb_s = 'x'"
+    )
     await page.goto(recorder.url("/"))
     await recorder.first("page_view")

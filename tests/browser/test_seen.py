@@ -21,9 +21,15 @@ async def test_a_landing_says_who_came_from_where(page: Page, recorder: Recorder
     assert re.fullmatch(r"s_\d{20,30}", batch["session_id"])
     session = batch["session"]
     assert session["new"] is True
-    assert session["landing"] == recorder.url(f"/?gclid=G1&fbclid={CLICK}&ScCid=S1&utm_source=News&utm_campaign=May%20sale&x=1")
+    assert session["landing"] == recorder.url(
+        f"/?gclid=G1&fbclid={CLICK}&ScCid=S1&utm_source=News&utm_campaign=May%20sale&x=1"
+    )
     ids = batch["identifiers"]
-    assert {name: ids[name]["value"] for name in ("gclid", "fbclid", "sccid")} == {"gclid": "G1", "fbclid": CLICK, "sccid": "S1"}
+    assert {name: ids[name]["value"] for name in ("gclid", "fbclid", "sccid")} == {
+        "gclid": "G1",
+        "fbclid": CLICK,
+        "sccid": "S1",
+    }
     assert all(seen["first"] <= seen["last"] for seen in ids.values())
     utm = batch["utm"]
     assert (utm["source"], utm["campaign"], utm["first"]) == ("News", "May sale", ids["gclid"]["first"])
@@ -60,7 +66,9 @@ async def test_fbc_is_minted_once_from_the_click_and_fbp_once(page: Page, record
     assert cookies["_pb_vid"]["sameSite"] == "Lax"
 
 
-async def test_what_other_vendors_left_is_read_as_it_stands(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+async def test_what_other_vendors_left_is_read_as_it_stands(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
     given = {
         "_ga": "GA1.1.1234567890.1700000000", "_ga_ABC123": "GS2.1.o28$g0$s1747323152$t1747323152",
         "_gcl_aw": "GCL.1763719200.Cj0K", "_gcl_gb": "GCL.1763719201.WB",
@@ -133,14 +141,22 @@ async def test_a_history_driven_app_has_a_page_view_for_each_address(page: Page,
         await page.evaluate("new Promise((done) => setTimeout(done, 30))")
     await recorder.until(lambda: len(recorder.named("page_view")) >= 5)
     views = recorder.named("page_view")
-    assert [path_of(view) for view in views] == ["/", "/lamp", "/lamp?color=red", "/lamp?color=red#/cart", "/lamp?color=red#top"]
+    assert [path_of(view) for view in views] == [
+        "/",
+        "/lamp",
+        "/lamp?color=red",
+        "/lamp?color=red#/cart",
+        "/lamp?color=red#top",
+    ]
     assert views[1]["title"] == "Lamp"
     assert views[2]["referrer"] == recorder.url("/lamp")
     assert len({view["event_id"] for view in views}) == len(views)
     assert len({batch["session_id"] for batch in recorder.batches}) == 1
 
 
-async def test_a_page_out_of_the_back_forward_cache_is_seen_again_by_the_same_visitor(page: Page, recorder: Recorder) -> None:
+async def test_a_page_out_of_the_back_forward_cache_is_seen_again_by_the_same_visitor(
+    page: Page, recorder: Recorder
+) -> None:
     recorder.page("/", "<script>addEventListener('pageshow', (e) => { window.wasKept = e.persisted })</script>")
     recorder.page("/two")
     await page.goto(recorder.url("/"))
@@ -178,7 +194,9 @@ async def test_tracked_events_carry_their_fields_and_an_interaction_its_product(
     assert event["properties"] == {"color": "red"}
 
 
-async def test_reset_makes_another_visitor_and_what_waits_stays_the_firsts(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+async def test_reset_makes_another_visitor_and_what_waits_stays_the_firsts(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
     await page.goto(recorder.url("/?gclid=G1"))
     await recorder.first("page_view")
     await page.evaluate("postback.track('lead'); postback.reset(); postback.track('signup')")

@@ -21,7 +21,12 @@ PATH = f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 def npm(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [NODE, NPM, *arguments], cwd=folder, env=os.environ | {"PATH": PATH}, capture_output=True, text=True, check=False
+        [NODE, NPM, *arguments],
+        cwd=folder,
+        env=os.environ | {"PATH": PATH},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout

@@ -1,5 +1,5 @@
-"""`/tag.js`: the browser tag, built from `tag/` and kept in `static/`. Any site may load it, by any path that is proxied
-here; caches ask again after ten minutes, and are told by ETag that nothing moved.
+"""`/tag.js`: the browser tag, built from `tag/` and kept in `static/`. Any site may load it, by any path that is
+proxied here; caches ask again after ten minutes, and are told by ETag that nothing moved.
 """
 
 import gzip
