@@ -51,7 +51,8 @@ ORDER = (
     "VALUES ($1, $2, $3, $4, 'completed', $5, $6, $6) ON CONFLICT (bucket, key) DO UPDATE SET changed_at = $6"
 )
 CONVERSION = (
-    "INSERT INTO conversion (bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency, "
+    "INSERT INTO conversion "
+    "(bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency, "
     "occurred_at) VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, $9, $10)"
 )
 DEDUP_MANY = (
@@ -76,7 +77,8 @@ ORDERS_MANY = (
     "ON CONFLICT (bucket, key) DO UPDATE SET changed_at = $6"
 )
 CONVERSIONS_MANY = (
-    "INSERT INTO conversion (bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency, "
+    "INSERT INTO conversion "
+    "(bucket, id, workspace_id, site_id, goal_id, event_id, order_key, order_id, value, currency, "
     "occurred_at) SELECT u.bucket, u.id, $1, $2, 1, u.id, u.order_key, u.order_id, u.value, u.currency, $9 "
     "FROM unnest($3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::numeric[], $8::text[]) "
     "u (bucket, id, order_key, order_id, value, currency)"

@@ -13,6 +13,7 @@ from postback.secret import Secret
 sys.path.insert(0, str(Path(__file__).parent))
 
 from delivering import FOR_TESTS, Hub, Receiver, open_hub
+from stand_ins import StandIns, standing_in
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +36,9 @@ async def hub(database: Secret, pool: Pool) -> AsyncIterator[Hub]:
 async def platform() -> AsyncIterator[Receiver]:
     async with Receiver().serve() as receiver:
         yield receiver
+
+
+@pytest.fixture
+async def stand_ins() -> AsyncIterator[StandIns]:
+    async with standing_in() as running:
+        yield running

@@ -6,8 +6,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -152,9 +153,8 @@ class Hub:
         )
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
-        return NewEvent(
-            id_, self.workspace.id.bytes, None, name, event_id, None, msgspec.json.encode(body), sealed, visitor
-        )
+        stored = msgspec.json.encode(body)
+        return id_, self.workspace.id.bytes, None, name, event_id, None, stored, sealed, visitor, 0
 
     @asynccontextmanager
     async def worker(self, **changes: Any) -> AsyncIterator[worker.Worker]:
@@ -222,6 +222,11 @@ async def working(dsn: Secret, with_: Settings) -> AsyncIterator[worker.Worker]:
     finally:
         stop.set()
         await task
+
+
+def working_beside(served: Any, data_dir: Path) -> AbstractAsyncContextManager[worker.Worker]:
+    """A worker beside the application of the fixture `served`, whose data folder is `data_dir`."""
+    return working(served.dsn, settings(data_dir=str(data_dir), seal_keys=None, environment="live"))
 
 
 async def open_hub(dsn: Secret, pool: Pool) -> Hub:

@@ -34,7 +34,7 @@ class Previewed(Struct, frozen=True):
 
 def show(event: StoredEvent, destinations: Sequence[Destination], keys: Keys, now: datetime) -> list[Previewed]:
     """One line a destination, in their order. `event` need not be stored."""
-    known = prepare.Known(event, _decode(event.body), None, "")
+    known = prepare.Known(event, _decode(event.body))
     return [show_one(known, destination, keys, now) for destination in destinations]
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from msgspec.structs import replace
 
-from postback import pii, visitors
+from postback import pii
 from postback.connectors import Skipped
 from postback.db import Tx
 from postback.delivery import prepare
@@ -18,6 +18,7 @@ from postback.delivery.claims import Claims
 from postback.delivery.prepare import Keys, Known
 from postback.destinations import Destination
 from postback.queue.sending import Claimed, Ticket
+from postback.visitors import links
 
 log = structlog.get_logger()
 New = list[tuple[Ticket, Claimed]]
@@ -45,7 +46,7 @@ async def tell(
             if not claims.hold(ticket, mark[0]):
                 others.add(ticket.event_id)
     # Read after the holds: who holds a mark now knows of all who held it before.
-    reached = await visitors.reached(tx, list(marks.values())) if marks else set()
+    reached = await links.reached(tx, list(marks.values())) if marks else set()
     waiting = {ticket for ticket, _ in new if ticket.event_id in others and marks[ticket.event_id][0] not in reached}
     claims.forget(waiting)
     for event_id, mark in marks.items():

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from postback.web import wire
+from postback.web import collect, wire
 from postback.web.calls import Calls
+from postback.web.collect import Collect
 from postback.web.ingest import ANY_CASE, ROUTES, STATUS_PREFIX, Ingest
 from postback.web.wire import Disconnected, Receive, Scope, Send
 
@@ -22,8 +23,9 @@ class App:
 
     admin: Application
 
-    def __init__(self, ingest: Ingest, calls: Calls) -> None:
+    def __init__(self, ingest: Ingest, collect: Collect, calls: Calls) -> None:
         self.ingest = ingest
+        self.collect = collect
         self.calls = calls
         self.requests: Counter[tuple[str, int]] = Counter()
 
@@ -36,6 +38,9 @@ class App:
             if (dialect := ROUTES.get(path)) is not None:
                 status = await self.ingest.post(dialect, scope, receive, send)
                 self.requests[path, status] += 1
+            elif path == collect.PATH:
+                status = await self.collect.post(scope, receive, send)
+                self.requests[path, status] += 1
             elif path.startswith(STATUS_PREFIX):
                 status = await self.ingest.status(scope, send)
                 self.requests[STATUS_PREFIX, status] += 1
@@ -44,7 +49,7 @@ class App:
         except Disconnected:
             return
         except Exception:
-            await wire.answer(send, 500, wire.failed(path if path in ROUTES else "other"))
+            await wire.answer(send, 500, wire.failed(path if path in ROUTES or path == collect.PATH else "other"))
             status = 500
-            self.requests[path if path in ROUTES else "other", status] += 1
+            self.requests[path if path in ROUTES or path == collect.PATH else "other", status] += 1
         self.calls.count_answer(scope, status)

@@ -12,17 +12,17 @@ from typing import Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from postback.dialects import Dialect
+from postback.dialects import Dialect, tag
 from postback.keys import ApiKey
-from postback.web import wire
+from postback.web import collect, wire
 from postback.web.app import App
-from postback.web.ingest import ROUTES
+from postback.web.ingest import ROUTES, Answering
 from postback.web.wire import Header
 
 log = structlog.get_logger()
 HEAD_SECONDS = 30
 HEAD_BYTES = 65_536
-_DIRECT = {path.encode(): dialect for path, dialect in ROUTES.items()}
+_DIRECT = {path.encode(): dialect for path, dialect in ROUTES.items()} | {collect.PATH.encode(): tag.DIALECT}
 
 
 class Protocol(HttpToolsProtocol):
@@ -100,7 +100,7 @@ class Protocol(HttpToolsProtocol):
         call = _Call(self, self.url.decode())
         self.cycle = call  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
         try:
-            is_taken = self.app.ingest.take(dialect, self.headers, self._body, call.answer)
+            is_taken = self._take(dialect, call.answer)
         except Exception:
             log.exception("request failed before it was written", path=call.path)
             is_taken = False
@@ -110,6 +110,12 @@ class Protocol(HttpToolsProtocol):
             if self._body:
                 super().on_body(self._body)
             super().on_message_complete()
+
+    def _take(self, dialect: Dialect, answer: Answering) -> bool:
+        if dialect is tag.DIALECT:
+            peer = self.client[0] if self.client else None
+            return self.app.collect.take(self.headers, self._body, peer, self.scheme == "https", answer)
+        return self.app.ingest.take(dialect, self.headers, self._body, answer)
 
     def _to_asgi(self) -> None:
         """Begin the request anew, as uvicorn knows it."""
@@ -171,11 +177,12 @@ class _Call:
         self.disconnected = False
         self.keep_alive = True
 
-    def answer(self, status: int, body: bytes, extra: Sequence[Header], key: ApiKey) -> None:
+    def answer(self, status: int, body: bytes, extra: Sequence[Header], key: ApiKey | None) -> None:
         protocol = self._protocol
         self.response_complete = True
         protocol.app.requests[self.path, status] += 1
-        protocol.app.calls.count(key, status, protocol.client[0] if protocol.client else None)
+        if key is not None:
+            protocol.app.calls.count(key, status, protocol.client[0] if protocol.client else None)
         transport = protocol.transport
         if self.disconnected or transport.is_closing():
             return

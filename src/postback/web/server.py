@@ -26,6 +26,7 @@ from postback.settings import Settings
 from postback.web.admin import Admin
 from postback.web.app import App
 from postback.web.calls import Calls
+from postback.web.collect import Collect
 from postback.web.ingest import Ingest
 from postback.web.protocol import Protocol
 from postback.web.wire import Limits
@@ -103,7 +104,7 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
         judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
-        app = App(ingest, calls)
+        app = App(ingest, Collect(ingest, directory, pool, vault.link_key, settings, limits), calls)
         app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls).application
         yield app
     finally:

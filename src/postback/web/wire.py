@@ -61,7 +61,17 @@ def read_headers(sent: Iterable[Header]) -> dict[str, str]:
 
 _READ = {
     name.encode(): name
-    for name in ("authorization", "content-type", "content-length", "content-encoding", "idempotency-key")
+    for name in (
+        "authorization",
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "idempotency-key",
+        "origin",
+        "user-agent",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+    )  # fmt: skip
 }
 
 

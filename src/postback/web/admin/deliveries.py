@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from litestar import get
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
@@ -23,6 +24,8 @@ from postback.web.admin.pages import DEFAULT_LIMIT, Limit, Page, PairCursor, cur
 from postback.web.admin.shapes import DeliveryOut, Status, delivery_out
 from postback.web.admin.spans import From, To, ids_between, moments, stored_as
 
+_origins = msgspec.json.Decoder(dict[str, list[str]]).decode
+
 
 class RequestOut(Struct, frozen=True):
     """As it was sent, secrets and readable personal data masked; `body`: this event's part of it, as JSON."""
@@ -35,7 +38,8 @@ class RequestOut(Struct, frozen=True):
 
 class AttemptOut(Struct, frozen=True):
     """`status`: HTTP's; null: no answer. `outcome` null: under way, or its worker died. `response`: the answer's body,
-    secrets masked."""
+    secrets masked. `identifiers`: of those that the platform may have, the ones that the event had, and where each came
+    from: `sent`, or joined from its `visitor`, by `session` or by `link`."""
 
     at: datetime
     status: int | None
@@ -44,6 +48,7 @@ class AttemptOut(Struct, frozen=True):
     latency_ms: int | None
     request: RequestOut | None
     response: str | None
+    identifiers: dict[str, str]
 
 
 class DeliveryDetails(DeliveryOut, frozen=True, kw_only=True):
@@ -170,6 +175,7 @@ def _next(found: list[DeliveryStatus], floor: tuple[UUID, UUID] | None, limit: i
 
 
 def _attempt(attempt: lists.Attempt) -> AttemptOut:
+    origins = _origins(attempt.identifiers) if attempt.identifiers else {}
     return AttemptOut(
         at=attempt.at,
         status=attempt.status,
@@ -178,6 +184,7 @@ def _attempt(attempt: lists.Attempt) -> AttemptOut:
         latency_ms=attempt.latency_ms,
         request=_request(attempt.head, attempt.request) if attempt.head else None,
         response=attempt.response,
+        identifiers={name: origin for origin, names in origins.items() for name in names},
     )
 
 
