@@ -1,41 +1,39 @@
-"""A real Chromium, headless: one a worker, a context a test; pages and batches go over real sockets.
-
-Which: one on PATH, else what `playwright install chromium` put down (`make browser` sees to either).
+"""A real Chromium, headless: one a worker, a context a test; pages and batches go over real sockets. `make browser` sees
+to one. Tests with the hub have a browser of their own, for the hub runs in the test's loop.
 """
 
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "delivery")]
 
+from chromium import launched
+from delivering import working_beside
 from recorder import Recorder
+from stand_ins import StandIns, standing_in
 
 PATIENCE_MS = 8_000
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One loop for all: the browser is the session's."""
+    """One loop for all who share the browser."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and isinstance(item, pytest.Function):
+        if HERE in item.path.parents and isinstance(item, pytest.Function) and "served" not in item.fixturenames:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, NAMES)), None)
-        browser = await playwright.chromium.launch(
-            executable_path=found,
-            # Playwright turns it off; the tag must live with it.
-            ignore_default_args=["--disable-back-forward-cache"],
-        )
+        browser = await launched(playwright)
         yield browser
         await browser.close()
 
@@ -61,3 +59,14 @@ async def recorder() -> AsyncIterator[Recorder]:
     recorder.page("/")
     yield recorder
     await recorder.stop()
+
+
+@pytest.fixture
+async def stand_ins() -> AsyncIterator[StandIns]:
+    async with standing_in() as running:
+        yield running
+
+
+@pytest.fixture
+def worker(served: Any, tmp_path: Path) -> Any:
+    return working_beside(served, tmp_path)
