@@ -48,7 +48,6 @@ def test_its_curl_runs_as_printed_and_the_event_arrives_at_every_platform(
     [shop] = re.findall(r"^a shop +(\S+)", printed, re.MULTILINE)
     assert "/tag.js" in sh_text(f"curl -sS {shop}/lamp")
     assert "Order shop-1" in sh_text(f"curl -sS {shop}/buy -d product=lamp -d visitorId=v_demo -d sessionId=s_demo")
-    assert sh_text(f"curl -sS http://127.0.0.1:{re.search(r':(\d+)/v1', send)[1]}/tag.js").startswith("(()=>")
     eventually(lambda: "v_demo" in sh_text(watch.replace("platform=meta", "platform=webhook")))
     assert demo.end() == 0
     assert set(Path(tempfile.gettempdir()).glob("postback-demo-*")) <= before
