@@ -25,7 +25,7 @@ const PARAMETERS =
 const TAGS = /^utm_(source|medium|campaign|term|content|id)$/;
 /** Sent as they stand, under their name without the first underscores. */
 const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");
-const GOOGLE: Record<string, string> = { aw: "gclid", gb: "wbraid", dc: "dclid" };
+const GOOGLE: Record<string, string> = { gb: "wbraid", dc: "dclid" };
 
 let ids: Identifiers = {};
 
@@ -52,8 +52,9 @@ export function readAddress(): void {
   const tags: Record<string, string> = {};
   ids = readJson(IDENTIFIERS) || ids;
   for (const [name, value] of parameters()) {
-    if (isParameter(name)) seen(name, value, now);
-    else tags[name.slice(4)] = value.slice(0, MAX_TAG_CHARS);
+    if (!isParameter(name)) tags[name.slice(4)] = value.slice(0, MAX_TAG_CHARS);
+    // It may go into a cookie.
+    else if (!/[;@\s]/.test(value)) seen(name, value, now);
   }
   if (Object.keys(tags)[0]) seen(UTM, JSON.stringify(tags), now);
   readCookies();
@@ -67,7 +68,7 @@ function readCookies(): void {
     // Of a click, the address is nearer to the truth than a cookie is.
     if (!ids[name] || !isParameter(name)) seen(name, cookie(from), now);
   }
-  for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(aw|gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
+  for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
     seen(GOOGLE[kind], id, +seconds * 1e3);
   seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."), now);
   const stream = /(?:^|; )_ga_\w+=(?:GS1\.\d\.|GS2\.\d\.(?:[^;]*\$)?s)(\d+)/.exec(cookies());

@@ -54,11 +54,10 @@ export function put(event: Event): void {
   if (!isConsent && mayMeasure() === false) return;
   const now = Date.now();
   const text = JSON.stringify([visitorId(), session(true), event, now + CLAIM_MS]);
-  if (text.length > MAX_CHARS) return console.warn("postback: too large");
+  if (text.length > MAX_CHARS || keys(QUEUE)[MAX_WAITING]) return console.warn("postback: too much");
   const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
   mine[key] = true;
   write(key, text, isConsent);
-  for (const old of keys(QUEUE).slice(0, -MAX_WAITING)) write(old, null);
   if (!failures) later(0);
 }
 

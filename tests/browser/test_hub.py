@@ -163,7 +163,7 @@ async def test_an_order_with_the_visitors_id_alone_carries_all_that_the_browser_
     bucketed = [one["raw"] for one in await platforms["convert"].requests()]
     assert bucketed
     assert all("100218245" in raw and "100299457" in raw for raw in bucketed)
-    hooks = [one["raw"] for one in await platforms["webhook"].requests() if '"purchase"' in one["raw"]]
+    hooks = [one["raw"] for one in await platforms["webhook"].requests() if '"event.purchase"' in one["raw"]]
     assert len(hooks) == 5
     assert all("Cj0K-Case" in raw and ids["fbc"] in raw for raw in hooks)
 
@@ -198,8 +198,8 @@ async def test_what_a_visitor_denied_never_reaches_a_platform(
         await until(lambda: settled(served), seconds=20)
     assert await platforms["meta"].requests() == []
     raws = [one["raw"] for name in ("ga4", "convert", "webhook") for one in await platforms[name].requests()]
-    assert any('"lead"' in raw for raw in raws)
-    assert any('"purchase"' in raw for raw in raws)
+    assert any('"event.lead"' in raw for raw in raws)
+    assert any('"event.purchase"' in raw for raw in raws)
     digest = sha256(b"jane@example.com").hexdigest()
     # The address of the landing is all that still tells of the click.
     told = [re.sub(r"https?://[^\"]*", "", raw) for raw in raws]

@@ -128,7 +128,7 @@ async def test_batches_stay_below_64_kilobytes_and_one_that_never_could_is_refus
     assert max(len(batch["events"]) for batch in recorder.batches) <= 50
     assert sorted(event["properties"]["n"] for event in recorder.named("lead")) == list(range(30))
     assert recorder.named("huge") == []
-    assert said == ["postback: too large"]
+    assert said == ["postback: too much"]
 
 
 async def test_with_storage_blocked_the_page_is_one_visitor_and_nothing_breaks(page: Page, recorder: Recorder) -> None:

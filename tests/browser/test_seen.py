@@ -81,14 +81,14 @@ async def test_what_other_vendors_left_is_read_as_it_stands(
     ids = recorder.batches[0]["identifiers"]
     assert {name: seen["value"] for name, seen in ids.items()} == {
         "ga_client_id": "1234567890.1700000000", "ga_session_id": "1747323152",
-        "gcl_aw": "GCL.1763719200.Cj0K", "gclid": "Cj0K", "wbraid": "WB",
+        "gcl_aw": "GCL.1763719200.Cj0K", "wbraid": "WB",
         "fbp": given["_fbp"], "fbc": given["_fbc"], "ttp": "2F7h37", "conv_v": given["_conv_v"], "epik": "dj0y",
     }  # fmt: skip
-    assert ids["gclid"]["first"] == 1763719200_000
+    assert ids["wbraid"]["first"] == 1763719201_000
 
 
 async def test_an_identifier_of_ten_kilobytes_is_left_behind(page: Page, recorder: Recorder) -> None:
-    await page.goto(recorder.url(f"/?fbclid={'x' * 10_000}&gclid=G1"))
+    await page.goto(recorder.url(f"/?fbclid={'x' * 10_000}&gclid=G1&ttclid=a%3Bdomain%3Dx&msclkid=jane%40x.example"))
     await recorder.first("page_view")
     assert recorder.batches[0]["identifiers"].keys() == {"gclid", "fbp"}
 
