@@ -80,12 +80,14 @@ class Conversion(Struct, frozen=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """None: any."""
+    """None: any. `visitor_key`: that named this visitor, or one of the sessions."""
 
     workspace_id: UUID
     goal_id: int | None = None
     site_id: UUID | None = None
     order_id: str | None = None
+    visitor_key: UUID | None = None
+    session_ids: list[str] = []
 
 
 def key_of(site_id: bytes, order_id: str) -> bytes:

@@ -171,8 +171,8 @@ class RawBrowser(Struct, kw_only=True):
     """What the tag says of a browser, once for all events of a batch; every event of it has this same object.
 
     `identifiers`: name -> value, first and last seen, unix ms of the browser's clock; `utm`: of the session's landing.
-    `link`: a pb_vid. `may_measure`: analytics was not denied. `twin`: the visitor that it proved this one to be, as `links.both_ways` wants it. `made`: what
-    became of all this, once.
+    `link`: a pb_vid. `may_measure`: analytics was not denied. `twin`: the visitor that it proved this one to be, as
+    `links.both_ways` wants it. `made`: what became of all this, once.
     """
 
     site_key: str
@@ -196,12 +196,12 @@ class RawBrowser(Struct, kw_only=True):
 class RawEvent(Struct, kw_only=True, gc=False):
     """A sender's event, read but not yet judged; may hold plaintext.
 
-    `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared
-    by native, ROASproof, Segment and the tag); None: the event is filed under its own id. `amount` in major units;
+    `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared by
+    native, ROASproof, Segment and the tag); None: the event is filed under its own id. `amount` in major units;
     `currency` None: the site's. `source`: the sender's label of the system that posted it. `organization_id`: the
     workspace that the sender means, where the dialect names it. `hashes`: by identifier name, made by the sender.
-    `sent_at`: the sender's clock as it sent this, by which its times are corrected. `visitor_site_id`: where its visitor
-    was met, looked up before it is judged, where that may decide its site.
+    `sent_at`: the sender's clock as it sent this, by which its times are corrected. `visitor_site_id`: where its
+    visitor was met, looked up before it is judged, where that may decide its site.
     """
 
     name: str
@@ -242,8 +242,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was sent, safe to store: hashes only. Its JSON is the database's `event.body`.
 
     `action_source` None: the sender named none. `user` holds hashes by identifier name (`HASHED`), `click_ids` what the
-    platforms' cookies and links gave (`CLICK_IDS`). `notes` say what was dropped or changed, and why. `is_bot`: kept, but
-    no conversion, and delivered nowhere.
+    platforms' cookies and links gave (`CLICK_IDS`). `notes` say what was dropped or changed, and why. `is_bot`: kept,
+    but no conversion, and delivered nowhere.
     """
 
     event_id: str
@@ -304,7 +304,7 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
 
 
 def clock_error(sent_at: datetime | None, now: datetime) -> timedelta:
-    """What a sender's times lack, by when its clock says that it sent them. A few seconds are the way, not the clock."""
+    """What a sender's times lack, by when its clock says that it sent them. Some seconds are the way, not the clock."""
     error = now - sent_at if sent_at is not None else timedelta(0)
     return error if abs(error) > WAY else timedelta(0)
 

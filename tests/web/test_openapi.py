@@ -32,6 +32,7 @@ CONFIG = """
 "path.order_id" = "o1"
 "path.replay_id" = "{replay}"
 "path.backfill_id" = "{backfill}"
+"path.visitor" = "v1"
 """
 
 
@@ -43,7 +44,7 @@ async def document(served: Any) -> dict[str, Any]:
 
 async def test_every_route_is_described(served: Any) -> None:
     paths = set((await document(served))["paths"])
-    assert set(ROUTES) < paths
+    assert {*ROUTES, "/collect"} < paths
     assert f"{STATUS_PREFIX}{{event_id}}" in paths
     assert {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/admin/keys", "/v1/admin/ledger"} < paths
 
@@ -86,7 +87,9 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     admin = "/v1/admin"
     _, destination = await served.call("POST", f"{admin}/integration-catalog/webhook/install", WEBHOOK)
     _, key = await served.call("POST", f"{admin}/keys", {"label": "x", "scopes": ["ingest"]})
-    await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e1", "order_id": "o1"})
+    await served.call(
+        "POST", "/v1/events", {"event": "purchase", "event_id": "e1", "order_id": "o1", "visitor_id": "v1"}
+    )
     _, conversions = await served.call("GET", f"{admin}/conversions")
     _, events = await served.call("GET", f"{admin}/events")
     _, deliveries = await served.call("GET", f"{admin}/deliveries")

@@ -1,7 +1,7 @@
 """Partitions by month: made ahead, dropped whole when retention is over.
 
-event, delivery, attempt, conversion and touch are cut by id (a UUIDv7 begins with its time), usage by its hour. A default
-partition takes what falls outside. Runs on the coordinator; repeating is harmless.
+event, delivery, attempt, conversion and touch are cut by id (a UUIDv7 begins with its time), usage by its hour. A
+default partition takes what falls outside. Runs on the coordinator; repeating is harmless.
 """
 
 import re

@@ -108,7 +108,8 @@ def _layers(
 
 
 def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
-    """What holds of each purpose: denied where the event denies it, else the latest choice, of two at once the denial."""
+    """What holds of each purpose: denied where the event denies it, else the latest choice, of two at once the
+    denial."""
     if not layers:
         return event.consent
     choices: dict[str, list[tuple[datetime, bool]]] = {}

@@ -4,10 +4,10 @@
      "identifiers": {name: {"value", "first", "last"}}, "utm": {...}, "consent": {...}, "link", "bot", "cookie",
      "events": [{"event", "event_id", "occurred_at", "url", ..., "user_data": {"email_sha256": ...}}]}
 
-What is said of the browser goes to its visitor, and from there to every event that is delivered; events bear only what is
-their own. Whatever of it cannot be used is dropped alone, with a note on the first event. Times are the browser's, to be
-corrected by `sent_at`. Its address and user agent are the request's: `:address` and `user-agent` among the headers.
-Dedup: name + `event_id`, in the space of native events, so that the server's copy of an event is the same one.
+What is said of the browser goes to its visitor, and from there to every event that is delivered; events bear only what
+is their own. Whatever of it cannot be used is dropped alone, with a note on the first event. Times are the browser's,
+to be corrected by `sent_at`. Its address and user agent are the request's: `:address` and `user-agent` among the
+headers. Dedup: name + `event_id`, in the space of native events, so that the server's copy of an event is the same one.
 `docs/collect.md` says what is answered; errors have the admin API's form.
 """
 
@@ -276,8 +276,8 @@ class _Rejected(Struct):
 
 
 class Taken(Struct, omit_defaults=True):
-    """`accepted`: events that are written down, repeats too. `visitor_id`, `session_id`: those that the tag is to use from
-    now on. `link`: a fresh pb_vid, good for `link_expires_in` seconds on links to `link_domains`."""
+    """`accepted`: events that are written down, repeats too. `visitor_id`, `session_id`: those that the tag is to use
+    from now on. `link`: a fresh pb_vid, good for `link_expires_in` seconds on links to `link_domains`."""
 
     accepted: int
     rejected: list[_Rejected]

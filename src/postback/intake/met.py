@@ -1,5 +1,5 @@
-"""Where visitors were met: the site of an event that names none, where the workspace has several. Asked before the flush,
-and only then: one look-up by visitor id, one more by session where there are events with nothing else."""
+"""Where visitors were met: the site of an event that names none, where the workspace has several. Asked before the
+flush, and only then: one look-up by visitor id, one more by session where there are events with nothing else."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,7 @@
 """What an event shows of its visitor: identifiers with their times, links, what brought the visitor, what was chosen.
 
-Of a server's event it is what the event says, as of when it occurred; of the tag's it is also what the batch says of the
-browser, made once for all its events. Times of a browser are corrected and never ahead.
+Of a server's event it is what the event says, as of when it occurred; of the tag's it is also what the batch says of
+the browser, made once for all its events. Times of a browser are corrected and never ahead.
 """
 
 from datetime import datetime, timedelta

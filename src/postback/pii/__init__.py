@@ -10,6 +10,6 @@ from postback.pii.protect import Protected, SiteFacts, protect, reveal
 from postback.pii.seal import Sealer, SealError, link_key, new_key, parse_keys
 
 __all__ = [
-    "Protected", "SealError", "Sealer", "SiteFacts", "click_ids", "link_key", "masked", "new_key", "parse_keys", "protect",
-    "reveal", "stored_id",
+    "Protected", "SealError", "Sealer", "SiteFacts", "click_ids", "link_key", "masked", "new_key", "parse_keys",
+    "protect", "reveal", "stored_id",
 ]  # fmt: skip

@@ -211,8 +211,8 @@ def click_ids(sent: dict[str, str], notes: list[str]) -> dict[str, str]:
     return kept
 
 
-# Printable ASCII without spaces, @, quotes and angle brackets. Meta's: fb.<subdomain index>.<ms>.<id>, and perhaps a fifth part that marks its
-# own library.
+# Printable ASCII without spaces, @, quotes and angle brackets. Meta's: fb.<subdomain index>.<ms>.<id>, and perhaps a
+# fifth part that marks its own library.
 _ISSUED = re.compile(r"[!#-&(-;=?A-~]{1,1024}").fullmatch
 _ISSUED_BY_META = re.compile(r"fb\.[0-9]+\.[0-9]+\.[!-\-/-?A-~]+(?:\.[!-\-/-?A-~]+)?").fullmatch
 

@@ -144,8 +144,8 @@ def _id(text: str, field: str, notes: list[str]) -> str:
 
 
 def _time(raw: RawEvent, occurred_at: datetime, now: datetime) -> datetime:
-    """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead. A browser's
-    is corrected, and never ahead."""
+    """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead. A
+    browser's is corrected, and never ahead."""
     if raw.sent_at is not None:
         return max(OLDEST, min(now, occurred_at + clock_error(raw.sent_at, now)))
     if occurred_at.tzinfo is None:

@@ -28,9 +28,11 @@ UTM = ("source", "medium", "campaign", "term", "content")
 SEARCH_ENGINES = frozenset("google bing duckduckgo yahoo ecosia baidu yandex qwant startpage brave naver".split())
 # Click id -> source and medium of who came with it and no UTM.
 CLICKS = {
-    "gclid": ("google", "cpc"), "gbraid": ("google", "cpc"), "wbraid": ("google", "cpc"), "dclid": ("google", "display"),
+    "gclid": ("google", "cpc"), "gbraid": ("google", "cpc"), "wbraid": ("google", "cpc"),
+    "dclid": ("google", "display"),
     "msclkid": ("bing", "cpc"), "fbclid": ("facebook", "social"), "ttclid": ("tiktok", "paid_social"),
-    "li_fat_id": ("linkedin", "paid_social"), "twclid": ("twitter", "paid_social"), "epik": ("pinterest", "paid_social"),
+    "li_fat_id": ("linkedin", "paid_social"), "twclid": ("twitter", "paid_social"),
+    "epik": ("pinterest", "paid_social"),
     "sccid": ("snapchat", "paid_social"), "rdt_cid": ("reddit", "paid_social"), "irclickid": ("impact", "affiliate"),
 }  # fmt: skip
 

@@ -57,7 +57,8 @@ def insert(trip: Trip, new: Iterable[Touch]) -> None:
     texts = {
         name: arrays.texts(getattr(row, name.removesuffix("s")) for row in rows)
         for name in (
-            "session_ids sources mediums campaigns terms contents click_ids referrers landings products widgets placements"
+            "session_ids sources mediums campaigns terms contents click_ids referrers landings products widgets "
+            "placements"
         ).split()
     }
     trip.add(

@@ -1,5 +1,5 @@
-"""Which user agents are programs that say so. What browses as a person does is told by `navigator.webdriver` alone, which
-the tag sends."""
+"""Which user agents are programs that say so. What browses as a person does is told by `navigator.webdriver` alone,
+which the tag sends."""
 
 import re
 from functools import lru_cache
@@ -10,7 +10,8 @@ WORDS = (
     "pagespeed", "gtmetrix", "pingdom", "uptime", "statuscake", "site24x7", "datadogsynthetics", "newrelicsynthetics",
     "facebookexternalhit", "whatsapp/", "telegrambot", "skypeuripreview", "bingpreview", "google-read-aloud",
     "google-inspectiontool", "mediapartners-google", "adsbot", "apis-google", "feedfetcher", "ahrefs", "semrush",
-    "screaming frog", "python-requests", "python-urllib", "aiohttp", "httpx", "curl/", "wget/", "go-http-client", "okhttp",
+    "screaming frog",
+    "python-requests", "python-urllib", "aiohttp", "httpx", "curl/", "wget/", "go-http-client", "okhttp",
     "java/", "libwww-perl", "node-fetch", "axios/", "postmanruntime", "scrapy", "prerender", "chatgpt-user", "gptbot",
     "claudebot", "perplexity", "ccbot", "bytespider", "archive.org",
 )  # fmt: skip

@@ -1,5 +1,5 @@
-"""`/collect`: the browser tag's batches. What is its own stands here: the public site key, origins, rates, who it was that
-called, and the answer with ids, cookie and a fresh pb_vid. The events go the way of every other: `Ingest`.
+"""`/collect`: the browser tag's batches. What is its own stands here: the public site key, origins, rates, who it was
+that called, and the answer with ids, cookie and a fresh pb_vid. The events go the way of every other: `Ingest`.
 
 As there, `take` serves the usual post without waiting for anything but its commit, `post` any.
 """

@@ -1,7 +1,7 @@
 """How often somebody may call: one number for each, in this process's memory, no more of them than `most`.
 
-The generic cell rate algorithm: each call moves the moment from which the next is on time, by a minute's share; who is a
-whole minute ahead of time waits. It is a token bucket that holds a minute's calls, without the bucket.
+The generic cell rate algorithm: each call moves the moment from which the next is on time, by a minute's share; who is
+a whole minute ahead of time waits. It is a token bucket that holds a minute's calls, without the bucket.
 """
 
 from collections.abc import Hashable

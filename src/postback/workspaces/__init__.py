@@ -112,8 +112,9 @@ class SitePatch(Struct, frozen=True, kw_only=True):
 class SiteOut(Struct, frozen=True):
     """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key. `plan` null: no cap of its own.
 
-    `allowed_origins` empty: any. `link_domains`: those that the tag carries its visitor to. `payment_referrers`: payment
-    pages that take no credit, besides the kept list. `country`: of phone numbers that name none. `currency`: of amounts that name none.
+    `allowed_origins` empty: any. `link_domains`: those that the tag carries its visitor to. `payment_referrers`:
+    payment pages that take no credit, besides the kept list. `country`: of phone numbers that name none. `currency`: of
+    amounts that name none.
     """
 
     id: UUID

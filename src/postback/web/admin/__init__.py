@@ -13,7 +13,7 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
     addresses     private ones are refused
     changes       of the configuration: in turn, written down, never over what the caller has not seen
     keys, workspaces, sites, goals, event_types, plans, audit      the paths
-    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage
+    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage, visitors
 """
 
 from collections import Counter
@@ -46,6 +46,7 @@ from postback.web.admin import (
     replays,
     sites,
     usage,
+    visitors,
     workspaces,
 )
 from postback.web.admin.access import caller_of, require_key
@@ -57,6 +58,7 @@ PREFIX = "/v1/admin"
 _ROOMS = (
     keys, workspaces, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
+    visitors,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"

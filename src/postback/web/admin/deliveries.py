@@ -15,9 +15,12 @@ from msgspec import Raw, Struct
 from psycopg import IsolationLevel
 
 from postback import destinations, queue
-from postback.db import buckets
+from postback.connectors import Connector
+from postback.db import Tx, buckets
+from postback.delivery import prepare
 from postback.errors import NotFound
-from postback.queue import DeliveryStatus, ledger, lists
+from postback.pii import SealError
+from postback.queue import DeliveryStatus, ledger, lists, sending
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Limit, Page, PairCursor, cursor_text, read_ids
@@ -52,7 +55,11 @@ class AttemptOut(Struct, frozen=True):
 
 
 class DeliveryDetails(DeliveryOut, frozen=True, kw_only=True):
+    """`late_identifiers`: what is known of its visitor by now, and by what it was found, that came too late for the
+    last attempt; a replay would send it."""
+
     attempts: list[AttemptOut]
+    late_identifiers: dict[str, str]
 
 
 class LedgerHour(Struct, frozen=True):
@@ -127,9 +134,30 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) 
             raise NotFound("There is no such delivery.")
         lanes = await destinations.lanes(tx, [buckets.of_id(destination_id)])
         attempts = await lists.attempts(tx, event_id, destination_id)
+        installed = next((to for to in caller.snapshot.destinations if to.id == destination_id), None)
+        known = await _known(tx, hub, installed.connector, event_id) if installed is not None else {}
     shown = delivery_out(one, event, labels[destination_id], lanes.get(destination_id))
     fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
-    return DeliveryDetails(**fields, attempts=[_attempt(attempt) for attempt in attempts])
+    tries = [_attempt(attempt) for attempt in attempts]
+    had = tries[-1].identifiers.keys() if tries and tries[-1].outcome is not None else known.keys()
+    late = {name: origin for name, origin in known.items() if name not in had}
+    return DeliveryDetails(**fields, attempts=tries, late_identifiers=late)
+
+
+async def _known(tx: Tx, hub: Hub, connector: Connector, event_id: UUID) -> dict[str, str]:
+    """What a destination would have of an event if it were built now, and where it came from."""
+    [stored] = (await sending.events(tx, [event_id.bytes])).values()
+    known = (await prepare.join(tx, [stored], prepare.Keys(hub.vault.sealer, hub.vault.link_key)))[stored.id]
+    try:
+        joined = (
+            prepare.join_one(known, connector, prepare.Keys(hub.vault.sealer, hub.vault.link_key), hub.writer.now())
+            if known is not None
+            else None
+        )
+    except SealError:
+        return {}
+    origins = joined.origins(connector.identifiers) if joined is not None else {}
+    return {name: origin for origin, names in origins.items() for name in names}
 
 
 @get("/ledger", summary="What became of all that was accepted, by destination and hour")
