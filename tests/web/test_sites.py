@@ -19,7 +19,8 @@ async def test_a_new_site_has_a_key_and_the_usual_settings(served: Any) -> None:
     assert site["site_key"].startswith("site_")
     assert site | {"id": "", "site_key": ""} == {
         "id": "", "name": "shop", "site_key": "", "plan": None, "allowed_origins": [], "timezone": "UTC",
-        "currency": "USD", "country": None, "window_days": 7, "order_counts_from": "completed",
+        "currency": "USD", "country": None, "window_days": 7, "order_counts_from": "completed", "link_domains": [],
+        "payment_referrers": [],
     }  # fmt: skip
     assert await served.call("GET", f"{SITES}/{site['id']}") == (200, site)
     assert (await served.call("GET", SITES))[1]["items"][-1] == site

@@ -192,7 +192,7 @@ def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetim
         action_source=event.action_source,
         site_id=event.site_id,
         goal_id=event.goal_id,
-        visitor_id=event.visitor_id,
+        visitor_id=event.visitor_id or (known.visitor.id if known.visitor is not None else None),
         session_id=event.session_id,
         value=event.value,
         order=event.order,
