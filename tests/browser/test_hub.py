@@ -155,11 +155,12 @@ async def test_an_order_with_the_visitors_id_alone_carries_all_that_the_browser_
         assert user["fbc"].endswith(".IwAR2-Case")
         assert user["fbp"].startswith("fb.1.")
         assert (user["client_ip_address"], user["client_user_agent"]) == ("127.0.0.1", AGENT)
-    analytics = [r["body"] for r in await platforms["ga4"].requests() if r["body"]["events"][0]["name"] == "purchase"]
+    bodies = [request["body"] for request in await platforms["ga4"].requests()]
+    analytics = [(body, event) for body in bodies for event in body["events"] if event["name"] == "purchase"]
     assert len(analytics) == 5
-    for body in analytics:
+    for body, event in analytics:
         assert body["client_id"] == "1234567890.1700000000"
-        assert str(body["events"][0]["params"]["session_id"]) == "1747323152"
+        assert str(event["params"]["session_id"]) == "1747323152"
     bucketed = [one["raw"] for one in await platforms["convert"].requests()]
     assert bucketed
     assert all("100218245" in raw and "100299457" in raw for raw in bucketed)
