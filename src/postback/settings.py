@@ -66,6 +66,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     retention_days: Annotated[
         int, _about("Age at which events, deliveries and readable personal data are dropped.", "days", ge=1, le=36500)
     ] = 400
+    connections_max: Annotated[
+        int,
+        _about(
+            "Connections that may be open, by API process; past it a request gets 503 and its connection is closed.",
+            "connections",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 4_000
     waiting_events_max: Annotated[
         int, _about("Events that may wait to be written, by API process; past it the answer is 503.", "events", ge=1)
     ] = 20_000

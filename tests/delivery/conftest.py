@@ -8,6 +8,7 @@ import pytest
 
 from postback.connectors import catalog
 from postback.db import Pool
+from postback.installation import Made
 from postback.secret import Secret
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -26,7 +27,7 @@ def for_tests() -> Iterator[None]:
 
 
 @pytest.fixture
-async def hub(database: Secret, pool: Pool) -> AsyncIterator[Hub]:
+async def hub(database: Secret, installed: Made, pool: Pool) -> AsyncIterator[Hub]:
     opened = await open_hub(database, pool)
     yield opened
     await opened.tx.close()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,8 +88,8 @@ PURCHASE = {name: value for name, value in PURCHASE.items() if value is not None
 
 
 @pytest.fixture
-def worker(served: Any, tmp_path: Path) -> Any:
-    return working_beside(served, tmp_path)
+def worker(served: Any) -> Any:
+    return working_beside(served)
 
 
 async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(

@@ -13,7 +13,6 @@ from postback.blueprint import Blueprint
 from postback.connectors import Failed, Item, Retry, Skipped
 from postback.db.trip import Trip
 from postback.delivery import prepare
-from postback.delivery.prepare import Keys
 from postback.destinations import Destination
 from postback.event import Event, JoinedEvent, Order
 from postback.pii import link_key
@@ -34,7 +33,7 @@ class Place:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.keys = Keys(hub.vault.sealer, hub.vault.link_key)
+        self.keys = hub.vault
         self.workspace = hub.workspace.id
 
     def link(self, kind: str, value: str) -> bytes:

@@ -90,7 +90,7 @@ class World:
                 await self.hub.submit([one])
         ids = {number: one.result.id for number, fact, one in pending
                if fact["kind"] == "sale" and isinstance(one.result, Accepted)}  # fmt: skip
-        keys = prepare.Keys(self.hub.vault.sealer, self.hub.vault.link_key)
+        keys = self.hub.vault
         async with self.hub.pool.connection() as tx:
             stored = await sending.events(tx, list(ids.values())) if ids else {}
             known = await prepare.join(tx, list(stored.values()), keys)

@@ -27,12 +27,12 @@ from postback.declared import (
 )
 from postback.declared.planning import Step, Thing, pair, plan
 from postback.destinations import Destination
+from postback.destinations.forms import made_secrets
 from postback.errors import Conflict, Invalid, Rejected
 from postback.goals import USUAL, Goal, GoalIn
 from postback.secret import Secret
 from postback.settings import Settings
 from postback.web.admin.addresses import refuse_private
-from postback.web.admin.catalog import _made_secrets as made_secrets
 from postback.workspaces import Site, SiteIn, Workspace, event_types
 from postback.workspaces.event_types import EventType, EventTypeIn
 from postback.workspaces.plans import Plan, PlanIn

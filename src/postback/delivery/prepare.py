@@ -24,7 +24,7 @@ from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
 from postback.money import Money
-from postback.pii import Sealer, SealError
+from postback.pii import SealError, Vault
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
 
@@ -35,13 +35,6 @@ _SEALED = Retry("its sealed data does not open: add its key to POSTBACK_SEAL_KEY
 
 E = TypeVar("E", bound=Event)
 Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
-
-
-class Keys(Struct, frozen=True):
-    """What opens sealed data, and the key that link keys are made under."""
-
-    sealer: Sealer
-    link_key: bytes
 
 
 class Known(Struct, frozen=True):
@@ -61,7 +54,7 @@ class Known(Struct, frozen=True):
         return self.layers[0].visitors[0] if self.layers else None
 
 
-async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
+async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Vault) -> dict[bytes, Known | None]:
     """Events by id, with their visitors: at most two look-ups, and one of orders where there are refunds among them.
     None for one that cannot be read. Reads only."""
     events = [_decoded(row) for row in rows]
@@ -90,7 +83,7 @@ def _decoded(row: StoredEvent) -> Event | None:
         return None
 
 
-def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> Built:
+def build(known: Known, destination: Destination, keys: Vault, now: datetime) -> Built:
     """One event for one destination: as a connector sees it and its item, or why there is none.
 
     Raises what a connector's bug raises.
@@ -142,7 +135,7 @@ def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None
     return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
 
 
-def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetime) -> JoinedEvent:
+def join_one(known: Known, connector: Connector, keys: Vault | None, now: datetime) -> JoinedEvent:
     """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
 
     `keys` None: what is sealed stays so.

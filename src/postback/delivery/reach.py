@@ -15,8 +15,9 @@ from postback.connectors import Skipped
 from postback.db import Tx
 from postback.delivery import prepare
 from postback.delivery.claims import Claims
-from postback.delivery.prepare import Keys, Known
+from postback.delivery.prepare import Known
 from postback.destinations import Destination
+from postback.pii import Vault
 from postback.queue.sending import Claimed, Ticket
 from postback.visitors import links
 
@@ -29,7 +30,7 @@ async def tell(
     new: New,
     known: dict[bytes, Known | None],
     destination: Destination,
-    keys: Keys,
+    keys: Vault,
     claims: Claims,
     now: datetime,
 ) -> New:
@@ -55,7 +56,7 @@ async def tell(
     return [(ticket, row) for ticket, row in new if ticket not in waiting]
 
 
-def _mark(known: Known, destination: Destination, keys: Keys, now: datetime) -> tuple[bytes, bytes] | None:
+def _mark(known: Known, destination: Destination, keys: Vault, now: datetime) -> tuple[bytes, bytes] | None:
     """The link's key and its visitor's; None where no goal is reached that is counted once."""
     reaches = destination.connector.reaches
     try:

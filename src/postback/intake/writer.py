@@ -222,7 +222,7 @@ class Writer:
             return
         try:
             await self.flush.roll_back(self._conn)
-        except (psycopg.Error, OSError, TimeoutError):
+        except Exception:  # whatever it is, such as half a trip that was never sent: another connection has it not
             await self._disconnect()
 
     async def _disconnect(self) -> None:

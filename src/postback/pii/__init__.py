@@ -7,9 +7,9 @@ no randomness: `now`, ids and the source of nonces are arguments.
 from postback.pii.doors import masked, stored_id
 from postback.pii.identify import click_ids
 from postback.pii.protect import Protected, SiteFacts, protect, reveal
-from postback.pii.seal import Sealer, SealError, link_key, new_key, parse_keys
+from postback.pii.seal import Sealer, SealError, Vault, link_key, new_key, parse_keys
 
 __all__ = [
-    "Protected", "SealError", "Sealer", "SiteFacts", "click_ids", "link_key", "masked", "new_key", "parse_keys",
-    "protect", "reveal", "stored_id",
+    "Protected", "SealError", "Sealer", "SiteFacts", "Vault", "click_ids", "link_key", "masked", "new_key",
+    "parse_keys", "protect", "reveal", "stored_id",
 ]  # fmt: skip

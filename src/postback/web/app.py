@@ -19,14 +19,16 @@ Application = Callable[[Any, Any, Any], Awaitable[int]]
 
 class App:
     """`admin` answers whatever has no path here. `requests` counts answers by path and status, for /metrics; `calls`
-    those of each key."""
+    those of each key. `turned_away`: connections past `connections_max` that are still open."""
 
     admin: Application
 
-    def __init__(self, ingest: Ingest, collect: Collect, calls: Calls) -> None:
+    def __init__(self, ingest: Ingest, collect: Collect, calls: Calls, connections_max: int) -> None:
         self.ingest = ingest
         self.collect = collect
         self.calls = calls
+        self.connections_max = connections_max
+        self.turned_away = 0
         self.requests: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,7 +17,6 @@ import structlog
 from postback import keys
 from postback.db import Pool, is_unavailable
 from postback.delivery import preview
-from postback.delivery.prepare import Keys
 from postback.delivery.preview import Previewed
 from postback.dialects import (
     Accepted,
@@ -43,13 +42,13 @@ from postback.errors import (
     Unavailable,
 )
 from postback.event import standard_name
-from postback.installation import Vault
 from postback.intake import limits, met
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Judge, Pending
 from postback.intake.limits import Admission
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
+from postback.pii import Vault
 from postback.queue.sending import StoredEvent
 from postback.quota import Limit
 from postback.web import inside, status, wire
@@ -274,10 +273,9 @@ class Ingest:
     async def _preview(self, pending: Sequence[Pending], snapshot: Snapshot, now: datetime) -> dict[int, Result]:
         """What would be sent, by `id()` of each event."""
         found: dict[int, Result] = {}
-        keys_ = Keys(self._vault.sealer, self._vault.link_key)
         for event in pending:
             unborn = StoredEvent(bytes(16), snapshot.id_bytes, event.body, event.sealed, event.visitor_key)
-            lines = [_line(line) for line in preview.show(unborn, snapshot.destinations, keys_, now)]
+            lines = [_line(line) for line in preview.show(unborn, snapshot.destinations, self._vault, now)]
             found[id(event)] = Accepted(event.event.event_id, bytes(16), False, lines, event.event.notes)
             await asyncio.sleep(0)  # others' turn: a thousand events take a while
         return found

@@ -13,6 +13,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from postback.dialects import Dialect, tag
+from postback.errors import Unavailable
 from postback.keys import ApiKey
 from postback.web import collect, wire
 from postback.web.app import App
@@ -22,6 +23,10 @@ from postback.web.wire import Header
 log = structlog.get_logger()
 HEAD_SECONDS = 30
 HEAD_BYTES = 65_536
+TURNED_AWAY_MAX = 100
+TURNED_AWAY_SECONDS = 1
+_NO_ROOM = Unavailable("All connections of this server are taken; try again in a second.")
+_NO_ROOM_ANSWER = 503, wire.plain_error(_NO_ROOM), (*wire.extra_headers(_NO_ROOM), (b"connection", b"close"))
 _DIRECT = {path.encode(): dialect for path, dialect in ROUTES.items()} | {collect.PATH.encode(): tag.DIALECT}
 
 
@@ -35,6 +40,10 @@ class Protocol(HttpToolsProtocol):
     _body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= self.app.connections_max:
+            transport.set_protocol(full := _Full(self.app))
+            full.connection_made(transport)
+            return
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
@@ -157,6 +166,35 @@ class Protocol(HttpToolsProtocol):
         if self._head_open and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
             self.transport.close()
+
+
+class _Full(asyncio.Protocol):
+    """A connection that is one too many: what it asks is answered with 503, and it is closed within a second; at once,
+    where many such are open."""
+
+    _is_answered = False
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._app.turned_away += 1
+        self._timer = asyncio.get_running_loop().call_later(TURNED_AWAY_SECONDS, transport.abort)
+        if self._app.turned_away > TURNED_AWAY_MAX:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        # What is still to come is passed over: closing on a client that sends would take the answer away from it.
+        if not self._transport.is_closing() and not self._is_answered:
+            self._is_answered = True
+            self._app.requests["other", 503] += 1
+            self._transport.write(wire.message(*_NO_ROOM_ANSWER))
+            self._transport.write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._app.turned_away -= 1
 
 
 class _Nobody:

@@ -56,6 +56,15 @@ class Workspace(Struct, frozen=True):
     plan_id: UUID | None = None
 
 
+class WorkspaceOut(Struct, frozen=True):
+    """`plan` null: no cap."""
+
+    id: UUID
+    name: str
+    organization_id: str
+    plan: UUID | None
+
+
 class Site(Struct, frozen=True):
     """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key.
 
@@ -210,6 +219,10 @@ def _merged(site: Site, sent: Mapping[str, Any]) -> Site:
         link_domains=_domains(merged.link_domains, "link_domains"),
         payment_referrers=_domains(merged.payment_referrers, "payment_referrers"),
     )
+
+
+def workspace_out(workspace: Workspace) -> WorkspaceOut:
+    return WorkspaceOut(workspace.id, workspace.name, workspace.organization_id, workspace.plan_id)
 
 
 def site_out(site: Site) -> SiteOut:

@@ -4,6 +4,7 @@
 Handlers stay thin: they call the rooms below and give their shapes. A handler's signature is the truth: its paths,
 parameters, body and answer stand in `/openapi.json` as they are declared.
 
+    application   all of it, put together
     hub           what the handlers of a process share
     access        who calls
     bodies        bodies in and out
@@ -15,107 +16,3 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
     keys, workspaces, sites, goals, event_types, plans, audit      the paths
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage, visitors
 """
-
-from collections import Counter
-from typing import Any
-
-from litestar import Litestar, Router
-from litestar.datastructures import State
-from litestar.di import Provide
-
-from postback.db import Pool
-from postback.installation import Vault
-from postback.intake.directory import Directory
-from postback.intake.writer import Writer
-from postback.settings import Settings
-from postback.web import health, metrics, openapi, reference, tag, wire
-from postback.web.admin import (
-    answers,
-    audit,
-    blueprints,
-    catalog,
-    conversions,
-    deliveries,
-    destinations,
-    event_types,
-    events,
-    goals,
-    keys,
-    plans,
-    probe,
-    replays,
-    sites,
-    usage,
-    visitors,
-    workspaces,
-)
-from postback.web.admin.access import caller_of, require_key
-from postback.web.admin.bodies import JsonResponse, StrictRequest
-from postback.web.admin.hub import Hub
-from postback.web.calls import Calls
-
-PREFIX = "/v1/admin"
-_ROOMS = (
-    keys, workspaces, sites, goals, event_types, plans, audit,
-    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors,
-)  # fmt: skip
-# Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
-_REFUSED = "-"
-
-
-class Admin:
-    """`application` is ASGI. Needs no lifespan."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        directory: Directory,
-        writer: Writer,
-        vault: Vault,
-        settings: Settings,
-        requests: Counter[tuple[str, int]],
-        calls: Calls,
-    ) -> None:
-        hub = Hub(pool, directory, writer, vault, settings, requests, calls)
-        pulse, gauges = health.Pulse(), metrics.Gauges()
-        self._requests = requests
-        self._app = Litestar(
-            [
-                Router(PREFIX, route_handlers=[h for room in _ROOMS for h in room.HANDLERS], guards=[require_key]),
-                *health.HANDLERS,
-                *metrics.HANDLERS,
-                *openapi.HANDLERS,
-                *reference.HANDLERS,
-                *tag.HANDLERS,
-            ],
-            dependencies={
-                "hub": Provide(lambda: hub, sync_to_thread=False),
-                "pulse": Provide(lambda: pulse, sync_to_thread=False),
-                "gauges": Provide(lambda: gauges, sync_to_thread=False),
-                "caller": Provide(caller_of, sync_to_thread=False),
-            },
-            state=State({"hub": hub}),
-            request_class=StrictRequest,
-            response_class=JsonResponse,
-            exception_handlers=answers.HANDLERS,
-            openapi_config=None,
-            logging_config=None,
-        )
-
-    async def application(self, scope: wire.Scope, receive: wire.Receive, send: wire.Send) -> int:
-        """Gives every answer an id, and counts it under its path's form; returns its status."""
-        status = 0
-
-        async def answer(message: dict[str, Any]) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", wire.new_request_id().encode())]
-            await send(message)
-
-        if scope["method"] == "OPTIONS":
-            scope = {**scope, "method": _REFUSED}
-        await self._app(scope, receive, answer)  # type: ignore[arg-type]  # plain ASGI
-        self._requests[scope.get("path_template", "other"), status] += 1
-        return status

@@ -20,7 +20,7 @@ from postback.errors import Forbidden, Invalid, Unauthenticated
 from postback.intake.directory import Snapshot
 from postback.keys import ApiKey
 from postback.web import wire
-from postback.web.admin.hub import Hub
+from postback.web.admin.hub import hub_of
 from postback.web.calls import name_caller
 
 SCOPES = "scopes"
@@ -52,7 +52,7 @@ def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
 
 async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
     """The guard of every path that needs a key. Raises Unauthenticated, Forbidden, Invalid, Unavailable."""
-    hub: Hub = connection.app.state.hub
+    hub = hub_of(connection.scope)
     text = _key_text(wire.read_headers(connection.scope["headers"]))
     if problem := keys.diagnose(text, hub.settings.environment):
         raise problem

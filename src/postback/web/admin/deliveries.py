@@ -147,13 +147,9 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) 
 async def _known(tx: Tx, hub: Hub, connector: Connector, event_id: UUID) -> dict[str, str]:
     """What a destination would have of an event if it were built now, and where it came from."""
     [stored] = (await sending.events(tx, [event_id.bytes])).values()
-    known = (await prepare.join(tx, [stored], prepare.Keys(hub.vault.sealer, hub.vault.link_key)))[stored.id]
+    known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
     try:
-        joined = (
-            prepare.join_one(known, connector, prepare.Keys(hub.vault.sealer, hub.vault.link_key), hub.writer.now())
-            if known is not None
-            else None
-        )
+        joined = prepare.join_one(known, connector, hub.vault, hub.writer.now()) if known is not None else None
     except SealError:
         return {}
     origins = joined.origins(connector.identifiers) if joined is not None else {}

@@ -130,7 +130,7 @@ async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
     What is sealed under a key that is gone is left out."""
     [stored] = (await sending.events(tx, [id_.bytes])).values()
     sealer = hub.vault.sealer
-    known = (await prepare.join(tx, [stored], prepare.Keys(sealer, hub.vault.link_key)))[stored.id]
+    known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
     found: dict[str, str] = {}
     if known is not None:
         for layer in reversed(known.layers):
