@@ -68,5 +68,5 @@ async def stand_ins() -> AsyncIterator[StandIns]:
 
 
 @pytest.fixture
-def worker(served: Any, tmp_path: Path) -> Any:
-    return working_beside(served, tmp_path)
+def worker(served: Any) -> Any:
+    return working_beside(served)

@@ -42,7 +42,7 @@ class Shop:
         self._postback, self._site_key, self._client = postback, site_key, client
         app = web.Application()
         app.add_routes([web.get("/", self._list), web.get("/{product}", self._product), web.post("/buy", self._buy)])
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
         await self._runner.setup()
         await web.SockSite(self._runner, self._listening).start()
 
