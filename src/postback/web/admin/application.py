@@ -13,7 +13,7 @@ from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.pii import Vault
 from postback.settings import Settings
-from postback.web import health, metrics, openapi, reference, wire
+from postback.web import health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
     audit,
@@ -61,6 +61,7 @@ def _made() -> Litestar:
             *metrics.HANDLERS,
             *openapi.HANDLERS,
             *reference.HANDLERS,
+            *tag.HANDLERS,
         ],
         dependencies={
             "hub": Provide(hub_of, sync_to_thread=False),
