@@ -13,7 +13,7 @@ from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.pii import Vault
 from postback.settings import Settings
-from postback.web import health, metrics, openapi, reference, wire
+from postback.web import health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
     audit,
@@ -27,6 +27,7 @@ from postback.web.admin import (
     goals,
     keys,
     plans,
+    privacy,
     probe,
     replays,
     sites,
@@ -44,7 +45,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors,
+    visitors, privacy,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
@@ -60,6 +61,7 @@ def _made() -> Litestar:
             *metrics.HANDLERS,
             *openapi.HANDLERS,
             *reference.HANDLERS,
+            *tag.HANDLERS,
         ],
         dependencies={
             "hub": Provide(hub_of, sync_to_thread=False),
