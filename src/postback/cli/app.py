@@ -43,20 +43,50 @@ goals = App(name="goals", help="Goals: make, list, change, remove.")
 destinations = App(name="destinations", help="Destinations: install, list, pause, resume, probe.")
 privacy = App(name="privacy", help="A person: erase, export; verify a receipt.")
 db = App(name="db", help="The database: migrate, back up, restore.")
+_MAKE, _LIST, _REMOVE = "Make one.", "List them.", "Remove one; what it took stays."
 for _group, _commands in (
-    (keys, {"create": "create", "list": "list_all", "rotate": "rotate", "revoke": "revoke"}),
-    (sites, {"create": "create", "list": "list_all", "change": "change", "remove": "remove"}),
-    (goals, {"create": "create", "list": "list_all", "change": "change", "remove": "remove"}),
+    (
+        keys,
+        {
+            "create": "Make a key and print it, once.",
+            "list": "List keys, and when each was last used.",
+            "rotate": "Give a key a new text; the old one works for a grace.",
+            "revoke": "End a key at once.",
+        },
+    ),
+    (sites, {"create": _MAKE, "list": _LIST, "change": "Change one.", "remove": _REMOVE}),
+    (goals, {"create": _MAKE, "list": _LIST, "change": "Change one.", "remove": _REMOVE}),
     (
         destinations,
-        {"install": "install", "list": "list_all", "pause": "pause", "resume": "resume", "probe": "probe"},
+        {
+            "install": "Connect a platform.",
+            "list": "List them, with state and what to do.",
+            "pause": "Stop sending; go on queueing.",
+            "resume": "Send again, what waited first.",
+            "probe": "Ask the platform whether the credentials are right.",
+        },
     ),
-    (privacy, {"erase": "erase", "export": "export", "verify": "verify"}),
-    (db, {"migrate": "migrate", "backup": "backup", "restore": "restore"}),
+    (
+        privacy,
+        {
+            "erase": "Erase a person, with a signed receipt.",
+            "export": "Write all that is stored of a person.",
+            "verify": "Say whether a receipt is genuine.",
+        },
+    ),
+    (
+        db,
+        {
+            "migrate": "Bring the tables up to date.",
+            "backup": "Write a dump of the database.",
+            "restore": "Load a dump into an empty database.",
+        },
+    ),
 ):
     app.command(_group)
-    for _name, _function in _commands.items():
-        _group.command(f"{_HERE}.{_group.name[0]}:{_function}", name=_name)
+    for _name, _help in _commands.items():
+        _function = {"list": "list_all"}.get(_name, _name)
+        _group.command(f"{_HERE}.{_group.name[0]}:{_function}", name=_name, help=_help)
 
 
 def run(arguments: Sequence[str]) -> int:

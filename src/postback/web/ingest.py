@@ -267,7 +267,7 @@ class Ingest:
         name_caller(scope, key)
         if not any(scope in key.scopes for scope in scopes):
             await self._directory.confirm(snapshot, key, now)
-            raise Forbidden(f"This API key has not the scope {' or '.join(scopes)}; it has {', '.join(key.scopes)}.")
+            raise Forbidden(f"This API key has the scope {', '.join(key.scopes)}; use one with {' or '.join(scopes)}.")
         return snapshot, key
 
     async def _preview(self, pending: Sequence[Pending], snapshot: Snapshot, now: datetime) -> dict[int, Result]:

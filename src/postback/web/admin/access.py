@@ -62,7 +62,7 @@ async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> 
     snapshot = await hub.directory.confirm(snapshot, key, now)
     scopes = scopes_of(handler)
     if not any(scope in key.scopes for scope in scopes):
-        raise Forbidden(f"This API key has not the scope {' or '.join(scopes)}; it has {', '.join(key.scopes)}.")
+        raise Forbidden(f"This API key has the scope {', '.join(key.scopes)}; use one with {' or '.join(scopes)}.")
     if key.site_id is not None:
         raise Forbidden("This API key is bound to one site; the admin API takes keys of the whole workspace.")
     _check_query(connection.scope["query_string"], handler)
