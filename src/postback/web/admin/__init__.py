@@ -5,14 +5,15 @@ Handlers stay thin: they call the rooms below and give their shapes. A handler's
 parameters, body and answer stand in `/openapi.json` as they are declared.
 
     hub           what the handlers of a process share
-    access        who calls
+    access        who calls, and what they may
+    signed_in     people, by the dashboard's cookie
     bodies        bodies in and out
     answers       what goes wrong
     pages, spans  lists
     shapes        what several paths answer with
     addresses     private ones are refused
     changes       of the configuration: in turn, written down, never over what the caller has not seen
-    keys, workspaces, sites, goals, event_types, plans, audit      the paths
+    keys, workspaces, members, sites, goals, event_types, plans, audit      the paths
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage
 """
 
@@ -41,6 +42,7 @@ from postback.web.admin import (
     events,
     goals,
     keys,
+    members,
     plans,
     probe,
     replays,
@@ -48,14 +50,14 @@ from postback.web.admin import (
     usage,
     workspaces,
 )
-from postback.web.admin.access import caller_of, require_key
+from postback.web.admin.access import caller_of, require_caller
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import Hub
 from postback.web.calls import Calls
 
 PREFIX = "/v1/admin"
 _ROOMS = (
-    keys, workspaces, sites, goals, event_types, plans, audit,
+    keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
@@ -80,7 +82,7 @@ class Admin:
         self._requests = requests
         self._app = Litestar(
             [
-                Router(PREFIX, route_handlers=[h for room in _ROOMS for h in room.HANDLERS], guards=[require_key]),
+                Router(PREFIX, route_handlers=[h for room in _ROOMS for h in room.HANDLERS], guards=[require_caller]),
                 *health.HANDLERS,
                 *metrics.HANDLERS,
                 *openapi.HANDLERS,
