@@ -23,6 +23,7 @@ from postback.intake.judge import Judge
 from postback.intake.writer import Writer
 from postback.secret import Secret
 from postback.settings import Settings
+from postback.web import dashboard
 from postback.web.admin import Admin
 from postback.web.app import App
 from postback.web.calls import Calls
@@ -104,7 +105,8 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
         app = App(ingest, calls)
-        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls).application
+        pages = [dashboard.router()]
+        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls, pages=pages).application
         yield app
     finally:
         await writer.close()

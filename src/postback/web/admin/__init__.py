@@ -18,6 +18,7 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Litestar, Router
@@ -65,7 +66,7 @@ _REFUSED = "-"
 
 
 class Admin:
-    """`application` is ASGI. Needs no lifespan."""
+    """`application` is ASGI. Needs no lifespan. `pages`: what stands beside the API, and is not of it."""
 
     def __init__(
         self,
@@ -76,6 +77,8 @@ class Admin:
         settings: Settings,
         requests: Counter[tuple[str, int]],
         calls: Calls,
+        *,
+        pages: Sequence[Router] = (),
     ) -> None:
         hub = Hub(pool, directory, writer, vault, settings, requests, calls)
         pulse, gauges = health.Pulse(), metrics.Gauges()
@@ -87,6 +90,7 @@ class Admin:
                 *metrics.HANDLERS,
                 *openapi.HANDLERS,
                 *reference.HANDLERS,
+                *pages,
             ],
             dependencies={
                 "hub": Provide(lambda: hub, sync_to_thread=False),

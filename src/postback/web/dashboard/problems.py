@@ -61,7 +61,7 @@ def _page(request: Request[Any, Any, Any], error: PostbackError) -> Response[Any
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if error.status_code == 404:
-        return _page(request, NotFound("There is nothing here. It may have been removed, or belong to another workspace."))
+        return _page(request, NotFound("There is nothing here, or nothing of this workspace."))
     if error.status_code == 405:
         return _page(request, MethodNotAllowed((error.headers or {}).get("allow", "GET")))
     if error.status_code < 500:

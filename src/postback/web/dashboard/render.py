@@ -4,7 +4,6 @@ Everything is escaped; what a browser may do with a page is said by a policy wit
 """
 
 import hashlib
-import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -21,7 +20,6 @@ from markupsafe import Markup, escape
 from postback import money
 
 STATIC = Path(__file__).parent.parent / "static"
-# The order in which a page needs them; each is named by its content, so that it may be kept for ever.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -35,6 +33,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹", "KRW": "₩", "ILS": "₪", "UAH": "₴", "VND": "₫"}
 
 
@@ -98,15 +97,13 @@ def count(number: int) -> str:
 
 def pretty(value: Any) -> str:
     """JSON to read, or text as it is."""
-    if isinstance(value, msgspec.Raw | bytes | str):
-        text = bytes(value).decode(errors="replace") if not isinstance(value, str) else value
-        try:
-            value = json.loads(text, parse_float=Decimal)
-        except ValueError:
-            return text
-    return msgspec.json.format(msgspec.json.encode(value, decimal_format="number"), indent=2).decode() if (
-        not isinstance(value, str)
-    ) else value
+    text = value.encode() if isinstance(value, str) else value
+    if not isinstance(text, msgspec.Raw | bytes):
+        text = _encode(value)
+    try:
+        return msgspec.json.format(bytes(text), indent=2).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return bytes(text).decode(errors="replace")
 
 
 def words(name: str) -> str:

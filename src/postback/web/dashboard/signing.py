@@ -132,7 +132,8 @@ async def change_password(view: Needs[View]) -> Response[Any]:
     async with view.hub.pool.connection() as tx:
         try:
             await sessions.attempt(tx, session.email, address, now)
-            if not await accounts.has_password(await accounts.by_id(tx, session.account_id), form.get("old", "")[:1000]):
+            known = await accounts.by_id(tx, session.account_id)
+            if not await accounts.has_password(known, form.get("old", "")[:1000]):
                 raise Invalid("This is not your password.", field="old")
             await sessions.forgive(tx, session.email, address, now)
             async with tx.transaction():

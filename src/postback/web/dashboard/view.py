@@ -9,7 +9,6 @@ import inspect
 import re
 import shlex
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -26,7 +25,7 @@ from litestar.types import Scope
 
 from postback.errors import Forbidden, Invalid, Rejected
 from postback.web.admin import signed_in
-from postback.web.admin.access import Caller, caller_for, scopes_of
+from postback.web.admin.access import Caller, caller_for
 from postback.web.admin.hub import Hub
 from postback.web.admin.signed_in import Person
 from postback.web.dashboard import forms, render
@@ -165,10 +164,6 @@ def address_of(request: Request[Any, Any, Any]) -> str:
     return f"{'https' if signed_in.is_https(request) else 'http'}://{safe}"
 
 
-def now_of(view: View) -> datetime:
-    return view.now
-
-
 @cache
 def _parameters(handler: BaseRouteHandler) -> Mapping[str, tuple[str, Any, QueryParameter]]:
     """Query parameters of a handler: name in the query, type, bounds."""
@@ -199,6 +194,3 @@ def _read(name: str, text: str, kind: Any, bounds: QueryParameter) -> Any:
     if (most is not None and value > most) or (least is not None and value < least):
         raise Invalid(f"{name} is out of bounds.", field=name)
     return value
-
-
-__all__ = ["NoSeat", "View", "require_person", "scopes_of", "view_of"]
