@@ -25,6 +25,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self._in_nav = False
+        self._open = ""
         self.feed(html)
 
     @property
@@ -46,13 +47,20 @@ class Page(HTMLParser):
             if held.get("type") == "checkbox" and "checked" not in held:
                 return
             self.forms[-1].setdefault(str(held["name"]), held.get("value") or "")
+        self._open = str(held.get("name")) if tag in ("textarea", "select") else self._open
+        if tag == "option" and self._open and ("selected" in held or not self.forms[-1][self._open]):
+            self.forms[-1][self._open] = held.get("value") or ""
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "nav":
             self._in_nav = False
+        if tag in ("textarea", "select"):
+            self._open = ""
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self._open and self.lasttag == "textarea":
+            self.forms[-1][self._open] += data
 
     @property
     def csrf(self) -> str:

@@ -18,12 +18,14 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.types import ExceptionHandlersMap
 
 from postback.db import Pool
 from postback.installation import Vault
@@ -65,6 +67,21 @@ _ROOMS = (
 _REFUSED = "-"
 
 
+def _of_pages(pages: Sequence[Router]) -> ExceptionHandlersMap:
+    """What has no route of its own below the pages is answered by them."""
+
+    def of(kind: type[HTTPException]) -> Callable[[Any, Any], Any]:
+        def answer(request: Request, error: HTTPException) -> Response:
+            for page in pages:
+                if f"{request.scope['path']}/".startswith(f"{page.path}/"):
+                    return page.exception_handlers[HTTPException](request, error)  # type: ignore[return-value]
+            return answers.HANDLERS[kind](request, error)  # type: ignore[return-value]
+
+        return answer
+
+    return {kind: of(kind) for kind in (NotFoundException, MethodNotAllowedException)}
+
+
 class Admin:
     """`application` is ASGI. Needs no lifespan. `pages`: what stands beside the API, and is not of it."""
 
@@ -101,7 +118,7 @@ class Admin:
             state=State({"hub": hub}),
             request_class=StrictRequest,
             response_class=JsonResponse,
-            exception_handlers=answers.HANDLERS,
+            exception_handlers={**answers.HANDLERS, **_of_pages(pages)},
             openapi_config=None,
             logging_config=None,
         )

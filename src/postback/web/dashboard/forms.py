@@ -66,6 +66,8 @@ def decode(kind: type[Any], fields: list[Field], form: Form, *, patch: bool) -> 
         text = form.get(field.name, "").strip() if field.kind != "password" else form.get(field.name, "")
         if field.kind == "switch":
             held[field.name] = bool(text)
+        elif patch and field.name not in form:
+            continue
         elif text:
             held[field.name] = _value(field, text)
         elif field.kind in ("list", "lines"):

@@ -44,6 +44,7 @@ async def list_all(view: Needs[View]) -> Response[str]:
 
 @get("/keys/new")
 async def new(view: Needs[View]) -> Response[str]:
+    view.require(keys.create)
     return _form(view, {"scopes": "ingest"}, None)
 
 

@@ -134,6 +134,7 @@ def _handlers(thing: Thing) -> list[Any]:
 
     @get(f"/{thing.path}/new", name=f"{thing.path}-new")
     async def new(view: Needs[View]) -> Response[str]:
+        view.require(thing.api.create)
         return _form(view, _FRESH_SITE if thing.path == "sites" else _FRESH, None)
 
     @post(f"/{thing.path}/new", name=f"{thing.path}-create")

@@ -78,6 +78,11 @@ class View:
     def may(self, handler: BaseRouteHandler) -> bool:
         return self.caller.may(handler)
 
+    def require(self, handler: BaseRouteHandler) -> None:
+        """Raises Forbidden where the role may not do what a handler does."""
+        if not self.may(handler):
+            raise Forbidden(f"Your role, {render.words(self.role).lower()}, may not do this; ask an admin.")
+
     def site_named(self, id_: Any) -> str:
         site: Site | None = self.caller.snapshot.sites.get(id_)
         return site.name if site else "removed site"
@@ -92,8 +97,7 @@ class View:
 
     async def ask(self, handler: BaseRouteHandler, **given: Any) -> Any:
         """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not."""
-        if not self.may(handler):
-            raise Forbidden(f"Your role, {render.words(self.role).lower()}, may not do this; ask an admin.")
+        self.require(handler)
         shared = {"hub": self.hub, "caller": self.caller, "request": self.request}
         wanted = inspect.signature(handler.fn).parameters
         answer = await handler.fn(**{name: held for name, held in shared.items() if name in wanted}, **given)
@@ -117,6 +121,17 @@ class View:
         if body is not None:
             lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(msgspec.json.encode(body).decode())}"]
         return " \\\n  ".join(lines)
+
+    def event_curl(self, body: object, key: str = "YOUR_KEY") -> str:
+        """One that sends an event; the body is quoted for a shell, whatever names it holds."""
+        return " \\\n  ".join(
+            [
+                f"curl -X POST {shlex.quote(self.address + '/v1/events')}",
+                f'-H "Authorization: Bearer {key}"',
+                "-H 'Content-Type: application/json'",
+                f"-d {shlex.quote(msgspec.json.encode(body).decode())}",
+            ]
+        )
 
     def to(self, path: str, done: str | None = None) -> Redirect:
         return Redirect(path + (f"?done={done}" if done else ""), status_code=303)
