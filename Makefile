@@ -5,7 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv)
-JOBS ?= auto
+# One more than there are processors: many tests wait for most of their time.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -36,14 +37,14 @@ ROUNDS ?= 200
 soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and count what is lost
 	@$(BIN)/python tests/faults/kill.py $(ROUNDS)
 
-docs: ## the documentation site (not there yet)
-	@echo "The documentation is in docs/; there is nothing to build yet." >&2; exit 1
+docs: $(VENV)/.dev ## build the documentation into site/
+	@$(BIN)/zensical build --clean --strict
 
-lock: $(VENV)/.dev ## pin the dependencies of pyproject.toml anew (needs uv)
+lock: ## pin what pyproject.toml asks for, the rest as it is; UPGRADE=1 all anew (needs uv)
 	uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
 	uv pip compile pyproject.toml --group dev --group bench -c requirements.lock $(COMPILE) -o requirements-dev.lock
 
-COMPILE := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+COMPILE := --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 
 $(BIN)/python:

@@ -1,20 +1,25 @@
-"""PostgreSQL is real: one server for the whole run, a fresh database per test, copied from a migrated template."""
+"""PostgreSQL is real: one server for the whole run, a fresh database per test, copied from a template."""
 
 import asyncio
 import io
 import itertools
 import os
+import shutil
 import tempfile
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import hypothesis
+import msgspec
 import psycopg
 import pytest
 import uvicorn
+import uvloop
 
 from postback import installation
 from postback.db import Pool, Tx, connect, embedded, migrate, open_pool, partitions
@@ -24,20 +29,47 @@ from postback.web.server import application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+MIGRATED, INSTALLED = "template_postback", "template_installed"
+SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
 _server: embedded.Embedded | None = None
 _folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+# Examples may take as long as they do: the machine may be busy.
+hypothesis.settings.register_profile(
+    "postback", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("postback")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     global _server, _folder
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    _folder = tempfile.TemporaryDirectory(prefix="postback-tests-", dir="/var/tmp")
+    _folder = tempfile.TemporaryDirectory(prefix="postback-tests-", dir=_roomy())
     Path(_folder.name).chmod(0o711)
     _server = asyncio.run(embedded.start(Path(_folder.name) / "data", settings=FAST))
     os.environ["POSTBACK_TEST_SERVER"] = _server.dsn
-    asyncio.run(_make_template(_server.dsn))
+    asyncio.run(_make_templates(_server.dsn))
+
+
+def _roomy() -> str:
+    """Memory where there is enough of it: a database is made for each test."""
+    with suppress(OSError):
+        if shutil.disk_usage("/dev/shm").free > 4_000_000_000:
+            return "/dev/shm"
+    return "/var/tmp"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take long are begun first, so that none is left over at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """The loop of the processes that users run."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -47,14 +79,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         _folder.cleanup()
 
 
-async def _make_template(dsn: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE template_postback")
-    template = _named(dsn, "template_postback")
-    await asyncio.to_thread(migrate.migrate, template)
-    conn = await connect(template)
-    await partitions.make_ahead(conn, datetime.now(UTC), months=1)
-    await conn.close()
+async def _make_templates(dsn: str) -> None:
+    """A migrated database, and one in which `init` has run besides: what it made is told to all workers."""
+    for name, template in ((MIGRATED, "template1"), (INSTALLED, MIGRATED)):
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # pyright: ignore
+        await asyncio.to_thread(migrate.migrate, _named(dsn, name))
+        conn = await connect(_named(dsn, name))
+        if name == MIGRATED:
+            await partitions.make_ahead(conn, datetime.now(UTC), months=1)
+        else:
+            async with conn.transaction():
+                made = await installation.init(conn, Settings(seal_keys=SEAL_KEY), datetime.now(UTC))
+            os.environ["POSTBACK_TEST_INSTALLED"] = msgspec.json.encode(made).decode()
+        await conn.close()
 
 
 def _named(dsn: str, name: str) -> Secret:
@@ -64,16 +102,25 @@ def _named(dsn: str, name: str) -> Secret:
 @pytest.fixture
 def empty_database() -> Iterator[Secret]:
     """A database with nothing in it, not even our tables."""
-    yield from _database("template0")
+    with _copied("template0") as dsn:
+        yield dsn
 
 
 @pytest.fixture
-def database() -> Iterator[Secret]:
-    """A fresh, migrated database."""
-    yield from _database("template_postback")
+def database(request: pytest.FixtureRequest) -> Iterator[Secret]:
+    """A fresh, migrated database; where `installed` is asked for too, one in which `init` has run."""
+    with _copied(INSTALLED if "installed" in request.fixturenames else MIGRATED) as dsn:
+        yield dsn
 
 
-def _database(template: str) -> Iterator[Secret]:
+@pytest.fixture
+def installed() -> installation.Made:
+    """What `init` made in the `database`; its seal key is SEAL_KEY."""
+    return msgspec.json.decode(os.environ["POSTBACK_TEST_INSTALLED"], type=installation.Made)
+
+
+@contextmanager
+def _copied(template: str) -> Iterator[Secret]:
     dsn = os.environ["POSTBACK_TEST_SERVER"]
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(dsn, autocommit=True) as conn:
@@ -93,11 +140,14 @@ async def tx(database: Secret) -> AsyncIterator[Tx]:
 class Served:
     """The application on a real socket, in this process, with one workspace. `keys` are what `init` made."""
 
-    def __init__(self, url: str, keys: installation.Made, http: aiohttp.ClientSession, dsn: Secret) -> None:
+    def __init__(
+        self, url: str, keys: installation.Made, http: aiohttp.ClientSession, dsn: Secret, settings: Settings
+    ) -> None:
         self.url = url
         self.keys = keys
         self.http = http
         self.dsn = dsn
+        self.settings = settings
 
     async def call(
         self, method: str, path: str, body: object = None, *, key: str | None = None, **more: Any
@@ -114,13 +164,12 @@ class Served:
 
 
 @pytest.fixture
-async def served(database: Secret, tmp_path: Path) -> AsyncIterator[Served]:
-    settings = Settings(data_dir=str(tmp_path), dangerous_allow_private_destinations=True, slow_body_seconds=3)
-    conn = await connect(database)
-    async with conn.transaction():
-        made = await installation.init(conn, settings, datetime.now(UTC))
-    await conn.close()
-    assert made is not None
+async def served(
+    database: Secret, installed: installation.Made, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Served]:
+    """An indirect parameter is settings of its own."""
+    given = {"dangerous_allow_private_destinations": True, "slow_body_seconds": 3} | getattr(request, "param", {})
+    settings = Settings(data_dir=str(tmp_path), seal_keys=SEAL_KEY, **given)
     async with application(settings, database) as app, aiohttp.ClientSession() as http:
         config = configure(app, port=0)
         server = uvicorn.Server(config)
@@ -128,7 +177,7 @@ async def served(database: Secret, tmp_path: Path) -> AsyncIterator[Served]:
         while not server.started:
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Served(f"http://127.0.0.1:{port}", made, http, database)
+        yield Served(f"http://127.0.0.1:{port}", installed, http, database, settings)
         server.should_exit = True
         await task
 

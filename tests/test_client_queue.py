@@ -191,7 +191,7 @@ def test_what_was_half_written_is_not_sent_and_goes_in_time(folder: Path) -> Non
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_damage_to_some_lines_loses_no_other(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:
         queue = Queue(Path(place), 10**9)

@@ -10,6 +10,7 @@ import pytest
 from postback.connectors import catalog
 from postback.db import Pool, buckets, connect, partitions
 from postback.delivery import housekeeping
+from postback.installation import Made
 from postback.queue import leases, ledger, sending
 from postback.queue.sending import Claimed, Ended, Settled, Ticket, Window
 from postback.secret import Secret
@@ -24,7 +25,7 @@ ME, OTHER = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture
-async def hub(database: Secret, pool: Pool):
+async def hub(database: Secret, installed: Made, pool: Pool):
     catalog().update(FOR_TESTS)
     opened = await open_hub(database, pool)
     yield opened

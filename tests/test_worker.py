@@ -14,6 +14,7 @@ from aiohttp import web
 from postback import worker
 from postback.connectors import catalog
 from postback.db import Pool
+from postback.installation import Made
 from postback.secret import Secret
 
 sys.path.insert(0, str(Path(__file__).parent / "delivery"))
@@ -22,7 +23,7 @@ from delivering import FOR_TESTS, Hub, Receiver, open_hub, settings, until, work
 
 
 @pytest.fixture
-async def hub(database: Secret, pool: Pool):
+async def hub(database: Secret, installed: Made, pool: Pool):
     catalog().update(FOR_TESTS)
     opened = await open_hub(database, pool)
     yield opened

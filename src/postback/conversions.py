@@ -5,7 +5,7 @@ event's; the id's last bits say which). A conversion with an order is worth what
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -20,6 +20,7 @@ from psycopg.rows import args_row
 from postback import orders
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
+from postback.money import Money
 from postback.orders import Ledger
 from postback.queue import lists
 
@@ -79,12 +80,14 @@ class Conversion(Struct, frozen=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """None: any."""
+    """None: any. `visitor_key`: that named this visitor, or one of the sessions."""
 
     workspace_id: UUID
     goal_id: int | None = None
     site_id: UUID | None = None
     order_id: str | None = None
+    visitor_key: UUID | None = None
+    session_ids: list[str] = []
 
 
 def key_of(site_id: bytes, order_id: str) -> bytes:
@@ -199,6 +202,24 @@ async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:
     """The orders of some conversions, by key."""
     keys = sorted({one.order_key.bytes for one in found if one.order_key is not None})
     return {order.key: order for order in await _read_orders(tx, keys)}
+
+
+async def worth(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Money]:
+    """What some orders are worth now, by key; without those that do not count yet, or of which no post says it."""
+    row = _places(keys) | {"keys": arrays.uuids(keys)}
+    found: dict[bytes, Money] = {}
+    for key, stored, counts_from in await (await tx.execute(_queries.worth, row)).fetchall():
+        ledger = _ledger(stored) if stored else Ledger([])
+        state = orders.fold(ledger.entries, counts_from)
+        if ledger.currency and state.worth is not None and (state.counts or state.status in orders.TAKEN_BACK):
+            found[key.bytes] = Money(max(state.worth, Decimal(0)), ledger.currency)
+    return found
+
+
+async def taken_back(tx: Tx, keys: Collection[bytes]) -> set[UUID]:
+    """The events that made some orders count which were cancelled or refunded since."""
+    gone = [order.ledger for order in await _read_orders(tx, sorted(keys)) if order.status in orders.TAKEN_BACK]
+    return {UUID(ledger.counted_by) for ledger in gone if ledger.counted_by is not None}
 
 
 async def posts_of(tx: Tx, keys: Sequence[bytes]) -> list[UUID]:

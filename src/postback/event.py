@@ -8,7 +8,7 @@ These structs hold trees alone, never a cycle, so the garbage collector need not
 Times are aware UTC datetimes. Money is Decimal with its currency. Names of identifiers are those of `IDENTIFIERS`.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -77,6 +77,9 @@ ACTION_SOURCES = frozenset(
     "website app phone_call chat email physical_store system_generated business_messaging other".split()
 )
 
+# How long a request may take before the sender's clock is thought to be wrong.
+WAY = timedelta(seconds=10)
+
 HASHED = frozenset(
     # email: trim, lower; google: also gmail's dots and +tag dropped; nodots: dots and +tag dropped on every domain.
     "email_sha256 email_google_sha256 email_nodots_sha256 "
@@ -127,11 +130,25 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     price: Decimal | None = None
     total: Decimal | None = None
 
+    @property
+    def pieces(self) -> int:
+        """One, where the sender does not say how many."""
+        return 1 if self.quantity is None else self.quantity
+
+    @property
+    def unit_price(self) -> Decimal | None:
+        """The price of a piece; the line's total where that is of one."""
+        return self.total if self.price is None and self.pieces == 1 else self.price
+
 
 class Order(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     id: str | None = None
     status: str | None = None
     items: tuple[Item, ...] = ()
+
+    @property
+    def pieces(self) -> int:
+        return sum(line.pieces for line in self.items)
 
 
 class Page(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -150,13 +167,41 @@ class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         return any(getattr(self, purpose, None) is False for purpose in purposes)
 
 
+class RawBrowser(Struct, kw_only=True):
+    """What the tag says of a browser, once for all events of a batch; every event of it has this same object.
+
+    `identifiers`: name -> value, first and last seen, unix ms of the browser's clock; `utm`: of the session's landing.
+    `link`: a pb_vid. `may_measure`: analytics was not denied. `twin`: the visitor that it proved this one to be, as
+    `links.both_ways` wants it. `made`: what became of all this, once.
+    """
+
+    site_key: str
+    visitor_id: str | None = None
+    session_id: str | None = None
+    origin: str = ""
+    sent_at: datetime | None = None
+    identifiers: dict[str, tuple[str, int, int]] = {}
+    utm: dict[str, str] = {}
+    started_at: datetime | None = None
+    landing: str | None = None
+    referrer: str | None = None
+    link: str | None = None
+    cookie: str | None = None
+    is_bot: bool = False
+    may_measure: bool = True
+    twin: Any = None
+    made: Any = None
+
+
 class RawEvent(Struct, kw_only=True, gc=False):
     """A sender's event, read but not yet judged; may hold plaintext.
 
-    `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared
-    by native, ROASproof, Segment and the tag); None: the event is filed under its own id. `amount` in major units;
+    `event_id` None: one is made. `dedup` is the text that names a repeat in `dedup_space` ("event": one space shared by
+    native, ROASproof, Segment and the tag); None: the event is filed under its own id. `amount` in major units;
     `currency` None: the site's. `source`: the sender's label of the system that posted it. `organization_id`: the
-    workspace that the sender means, where the dialect names it.
+    workspace that the sender means, where the dialect names it. `hashes`: by identifier name, made by the sender.
+    `sent_at`: the sender's clock as it sent this, by which its times are corrected. `visitor_site_id`: where its
+    visitor was met, looked up before it is judged, where that may decide its site.
     """
 
     name: str
@@ -185,6 +230,11 @@ class RawEvent(Struct, kw_only=True, gc=False):
     is_test: bool = False
     source: str | None = None
     organization_id: str | None = None
+    hashes: dict[str, str] | None = None
+    sent_at: datetime | None = None
+    is_bot: bool = False
+    browser: RawBrowser | None = None
+    visitor_site_id: UUID | None = None
     notes: list[str] = []
 
 
@@ -192,7 +242,8 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What was sent, safe to store: hashes only. Its JSON is the database's `event.body`.
 
     `action_source` None: the sender named none. `user` holds hashes by identifier name (`HASHED`), `click_ids` what the
-    platforms' cookies and links gave (`CLICK_IDS`). `notes` say what was dropped or changed, and why.
+    platforms' cookies and links gave (`CLICK_IDS`). `notes` say what was dropped or changed, and why. `is_bot`: kept,
+    but no conversion, and delivered nowhere.
     """
 
     event_id: str
@@ -214,6 +265,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     experiments: dict[str, str] = {}
     properties: dict[str, Any] = {}
     is_test: bool = False
+    is_bot: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -221,8 +273,8 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
     """A stored event as a connector sees it. Never stored: `readable` is plaintext.
 
     `provenance` says of each identifier where it came from: `sent`, `visitor`, `session` or `link`.
-    `captured_at` says when a click id was first seen, where that is known. `order_left`: what its order is worth after
-    this event; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
+    `captured_at` says when a click id was first seen, where that is known. `order_left`: of a refund, what its order is
+    worth now; None: not known. `reached_before`: an event of this visitor that reached the same goal was delivered to
     this destination already; known where the connector names goals.
     """
 
@@ -242,6 +294,19 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
             for name, value in source.items()
             if name in names
         }
+
+    def origins(self, names: frozenset[str]) -> dict[str, list[str]]:
+        """Which identifiers of these names it has, by where they came from."""
+        found: dict[str, list[str]] = {}
+        for name in self.only(names):
+            found.setdefault(self.provenance.get(name, "sent"), []).append(name)
+        return found
+
+
+def clock_error(sent_at: datetime | None, now: datetime) -> timedelta:
+    """What a sender's times lack, by when its clock says that it sent them. Some seconds are the way, not the clock."""
+    error = now - sent_at if sent_at is not None else timedelta(0)
+    return error if abs(error) > WAY else timedelta(0)
 
 
 def docs_table() -> str:

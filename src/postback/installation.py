@@ -16,7 +16,7 @@ from postback import goals, keys, workspaces
 from postback.db import Tx, buckets
 from postback.errors import Conflict, PostbackError
 from postback.goals import Goal
-from postback.pii.seal import Sealer, SealError, new_key, parse_keys
+from postback.pii.seal import Sealer, SealError, Vault, new_key, parse_keys
 from postback.settings import Settings
 from postback.workspaces import Installation, Site, SiteIn, Workspace, accounts
 
@@ -32,13 +32,6 @@ class WrongSetup(PostbackError):
     """The settings do not fit what the database was made with; the operator must act."""
 
 
-class Vault(Struct, frozen=True):
-    """What opens sealed data, and the key that link keys are made under."""
-
-    sealer: Sealer
-    link_key: bytes
-
-
 class Made(Struct, frozen=True):
     """What `init` made. Keys and password are nowhere else."""
 
@@ -52,12 +45,20 @@ class Made(Struct, frozen=True):
     owner_password: str
 
 
-def make_sealer(settings: Settings) -> Sealer:
-    """Raises WrongSetup, SealError."""
+def make_sealer(settings: Settings, *, may_make: bool) -> Sealer:
+    """`may_make`: a key for the embedded database where there is none; for one that holds nothing yet.
+
+    Raises WrongSetup, SealError.
+    """
     if settings.seal_keys is not None:
         return Sealer(parse_keys(settings.seal_keys.reveal()), os.urandom)
     file = Path(settings.data_dir) / "seal.key"
     if not file.exists():
+        if settings.database_url is None and not may_make:
+            raise WrongSetup(
+                f"The seal key {file} is missing: put back the one this database was made with, or set "
+                "POSTBACK_SEAL_KEYS."
+            )
         if settings.database_url is not None:
             raise WrongSetup(
                 "With a database of your own, set POSTBACK_SEAL_KEYS: readable personal data is encrypted with it. "
@@ -88,7 +89,7 @@ async def open_vault(tx: Tx, settings: Settings) -> Vault:
         raise WrongSetup(
             f"This database is a {row.environment} deployment; start it with --environment {row.environment}."
         )
-    sealer = make_sealer(settings)
+    sealer = make_sealer(settings, may_make=False)
     try:
         sealer.unseal(row.seal_check)
         return Vault(sealer, sealer.unseal(row.link_key))
@@ -103,7 +104,7 @@ async def init(tx: Tx, settings: Settings, now: datetime) -> Made | None:
     """Make the installation, workspace, site, owner and keys; None where they are there. `tx` in a transaction."""
     if await workspaces.installation(tx) is not None:
         return None
-    sealer = make_sealer(settings)
+    sealer = make_sealer(settings, may_make=True)
     installation = Installation(settings.environment, sealer.seal(_CHECK), sealer.seal(os.urandom(_LINK_KEY_BYTES)))
     if not await workspaces.install(tx, installation, now):
         return None

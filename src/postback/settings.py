@@ -8,6 +8,7 @@ the nearest one.
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,7 @@ from msgspec import Meta, Struct
 
 from postback.secret import Secret
 
+Network = IPv4Network | IPv6Network
 PREFIX = "POSTBACK_"
 CONFIG = "POSTBACK_CONFIG"
 # Ours, but read elsewhere: where the file is, and what the tests are told.
@@ -64,6 +66,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     retention_days: Annotated[
         int, _about("Age at which events, deliveries and readable personal data are dropped.", "days", ge=1, le=36500)
     ] = 400
+    connections_max: Annotated[
+        int,
+        _about(
+            "Connections that may be open, by API process; past it a request gets 503 and its connection is closed.",
+            "connections",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 4_000
     waiting_events_max: Annotated[
         int, _about("Events that may wait to be written, by API process; past it the answer is 503.", "events", ge=1)
     ] = 20_000
@@ -99,6 +110,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     shutdown_seconds: Annotated[
         int, _about("Time that requests and sends under way have to end after SIGTERM.", "seconds", ge=1, le=25)
     ] = 20
+    trusted_proxies: Annotated[
+        str,
+        _about(
+            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the browser tag's posts they alone are "
+            "believed about the visitor's address (`X-Forwarded-For`) and scheme (`X-Forwarded-Proto`)."
+        ),
+    ] = ""
+    collect_address_per_minute: Annotated[
+        int, _about("The browser tag's posts from one address, by API process; 0: any.", "requests/min", ge=0)
+    ] = 600
+    collect_site_per_minute: Annotated[
+        int, _about("The browser tag's posts for one site, by API process; 0: any.", "requests/min", ge=0)
+    ] = 120_000
     shared_buffers_mb: Annotated[
         int, _about("Cache of the embedded PostgreSQL; 0: a quarter of memory, at most 1024.", "MB", ge=0)
     ] = 0
@@ -120,10 +144,21 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, object] | None = No
         for name, (value, origin) in source.items():
             values[name], said_by[name] = value, origin
     try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=_secret)
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=_secret)
     except msgspec.ValidationError as wrong:
         name = str(wrong).rpartition("`$.")[2].rstrip("`")
         raise SettingsError(f"{said_by[name]} must be {_wanted(name)}.") from None
+    try:
+        networks(settings.trusted_proxies)
+    except ValueError:
+        message = f"{said_by['trusted_proxies']} must be networks such as 10.0.0.0/8, separated by commas."
+        raise SettingsError(message) from None
+    return settings
+
+
+def networks(text: str) -> list[Network]:
+    """Of `trusted_proxies`. Raises ValueError."""
+    return [ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
 
 
 def _secret(kind: type, value: object) -> object:

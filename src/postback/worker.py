@@ -30,12 +30,12 @@ from postback.delivery import housekeeping, replay
 from postback.delivery.gate import Tools
 from postback.delivery.lane import Lane
 from postback.delivery.leases import Leases
-from postback.delivery.prepare import Keys
 from postback.delivery.replay import Scene
 from postback.delivery.sender import Sender
 from postback.delivery.settler import Settler
 from postback.delivery.token import Tokens
 from postback.destinations import Destination
+from postback.pii import Vault
 from postback.queue import jobs, sending
 from postback.queue.sending import Window
 from postback.secret import Secret
@@ -93,7 +93,7 @@ async def work(
         await pool.close()
 
 
-async def _keys(settings: Settings, dsn: Secret, stop: asyncio.Event) -> Keys | None:
+async def _keys(settings: Settings, dsn: Secret, stop: asyncio.Event) -> Vault | None:
     """Open the installation, waiting for a database that is away or not made yet; None where it is to stop."""
     while not stop.is_set():
         try:
@@ -108,12 +108,12 @@ async def _keys(settings: Settings, dsn: Secret, stop: asyncio.Event) -> Keys | 
             log.warning("waiting for the database", error=type(error).__name__)
             await _pause(stop, _AWAY_SECONDS)
         else:
-            return Keys(vault.sealer, vault.link_key)
+            return vault
     return None
 
 
 class Worker:
-    def __init__(self, settings: Settings, dsn: Secret, pool: Pool, sender: Sender, keys: Keys) -> None:
+    def __init__(self, settings: Settings, dsn: Secret, pool: Pool, sender: Sender, keys: Vault) -> None:
         self._settings = settings
         self._dsn = dsn
         self._pool = pool

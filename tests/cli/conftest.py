@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import pytest
 
+from postback import installation
 from postback.db.postmaster import processes
 from postback.secret import Secret
 
@@ -67,10 +68,9 @@ def postback() -> Run:
 
 
 @pytest.fixture
-def on_database(database: Secret) -> Run:
-    """The same on a fresh, migrated database in which `init` has run."""
+def on_database(database: Secret, installed: installation.Made) -> Run:
+    """`postback` on a database in which `init` has run."""
     environment = {"POSTBACK_DATABASE_URL": database.reveal(), "POSTBACK_SEAL_KEYS": SEAL_KEY}
-    assert run("init", **environment).code == 0
 
     def on(*arguments: str, stdin: str | None = None, **more: str) -> Ran:
         return run(*arguments, stdin=stdin, **environment | more)

@@ -205,7 +205,7 @@ async def test_a_mistake_is_told_with_its_place_and_nothing_is_found(tx: Tx, tmp
     async with tx.transaction():
         made = await installation.init(tx, settings, datetime.now(UTC))
     assert made is not None
-    state = await records.read(tx, installation.make_sealer(settings), UUID(made.workspace))
+    state = await records.read(tx, (await installation.open_vault(tx, settings)).sealer, UUID(made.workspace))
     setup = Setup(settings, lambda reference: revealed(reference, tmp_path / "postback.toml"))
     for content, place in BAD.items():
         with pytest.raises(Invalid) as refused:

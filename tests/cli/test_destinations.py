@@ -5,6 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from postback.secret import Secret
+
 Run = Callable[..., Any]
 META = {"dataset_id": "123", "access_token": "very-secret"}
 
@@ -50,6 +54,16 @@ def test_what_cannot_be_installed_is_told(on_database: Run, tmp_path: Path) -> N
     assert on_database("destinations", "install", "meta", "--set", "dataset_id").code == 2
     (tmp_path / "list.json").write_text("[]")
     assert on_database("destinations", "install", "meta", "--values", str(tmp_path / "list.json")).code == 2
+
+
+def test_what_is_logged_meanwhile_is_json_on_stderr(on_database: Run, database: Secret) -> None:
+    on_database("destinations", "install", "webhook", "--set", "url=https://example.com/hook")
+    with psycopg.connect(database.reveal()) as connection:
+        connection.execute("UPDATE destination SET connector = 'vanished'")
+    listed = on_database("destinations", "list", "--json")
+    assert [item["connector"] for item in listed.json["items"]] == ["vanished"]
+    (line,) = listed.err.splitlines()
+    assert json.loads(line)["event"] == "destination does not open"
 
 
 def test_a_platform_that_cannot_be_reached_fails_the_probe(on_database: Run, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -64,7 +64,7 @@ CONNECTORS = {
     for name, connector in catalog().items()
     for one in (connector, *connector.variants)
 }
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=60)
 
 each_connector = pytest.mark.parametrize("connector", CONNECTORS.values(), ids=list(CONNECTORS))
 

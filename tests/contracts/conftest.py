@@ -1,15 +1,20 @@
-"""What the contracts are spoken with: real curl, node's `fetch` and `axios`, and a goal to record."""
+"""What the contracts are spoken with: real curl, node's `fetch` and `axios`; a goal to record; and where it all goes:
+a worker, and the platforms' stand-ins."""
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from clients import CLIENTS, Client
+from delivering import working_beside
+from stand_ins import StandIns, standing_in
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda client: client.__name__)
@@ -27,3 +32,14 @@ def goal(served: Any) -> int:
             (served.keys.workspace, served.keys.site),
         )
     return 123
+
+
+@pytest.fixture
+async def stand_ins() -> AsyncIterator[StandIns]:
+    async with standing_in() as running:
+        yield running
+
+
+@pytest.fixture
+def worker(served: Any) -> Any:
+    return working_beside(served)

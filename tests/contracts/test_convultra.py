@@ -114,6 +114,21 @@ async def test_a_batch_answers_for_each_event_in_order_and_is_false_only_when_no
     assert (status, answer["success"]) == (200, False)
 
 
+async def test_error_200_success_the_event_is_tracked(served: Any) -> None:
+    status, answer = await track(served, FULL)
+    assert (status, answer.keys(), answer["success"]) == (200, {"success", "event_id"}, True)
+    status, kept = await served.call("GET", f"/v1/events/{answer['event_id']}", key=served.keys.api_key)
+    assert (status, kept["event"]) == (200, "purchase")
+
+
+async def test_error_400_bad_request_says_what_of_the_format_to_check(served: Any) -> None:
+    for body, words in (({}, "event_type"), ([FULL], "list"), ("lead", "object")):
+        await refused(served, words, body)
+    for text in (b"{", b"", b"order=1"):
+        status, answer = await track(served, text, headers={"Content-Type": "application/json"})
+        assert (status, answer["success"], "JSON" in answer["error"]) == (400, False, True), answer
+
+
 async def test_error_401_unauthorized_wherever_the_key_stands(served: Any) -> None:
     for path in ("/v1/track", "/v1/track?api_key=pb_live_unknown", "/v1/track/batch?api_key=pb_live_unknown"):
         async with served.http.post(served.url + path, json=FULL) as sent:

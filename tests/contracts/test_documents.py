@@ -4,18 +4,16 @@ curl examples go to a shell, script examples to node, in a harness that supplies
 a browser is not run here. Their folder is POSTBACK_CONTRACT_DOCUMENTS; unset, these cases are not collected.
 """
 
-import asyncio
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import read_curl, run_script
+from clients import run_script
+from documents import FOLDER, curls, ours, run, scripts, text_of
 
 from postback.dialects.convultra import from_evt_id
 
-FOLDER = os.environ.get("POSTBACK_CONTRACT_DOCUMENTS")
 CONVULTRA = ("https://your-endpoint.com", "YOUR_SERVER_API_KEY")
 ROASPROOF = ("https://app.roasproof.com", "YOUR_API_KEY")
 SELEKTABLE = ("https://app.selektable.com", "sel_your_api_key")
@@ -31,39 +29,23 @@ const sleep = async () => {};
 """
 
 
-def text_of(document: str) -> str:
-    return (Path(str(FOLDER)) / document).read_text()
-
-
-def curls(document: str) -> list[str]:
-    return re.findall(r"curl -X POST[\s\S]*?\}'", text_of(document))
-
-
-def scripts(document: str, opening: str) -> list[str]:
-    """The example scripts of a document: from what `opening` matches, a bracket at its end, to where that is closed."""
-    text = text_of(document)
-    found: list[str] = []
-    for match in re.finditer(opening, text):
-        end, depth = match.end(), 1
-        while depth:
-            depth += (text[end] in "([{") - (text[end] in ")]}")
-            end += 1
-        found.append(text[match.start() : end])
-    return found
-
-
-def ours(example: str, served: Any, place: tuple[str, str]) -> str:
-    host, key = place
-    return example.replace(host, served.url).replace(key, served.keys.api_key)
-
-
-async def run(example: str, served: Any, place: tuple[str, str]) -> tuple[int, Any]:
-    command = ours(example, served, place).replace("curl ", "curl -sS -w '\\n%{http_code}' ", 1)
-    process = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.PIPE)
-    return read_curl((await process.communicate())[0])
-
+# How many curl commands and how many posting scripts each document shows; all of them are run, here or where it says.
+EXAMPLES = {
+    "convultra_server_api.txt": (2, 2),
+    "datafly_convert.txt": (1, 0),  # test_datafly.py
+    "roasproof_events.txt": (1, 0),  # test_roasproof_destinations.py too
+    "selektable_orders.txt": (0, 2),
+    "velaro_conversion_goals.txt": (1, 1),
+}
 
 if FOLDER:
+
+    def test_the_documents_show_no_example_that_is_not_run() -> None:
+        shown = {
+            path.name: (len(curls(path.name)), len(re.findall(r"\b(?:fetch|axios\.\w+)\(", text_of(path.name))))
+            for path in Path(FOLDER).iterdir()
+        }
+        assert shown == EXAMPLES
 
     async def test_convultras_examples_get_the_documented_answers(served: Any) -> None:
         single, batch = curls("convultra_server_api.txt")

@@ -75,6 +75,16 @@ async def test_field_total_cents_that_is_not_the_sum_of_the_items_is_accepted_an
     assert (await newest(served))["notes"] == ["totalCents: is not the sum of the items"]
 
 
+async def test_each_field_is_required(served: Any) -> None:
+    for field in order(served):
+        sent = {name: value for name, value in order(served).items() if name != field}
+        status, answer = await post(served, sent)
+        assert (status, is_refusal(answer, field)) == (400, True), (field, answer)
+    for field in LINE:
+        status, answer = await post(served, order(served, items=[{n: v for n, v in LINE.items() if n != field}]))
+        assert (status, is_refusal(answer, f"items[0].{field}")) == (400, True), (field, answer)
+
+
 async def test_each_field_that_cannot_be_used_is_400_and_named(served: Any) -> None:
     wrong: dict[str, Any] = {
         "orderId": "", "storeId": 5, "organizationId": None, "visitorId": "", "sessionId": "", "totalCents": "40.00",

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from postback.db import embedded
+from postback.db import embedded, tools
 from postback.db.account import Unusable, account_for
 from postback.db.child import ended, spawn
 from postback.db.postmaster import processes
@@ -156,7 +156,7 @@ async def test_an_orphan_of_a_dead_owner_is_shut_down_and_replaced(place: Path) 
     (place / "data" / "socket").mkdir(mode=0o700)
     if account:
         os.chown(place / "data" / "socket", account.uid, account.gid)
-    by_hand = [str(embedded.binaries() / "pg_ctl"), "start", "-w", "-s", "-D", str(server.folder), "-l", "/dev/null"]
+    by_hand = [str(tools.binaries() / "pg_ctl"), "start", "-w", "-s", "-D", str(server.folder), "-l", "/dev/null"]
     by_hand += ["-o", f"-c config_file={place}/data/postgresql.conf"]
     assert await ended(spawn(by_hand, account=account, folder=Path("/"))) == 0
     assert await embedded.running(place / "data") == server.dsn
@@ -236,14 +236,14 @@ async def test_what_was_dumped_is_restored_over_what_came_later(place: Path) -> 
     file = place / "backup"
     async with await embedded.start(place / "data", settings=SMALL) as server:
         write(server.dsn, "a")
-        await embedded.dump(server.dsn, file)
+        await tools.dump(server.dsn, file)
         assert file.stat().st_mode & 0o777 == 0o600
         write(server.dsn, "b")
-        await embedded.restore(server.dsn, file)
+        await tools.restore(server.dsn, file)
         assert read(server.dsn) == ["a"]
         file.write_bytes(b"not a dump")
-        with pytest.raises(embedded.ToolFailed, match="pg_restore"):
-            await embedded.restore(server.dsn, file)
+        with pytest.raises(tools.ToolFailed, match="pg_restore"):
+            await tools.restore(server.dsn, file)
         assert read(server.dsn) == ["a"]
 
 

@@ -18,8 +18,9 @@ from postback.secret import Secret
 DATA = {
     "config_version", "dedup", "visitor", "link", "event", "delivery", "attempt", "usage", "ledger_hour", "lease",
     "worker", "lane", "session", "sign_in", "orders", "conversion", "rate_window", "key_usage", "oauth_token", "job",
+    "touch",
 }  # fmt: skip
-PARTITIONED_BY_ID = {"event", "delivery", "attempt", "conversion"}
+PARTITIONED_BY_ID = {"event", "delivery", "attempt", "conversion", "touch"}
 ALL = [(room, name, sql.decode()) for room in rooms() for name, sql in statements(room).items()]
 EACH = pytest.mark.parametrize("sql", [pytest.param(sql, id=f"{room}.{name}") for room, name, sql in ALL])
 
@@ -88,7 +89,7 @@ def test_statements_by_id_say_which_partitions(sql: str) -> None:
     if text.startswith("INSERT"):
         return
     for table, alias in tables(sql):
-        column = "id" if table in ("event", "conversion") else "event_id"
+        column = "id" if table in ("event", "conversion", "touch") else "event_id"
         if table in PARTITIONED_BY_ID:
             bound = rf"\b{alias}\.{column} (BETWEEN|>=|<)|\b{column} (BETWEEN|>=|<)|{alias}\.{column} = \w+\.event_id"
             assert re.search(bound, text), f"{table} is scanned in all its partitions"

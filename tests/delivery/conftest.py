@@ -8,11 +8,13 @@ import pytest
 
 from postback.connectors import catalog
 from postback.db import Pool
+from postback.installation import Made
 from postback.secret import Secret
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from delivering import FOR_TESTS, Hub, Receiver, open_hub
+from stand_ins import StandIns, standing_in
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +27,7 @@ def for_tests() -> Iterator[None]:
 
 
 @pytest.fixture
-async def hub(database: Secret, pool: Pool) -> AsyncIterator[Hub]:
+async def hub(database: Secret, installed: Made, pool: Pool) -> AsyncIterator[Hub]:
     opened = await open_hub(database, pool)
     yield opened
     await opened.tx.close()
@@ -35,3 +37,9 @@ async def hub(database: Secret, pool: Pool) -> AsyncIterator[Hub]:
 async def platform() -> AsyncIterator[Receiver]:
     async with Receiver().serve() as receiver:
         yield receiver
+
+
+@pytest.fixture
+async def stand_ins() -> AsyncIterator[StandIns]:
+    async with standing_in() as running:
+        yield running

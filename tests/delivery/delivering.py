@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import time
+from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,13 +22,13 @@ from postback.db import Pool, Tx, buckets, connect
 from postback.db.trip import Trip
 from postback.destinations import Destination
 from postback.event import Consent, Event, JoinedEvent
-from postback.pii import Sealer
+from postback.pii import Sealer, Vault
 from postback.queue import Line, NewEvent, ledger
 from postback.secret import Secret
 from postback.settings import Settings
 from postback.workspaces import Workspace
 
-SEAL_KEYS = Secret("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+SEAL_KEYS = Secret(urlsafe_b64encode(bytes(range(32))).decode())  # of the fixture `installed`
 
 
 class AcmeConfig(Struct, frozen=True):
@@ -91,7 +92,7 @@ FOR_TESTS = {c.name: c for c in (acme(), CAREFUL, AGED, HASTY, SLOW)}
 class Hub:
     """One installation in a fresh database."""
 
-    def __init__(self, dsn: Secret, tx: Tx, pool: Pool, workspace: Workspace, vault: installation.Vault) -> None:
+    def __init__(self, dsn: Secret, tx: Tx, pool: Pool, workspace: Workspace, vault: Vault) -> None:
         self.dsn, self.tx, self.pool = dsn, tx, pool
         self.workspace, self.vault = workspace, vault
         self.settings = settings()
@@ -125,6 +126,8 @@ class Hub:
             at_ = at or datetime.now(UTC)
             self._turn = (self._turn + 1) & 63
             size = count // flushes + (flush < count % flushes)
+            if not size:
+                continue
             new = buckets.make_ids(size, int(at_.timestamp() * 1000), self._turn, int.from_bytes(os.urandom(9)))
             first = len(ids)
             rows = [self._row(id_, f"{prefix}{first + n}", name, at_, dict(event)) for n, id_ in enumerate(new)]
@@ -152,9 +155,8 @@ class Hub:
         )
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
-        return NewEvent(
-            id_, self.workspace.id.bytes, None, name, event_id, None, msgspec.json.encode(body), sealed, visitor
-        )
+        stored = msgspec.json.encode(body)
+        return id_, self.workspace.id.bytes, None, name, event_id, None, stored, sealed, visitor, 0
 
     @asynccontextmanager
     async def worker(self, **changes: Any) -> AsyncIterator[worker.Worker]:
@@ -204,7 +206,7 @@ class Hub:
 def settings(**changes: Any) -> Settings:
     usual = {
         "lease_seconds": 2, "send_timeout_seconds": 2, "shutdown_seconds": 3,
-        "dangerous_allow_private_destinations": True, "seal_keys": SEAL_KEYS, "environment": "test",
+        "dangerous_allow_private_destinations": True, "seal_keys": SEAL_KEYS,
     }  # fmt: skip
     return Settings(**(usual | changes))
 
@@ -224,9 +226,14 @@ async def working(dsn: Secret, with_: Settings) -> AsyncIterator[worker.Worker]:
         await task
 
 
+def working_beside(served: Any) -> AbstractAsyncContextManager[worker.Worker]:
+    """A worker beside the application of the fixture `served`."""
+    return working(served.dsn, settings())
+
+
 async def open_hub(dsn: Secret, pool: Pool) -> Hub:
+    """In a database of the fixture `installed`."""
     tx = await connect(dsn)
-    await installation.init(tx, settings(), datetime.now(UTC))
     vault = await installation.open_vault(tx, settings())
     from postback import workspaces
 

@@ -1,44 +1,32 @@
-"""Convert against its stand-in: each row of the published troubleshooting table is caused, and read in the delivery
-log; and a goal is reached once a visitor."""
+"""Convert against its stand-in while that misbehaves; and a goal is reached once a visitor."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import aiohttp
 import pytest
-from delivering import Hub, until
+from delivering import Hub
+from stand_ins import StandIn, StandIns
 
-from postback import destinations, sandbox
+from postback import destinations
 from postback.blueprint import Blueprint, Rule
 from postback.destinations import Destination
 from postback.event import Order, Page
 from postback.money import Money
 
 GOALS = {"purchase": "100136097", "/thanks": "100136098", "lead": "100136099"}
-BUCKETED = {"100218245": "100299457"}
 
 
 class Convert:
     """The stand-in, and destinations that deliver to it."""
 
-    def __init__(self, hub: Hub, url: str) -> None:
-        self.hub, self.url = hub, url
+    def __init__(self, hub: Hub, stand_in: StandIn) -> None:
+        self.hub, self.endpoint = hub, stand_in.endpoint
+        self.fault, self.arrived = stand_in.fault, stand_in.requests
 
     async def install(self, variant: str = "default", **more: Any) -> Destination:
         config = {"account_id": "10001234", "project_id": "20005678", "api_key": "key-of-a-test"} | more
-        return await self.hub.install("convert", variant=variant, **config, endpoint=f"{self.url}/convert")
-
-    async def fault(self, mode: str, **more: Any) -> None:
-        async with aiohttp.ClientSession() as http:
-            body = {"platform": "convert", "mode": mode, **more}
-            assert (await http.put(f"{self.url}/_sandbox/faults", json=body)).status == 200
-
-    async def arrived(self) -> list[dict[str, Any]]:
-        async with aiohttp.ClientSession() as http:
-            answer = await http.get(f"{self.url}/_sandbox/requests?platform=convert")
-            return (await answer.json())["requests"]
+        return await self.hub.install("convert", variant=variant, **config, endpoint=self.endpoint)
 
     async def told(self) -> list[dict[str, Any]]:
         """The data of each event that the tracking host took, in order."""
@@ -59,105 +47,10 @@ class Convert:
         [row] = await self.hub.rows("status, reason, fix")
         return row
 
-    async def held(self, to: Destination) -> tuple[str | None, str | None]:
-        async def is_held() -> bool:
-            return (await self.hub.lane(to)).state == "held"
-
-        await until(is_held)
-        lane = await self.hub.lane(to)
-        return lane.reason, lane.fix
-
 
 @pytest.fixture
-async def convert(hub: Hub) -> AsyncIterator[Convert]:
-    running = await sandbox.start("127.0.0.1", 0)
-    yield Convert(hub, running.url)
-    await running.stop()
-
-
-async def test_row_401_authentication_error_invalid_api_key(hub: Hub, convert: Convert) -> None:
-    to = await convert.install()
-    await convert.fault("auth")
-    await convert.order(to, experiments=BUCKETED)
-    async with hub.worker():
-        reason, fix = await convert.held(to)
-    assert reason == "401 authentication error: invalid API key: Unauthorized"
-    assert fix == "Generate a new API key in Account Settings > API Keys."
-    [attempt] = await hub.attempts("outcome, status, response", "n = 1")
-    assert attempt == ("refused", 401, '{"code":401,"message":"Unauthorized"}')
-    [hour] = await hub.balances(to)
-    assert hour.held == 1
-
-
-async def test_row_404_project_not_found_incorrect_project_id(hub: Hub, convert: Convert) -> None:
-    to = await convert.install(project_id="40405678")
-    await convert.order(to)
-    async with hub.worker():
-        reason, fix = await convert.held(to)
-    assert reason == "404 project not found: incorrect project ID: Project not found"
-    assert fix == "Verify the project ID matches the value in your Convert dashboard URL."
-
-
-async def test_row_no_conversions_recorded_goal_not_matched(hub: Hub, convert: Convert) -> None:
-    to = await convert.install(goal_map=GOALS)
-    await hub.put([to], 1, name="signup", visitor_id="v-1")
-    async with hub.worker():
-        assert await hub.settled() == {"skipped": 1}
-    fix = "Ensure the goal exists in Convert and the event name or properties match the goal trigger."
-    assert await convert.last() == ("skipped", "no goal matched", fix)
-    assert await convert.arrived() == []
-
-
-async def test_row_revenue_not_appearing_revenue_goal_not_configured(hub: Hub, convert: Convert) -> None:
-    to = await convert.install(goal_map={"lead": "100136099"})
-    await convert.order(to)
-    async with hub.worker():
-        assert await hub.settled() == {"skipped": 1}
-    fix = "Create a revenue goal in Convert and map the Order Completed event to it."
-    assert await convert.last() == ("skipped", "no goal matched", fix)
-
-
-async def test_row_400_bad_request_malformed_request_payload(hub: Hub, convert: Convert) -> None:
-    to = await convert.install()
-    await convert.fault("reject_event")
-    await convert.order(to)
-    async with hub.worker():
-        assert await hub.settled() == {"failed": 1}
-    status, reason, fix = await convert.last()
-    assert (status, fix) == ("failed", "Check the delivery log for the full error message.")
-    assert reason.startswith("400 bad request: Invalid request")
-    [(response, request)] = await hub.attempts("response, request")
-    assert '"fields":"visitors"' in response
-    assert b'"goal_id"' in request
-
-
-async def test_row_events_sent_but_experiment_shows_no_data_visitor_not_bucketed(hub: Hub, convert: Convert) -> None:
-    to = await convert.install()
-    await convert.order(to)
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": 1}
-    fix = "Visitors must be assigned to an experiment variation before conversions are counted."
-    assert await convert.last() == ("delivered", "not bucketed", fix)
-    [request] = await convert.arrived()
-    assert "bucketing" not in request["body"]
-    [hour] = await hub.balances(to)
-    assert hour.delivered == 1
-
-
-async def test_an_order_of_a_bucketed_visitor_arrives_with_revenue_and_transaction(hub: Hub, convert: Convert) -> None:
-    to = await convert.install()
-    await convert.order(to, experiments=BUCKETED)
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": 1}
-    assert await convert.last() == ("delivered", None, None)
-    [request] = await convert.arrived()
-    assert request["path"] == "/convert/v1/projects/20005678/goals"
-    assert request["headers"]["authorization"] == "Bearer key-of-a-test"
-    assert request["body"] == {
-        "goal_id": "purchase", "visitor_id": "v-1", "revenue": 59.9, "transaction_id": "o-1", "bucketing": BUCKETED,
-    }  # fmt: skip
-    [(head,)] = await hub.attempts("head")
-    assert "key-of-a-test" not in head
+def convert(hub: Hub, stand_ins: StandIns) -> Convert:
+    return Convert(hub, stand_ins["convert"])
 
 
 @pytest.mark.parametrize("variant", ["default", "tracking"])
@@ -184,16 +77,6 @@ async def test_what_may_have_arrived_is_not_sent_again(hub: Hub, convert: Conver
     assert reason
     assert "replay it by hand" in fix
     assert len(await convert.arrived()) == 1
-
-
-async def test_tracking_names_itself_as_convert_expects_and_is_not_dropped(hub: Hub, convert: Convert) -> None:
-    to = await convert.install("tracking", goal_map=GOALS)
-    await convert.order(to)
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": 1}
-    [request] = await convert.arrived()
-    assert request["headers"]["user-agent"] == "ConvertAgent/1.0"
-    assert (request["path"], request["problems"]) == ("/convert/v1/track/10001234/20005678", [])
 
 
 async def test_a_batch_is_refused_for_one_event_and_the_others_arrive(hub: Hub, convert: Convert) -> None:

@@ -2,18 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from delivering import Hub, settings, until, working
+from delivering import Hub, until, working_beside
+from stand_ins import StandIn, StandIns
 
-from postback import sandbox
 from postback.destinations import Destination
 from postback.event import Order
 from postback.money import Money
@@ -34,39 +31,12 @@ JANE = "81f8f6dde88365f3928796ec7aa53f72820b06db8664f5fe76a7eb13e24546a2"
 DOE = "799ef92a11af918e3fb741df42934f3b568ed2d93ac1df74f1b8d41a27932a6f"
 
 
-class Google:
-    """The stand-in, watched and steered."""
-
-    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
-        self.url, self._http = url, http
-
-    @property
-    def endpoint(self) -> str:
-        return f"{self.url}/google_ads"
-
-    async def fault(self, mode: str, **more: Any) -> None:
-        body = {"platform": "google_ads", "mode": mode, **more}
-        async with self._http.put(f"{self.url}/_sandbox/faults", json=body) as answer:
-            assert answer.status == 200
-
-    async def requests(self, path: str = "") -> list[dict[str, Any]]:
-        async with self._http.get(f"{self.url}/_sandbox/requests?platform=google_ads") as answer:
-            return [r for r in (await answer.json())["requests"] if path in r["path"]]
-
-    async def accepted(self) -> int:
-        async with self._http.get(f"{self.url}/_sandbox/stats") as answer:
-            return (await answer.json())["google_ads"]["events_accepted"]
-
-
 @pytest.fixture
-async def google() -> AsyncIterator[Google]:
-    running = await sandbox.start("127.0.0.1", 0)
-    async with aiohttp.ClientSession() as http:
-        yield Google(running.url, http)
-    await running.stop()
+def google(stand_ins: StandIns) -> StandIn:
+    return stand_ins["google_ads"]
 
 
-async def installed(served: Any, google: Google, variant: str = "default", **more: Any) -> str:
+async def installed(served: Any, google: StandIn, variant: str = "default", **more: Any) -> str:
     body = {"variant": variant, "config": CONFIG | {"endpoint": google.endpoint} | more}
     status, made = await served.call("POST", "/v1/admin/integration-catalog/google_ads/install", body)
     assert status == 201, made
@@ -118,12 +88,12 @@ PURCHASE = {name: value for name, value in PURCHASE.items() if value is not None
 
 
 @pytest.fixture
-def worker(served: Any, tmp_path: Path) -> Any:
-    return working(served.dsn, settings(data_dir=str(tmp_path), seal_keys=None, environment="live"))
+def worker(served: Any) -> Any:
+    return working_beside(served)
 
 
 async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(
-    served: Any, google: Google, worker: Any
+    served: Any, google: StandIn, worker: Any
 ) -> None:
     await installed(served, google)
     await post(served, PURCHASE)
@@ -160,7 +130,7 @@ async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(
 
 
 async def test_a_refused_token_holds_the_destination_and_a_patch_with_a_good_one_delivers_the_queue(
-    served: Any, google: Google, worker: Any
+    served: Any, google: StandIn, worker: Any
 ) -> None:
     id_ = await installed(served, google)
     path = f"/v1/admin/destinations/{id_}"
@@ -187,7 +157,7 @@ async def test_a_refused_token_holds_the_destination_and_a_patch_with_a_good_one
     assert all(hour["difference"] == 0 for hour in ledger["items"])
 
 
-async def test_no_credential_and_no_token_is_in_the_log(served: Any, google: Google, worker: Any) -> None:
+async def test_no_credential_and_no_token_is_in_the_log(served: Any, google: StandIn, worker: Any) -> None:
     await installed(served, google)
     await post(served, PURCHASE)
     async with worker:
@@ -201,7 +171,7 @@ async def test_no_credential_and_no_token_is_in_the_log(served: Any, google: Goo
         assert hidden not in str(one)
 
 
-async def test_a_dry_run_shows_the_request_and_asks_for_no_token(served: Any, google: Google) -> None:
+async def test_a_dry_run_shows_the_request_and_asks_for_no_token(served: Any, google: StandIn) -> None:
     await installed(served, google)
     _, body = await served.call("POST", "/v1/events?dry_run=1", PURCHASE, key=served.keys.api_key)
     [shown] = body["destinations"]
@@ -210,7 +180,7 @@ async def test_a_dry_run_shows_the_request_and_asks_for_no_token(served: Any, go
     assert await google.requests() == []
 
 
-async def test_a_service_account_signs_for_its_token(served: Any, google: Google, worker: Any) -> None:
+async def test_a_service_account_signs_for_its_token(served: Any, google: StandIn, worker: Any) -> None:
     key = rsa.generate_private_key(65537, 2048)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     account = {"client_email": "p@project.iam.gserviceaccount.com", "private_key": pem, "private_key_id": "k1"}
@@ -225,7 +195,7 @@ async def test_a_service_account_signs_for_its_token(served: Any, google: Google
 
 
 async def test_a_refund_takes_the_conversion_back_by_the_google_ads_api(
-    served: Any, google: Google, worker: Any
+    served: Any, google: StandIn, worker: Any
 ) -> None:
     await installed(served, google)
     await post(served, {"event": "refund", "event_id": "r-1", "order_id": "ord-7001"})
@@ -238,8 +208,35 @@ async def test_a_refund_takes_the_conversion_back_by_the_google_ads_api(
     assert (row["adjustmentType"], row["orderId"]) == ("RETRACTION", "ord-7001")
 
 
+async def test_of_a_partial_refund_the_conversion_gets_what_is_left_and_of_the_rest_a_retraction(
+    served: Any, google: StandIn, worker: Any
+) -> None:
+    await installed(served, google)
+    refund = {"event": "refund", "order_id": "ord-7001", "currency": "USD"}
+    await post(served, PURCHASE)
+    async with worker:
+        await all_are(served, "delivered", 1)
+        await post(served, refund | {"event_id": "r-1", "value": 19.9})
+        await all_are(served, "delivered", 2)
+        await post(served, refund | {"event_id": "r-2", "value": 40})
+        await all_are(served, "delivered", 3)
+        await post(served, refund | {"event_id": "r-3", "value": 1, "order_id": "nobodys"})
+
+        async def is_skipped() -> bool:
+            return "skipped" in {one["status"] for one in await deliveries(served)}
+
+        await until(is_skipped)
+    rows = [r["body"]["conversionAdjustments"][0] for r in await google.requests("uploadConversionAdjustments")]
+    assert [(row["adjustmentType"], row.get("restatementValue")) for row in rows] == [
+        ("RESTATEMENT", {"adjustedValue": 40.0, "currencyCode": "USD"}),
+        ("RETRACTION", None),
+    ]
+    [skipped] = await deliveries(served, status="skipped")
+    assert skipped["reason"] == "the order that this refunds a part of is not known"
+
+
 async def test_what_google_validates_only_is_delivered_and_not_counted(
-    served: Any, google: Google, worker: Any
+    served: Any, google: StandIn, worker: Any
 ) -> None:
     await installed(served, google, validate_only=True)
     await post(served, PURCHASE)
@@ -249,7 +246,7 @@ async def test_what_google_validates_only_is_delivered_and_not_counted(
 
 
 @pytest.mark.parametrize("variant", ["default", "upload"])
-async def test_a_probe_proves_the_credential_and_counts_nothing(served: Any, google: Google, variant: str) -> None:
+async def test_a_probe_proves_the_credential_and_counts_nothing(served: Any, google: StandIn, variant: str) -> None:
     path = f"/v1/admin/destinations/{await installed(served, google, variant)}/probe"
     _, proof = await served.call("POST", path)
     assert (proof["ok"], proof["reason"]) == (True, "Google takes the credential and knows the account.")
@@ -287,7 +284,7 @@ async def test_a_config_that_cannot_work_is_refused_by_field(served: Any, config
 # On the queue as the flush writes it.
 
 
-async def on_the_queue(hub: Hub, google: Google, **more: Any) -> Destination:
+async def on_the_queue(hub: Hub, google: StandIn, **more: Any) -> Destination:
     return await hub.install("google_ads", **CONFIG | {"endpoint": google.endpoint} | more)
 
 
@@ -300,7 +297,7 @@ async def purchases(hub: Hub, to: Destination) -> None:
 
 
 @pytest.mark.parametrize("mode", ["429", "500", "down", "garbage"])
-async def test_a_fault_that_passes_costs_no_delivery(hub: Hub, google: Google, mode: str) -> None:
+async def test_a_fault_that_passes_costs_no_delivery(hub: Hub, google: StandIn, mode: str) -> None:
     to = await on_the_queue(hub, google)
     await google.fault(mode, times=1, match="transactionId")
     await purchases(hub, to)
@@ -310,7 +307,7 @@ async def test_a_fault_that_passes_costs_no_delivery(hub: Hub, google: Google, m
     assert len(await google.requests("/token")) == 1
 
 
-async def test_an_oauth_server_that_is_away_for_a_while_costs_no_delivery(hub: Hub, google: Google) -> None:
+async def test_an_oauth_server_that_is_away_for_a_while_costs_no_delivery(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await google.fault("down", times=1, match="grant_type")
     await purchases(hub, to)
@@ -319,7 +316,7 @@ async def test_an_oauth_server_that_is_away_for_a_while_costs_no_delivery(hub: H
     assert len(await google.requests("/token")) == 2
 
 
-async def test_a_token_that_google_ends_early_is_renewed_and_nothing_is_held(hub: Hub, google: Google) -> None:
+async def test_a_token_that_google_ends_early_is_renewed_and_nothing_is_held(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await google.fault("auth", times=1, match="transactionId")
     await purchases(hub, to)
@@ -330,7 +327,7 @@ async def test_a_token_that_google_ends_early_is_renewed_and_nothing_is_held(hub
     assert await hub.attempts("outcome", "outcome <> 'delivered'") == []
 
 
-async def test_a_token_that_google_never_takes_holds_the_destination(hub: Hub, google: Google) -> None:
+async def test_a_token_that_google_never_takes_holds_the_destination(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await google.fault("auth", match="transactionId")
     await purchases(hub, to)
@@ -345,7 +342,7 @@ async def test_a_token_that_google_never_takes_holds_the_destination(hub: Hub, g
     assert sum(hour.held for hour in await hub.balances(to)) == COUNT
 
 
-async def test_two_workers_share_one_token(hub: Hub, google: Google) -> None:
+async def test_two_workers_share_one_token(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await purchases(hub, to)
     async with hub.worker(), hub.worker():
@@ -353,7 +350,7 @@ async def test_two_workers_share_one_token(hub: Hub, google: Google) -> None:
     assert len(await google.requests("/token")) == 1
 
 
-async def test_a_batch_refused_for_one_event_is_halved_and_the_others_arrive(hub: Hub, google: Google) -> None:
+async def test_a_batch_refused_for_one_event_is_halved_and_the_others_arrive(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await google.fault("reject_event", match='"o7."')
     await purchases(hub, to)
@@ -363,7 +360,7 @@ async def test_a_batch_refused_for_one_event_is_halved_and_the_others_arrive(hub
     assert await google.accepted() == COUNT - 1
 
 
-async def test_events_that_google_names_fail_and_the_rest_is_sent_again(hub: Hub, google: Google) -> None:
+async def test_events_that_google_names_fail_and_the_rest_is_sent_again(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await purchases(hub, to)
     bad = {"email_google_sha256": "not a hash"}
@@ -375,7 +372,7 @@ async def test_events_that_google_names_fail_and_the_rest_is_sent_again(hub: Hub
     assert await google.accepted() == COUNT
 
 
-async def test_conversions_of_two_actions_do_not_share_a_request(hub: Hub, google: Google) -> None:
+async def test_conversions_of_two_actions_do_not_share_a_request(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await purchases(hub, to)
     await hub.put([to], 3, name="lead", user={"email_google_sha256": "a" * 64})
@@ -388,7 +385,7 @@ async def test_conversions_of_two_actions_do_not_share_a_request(hub: Hub, googl
     assert actions == {"555666777": COUNT, "555666778": 3}
 
 
-async def test_the_events_of_one_order_are_one_conversion(hub: Hub, google: Google) -> None:
+async def test_the_events_of_one_order_are_one_conversion(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     for prefix in ("first", "second"):
         await hub.put([to], 1, name="purchase", prefix=prefix, order=Order(id="o-1"), click_ids={"gclid": "x"})
@@ -398,7 +395,7 @@ async def test_the_events_of_one_order_are_one_conversion(hub: Hub, google: Goog
     assert sent == ["o-1", "o-1"]
 
 
-async def test_the_loop_ends_without_a_renewal_under_way(hub: Hub, google: Google) -> None:
+async def test_the_loop_ends_without_a_renewal_under_way(hub: Hub, google: StandIn) -> None:
     to = await on_the_queue(hub, google)
     await google.fault("hang", match="grant_type")
     await purchases(hub, to)

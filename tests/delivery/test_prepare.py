@@ -13,7 +13,6 @@ from postback.blueprint import Blueprint
 from postback.connectors import Failed, Item, Retry, Skipped
 from postback.db.trip import Trip
 from postback.delivery import prepare
-from postback.delivery.prepare import Keys
 from postback.destinations import Destination
 from postback.event import Event, JoinedEvent, Order
 from postback.pii import link_key
@@ -34,24 +33,25 @@ class Place:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.keys = Keys(hub.vault.sealer, hub.vault.link_key)
+        self.keys = hub.vault
         self.workspace = hub.workspace.id
 
     def link(self, kind: str, value: str) -> bytes:
         return link_key(self.keys.link_key, self.workspace.bytes, kind, value)
 
-    def session(self, id_: str) -> bytes:
-        return self.link("session", id_)
-
     async def saw(
         self, visitor: str, identifiers: dict[str, str], *, at: datetime = NOW, readable: dict[str, str] | None = None,
-        links: tuple[bytes, ...] = (), workspace: UUID | None = None,
+        links: tuple[tuple[str, str], ...] = (), workspace: UUID | None = None,
     ) -> None:  # fmt: skip
         sealed = self.keys.sealer.seal(msgspec.json.encode(readable)) if readable else None
         workspace = workspace or self.workspace
         key = visitors.key_of(self.workspace, visitor)
         trip = Trip(self.hub.tx, self.hub.prepared)
-        visitors.record(trip, [Seen(key, workspace, identifiers, sealed, links, at)])
+        seen = Seen(
+            key=key, workspace_id=workspace, identifiers=identifiers, sealed=sealed, at=at,
+            links=tuple((kind, self.link(kind, value)) for kind, value in links),
+        )  # fmt: skip
+        visitors.record(trip, [seen], datetime.now(UTC))
         await trip.run()
 
     def stored(self, event: Event, *, readable: dict[str, str] | None = None) -> StoredEvent:
@@ -92,8 +92,8 @@ async def test_a_click_id_that_the_visitor_brought_earlier_keeps_its_first_time(
 
 async def test_without_a_visitor_id_the_session_comes_before_other_links(place: Place) -> None:
     email = "e" * 64
-    await place.saw("by email", {"fbp": "wrong"}, links=(place.link("email", email),))
-    await place.saw("by session", {"fbp": "right"}, links=(place.session("s1"),))
+    await place.saw("by email", {"fbp": "wrong"}, links=(("email", email),))
+    await place.saw("by session", {"fbp": "right"}, links=(("session", "s1"),))
     event = msgspec.structs.replace(EVENT, session_id="s1", user={"email_sha256": email})
     joined = await place.joined(event)
     assert joined.click_ids == {"fbp": "right"}
@@ -104,7 +104,7 @@ async def test_without_a_visitor_id_the_session_comes_before_other_links(place: 
 
 
 async def test_velaros_visitor_is_a_session_or_else_a_visitor(place: Place) -> None:
-    await place.saw("v1", {"fbp": "by session"}, links=(place.session("s1"),))
+    await place.saw("v1", {"fbp": "by session"}, links=(("session", "s1"),))
     await place.saw("v2", {"fbp": "by its own id"})
     velaro = msgspec.structs.replace(EVENT, dialect="velaro")
     joined = await place.joined(msgspec.structs.replace(velaro, session_id="s1"))
@@ -159,7 +159,7 @@ async def test_click_ids_past_the_platforms_age_are_dropped(place: Place) -> Non
 
 async def test_a_claim_needs_two_look_ups_however_many_events_it_has(place: Place) -> None:
     for n in range(20):
-        await place.saw(f"v{n}", {"fbp": f"p{n}"}, links=(place.session(f"s{n}"),))
+        await place.saw(f"v{n}", {"fbp": f"p{n}"}, links=(("session", f"s{n}"),))
     rows = [
         msgspec.structs.replace(
             place.stored(msgspec.structs.replace(EVENT, visitor_id=f"v{n}" if n % 2 else None, session_id=f"s{n}")),

@@ -7,7 +7,6 @@ from delivering import Hub
 
 from postback import destinations
 from postback.delivery import preview
-from postback.delivery.prepare import Keys
 from postback.event import Event
 from postback.queue.sending import StoredEvent
 from postback.secret import MASK
@@ -28,11 +27,10 @@ async def test_a_dry_run_shows_what_each_destination_would_get(hub: Hub) -> None
         user={"email_sha256": "a" * 64},
     )
     readable = {"client_ip_address": "203.0.113.5", "client_user_agent": "Firefox 1"}
-    keys = Keys(hub.vault.sealer, hub.vault.link_key)
-    sealed = keys.sealer.seal(msgspec.json.encode(readable))
+    sealed = hub.vault.sealer.seal(msgspec.json.encode(readable))
     stored = StoredEvent(bytes(16), hub.workspace.id.bytes, msgspec.json.encode(event), sealed, None)
     known = await destinations.of_workspaces(hub.tx, hub.vault.sealer, [hub.workspace.id])
-    shown = {one.destination.id: one for one in preview.show(stored, known, keys, NOW)}
+    shown = {one.destination.id: one for one in preview.show(stored, known, hub.vault, NOW)}
     one = shown[meta.id]
     assert (one.status, one.reason) == ("queued", None)
     assert one.request is not None
@@ -53,6 +51,5 @@ async def test_a_dry_run_says_why_nothing_would_be_sent(hub: Hub) -> None:
     to = await hub.install("acme", url="https://example.com", token="t0ken")
     event = Event(event_id="e1", name="unfit", source_name="unfit", occurred_at=NOW, dialect="native")
     stored = StoredEvent(bytes(16), hub.workspace.id.bytes, msgspec.json.encode(event), None, None)
-    keys = Keys(hub.vault.sealer, hub.vault.link_key)
-    [one] = preview.show(stored, [to], keys, NOW)
+    [one] = preview.show(stored, [to], hub.vault, NOW)
     assert (one.status, one.reason, one.request) == ("skipped", "no Acme event for this name", None)

@@ -201,7 +201,7 @@ HAPPENINGS = st.lists(st.sampled_from(["step", "two at once", "die", "stop", "re
 
 @pytest.mark.parametrize("kind", ["replay", "backfill"])
 @given(happenings=HAPPENINGS, sizes=st.lists(st.integers(0, 9), min_size=1, max_size=6), examined=st.integers(1, 12))
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 async def test_whatever_stops_a_job_each_delivery_is_taken_exactly_once(
     hub: Hub,
     monkeypatch: pytest.MonkeyPatch,

@@ -3,15 +3,13 @@ where the platform drops repeats, and the ledger balances."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
-import aiohttp
 import pytest
 from delivering import Hub, until
+from stand_ins import StandIn, StandIns
 
-from postback import sandbox
 from postback.destinations import Destination
 from postback.event import Order, Page
 from postback.money import Money
@@ -21,33 +19,14 @@ COUNT = 12
 PASSING = [("429", 1), ("500", 2), ("slow", 2), ("down", 2), ("reset", 2), ("garbage", 1)]
 
 
-@pytest.fixture
-async def platforms() -> AsyncIterator[str]:
-    running = await sandbox.start("127.0.0.1", 0)
-    yield running.url
-    await running.stop()
-
-
-async def install(hub: Hub, url: str, connector: str) -> Destination:
+async def install(hub: Hub, platform: StandIn) -> Destination:
     configs: dict[str, dict[str, Any]] = {
-        "meta": {"dataset_id": "123", "access_token": "EAAB", "endpoint": f"{url}/meta"},
-        "ga4": {"measurement_id": "G-ABC1234567", "api_secret": "s3cr3t", "endpoint": f"{url}/ga4"},
-        "webhook": {"url": f"{url}/webhook/in", "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
-        "tiktok": {"pixel_code": "C3QABC", "access_token": "tt", "endpoint": f"{url}/tiktok"},
+        "meta": {"dataset_id": "123", "access_token": "EAAB", "endpoint": platform.endpoint},
+        "ga4": {"measurement_id": "G-ABC1234567", "api_secret": "s3cr3t", "endpoint": platform.endpoint},
+        "webhook": {"url": f"{platform.endpoint}/in", "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
+        "tiktok": {"pixel_code": "C3QABC", "access_token": "tt", "endpoint": platform.endpoint},
     }
-    return await hub.install(connector, **configs[connector])
-
-
-async def fault(url: str, platform: str, mode: str, **more: Any) -> None:
-    async with aiohttp.ClientSession() as session:
-        answer = await session.put(f"{url}/_sandbox/faults", json={"platform": platform, "mode": mode, **more})
-        assert answer.status == 200
-
-
-async def arrived(url: str, platform: str) -> list[dict[str, Any]]:
-    async with aiohttp.ClientSession() as session:
-        answer = await session.get(f"{url}/_sandbox/requests?platform={platform}")
-        return (await answer.json())["requests"]
+    return await hub.install(platform.name, **configs[platform.name])
 
 
 async def purchases(hub: Hub, to: Destination) -> None:
@@ -62,23 +41,23 @@ async def purchases(hub: Hub, to: Destination) -> None:
 @pytest.mark.parametrize("connector", ["meta", "ga4", "webhook", "tiktok"])
 @pytest.mark.parametrize(("mode", "times"), PASSING)
 async def test_a_fault_that_passes_costs_no_delivery(
-    hub: Hub, platforms: str, connector: str, mode: str, times: int
+    hub: Hub, stand_ins: StandIns, connector: str, mode: str, times: int
 ) -> None:
     if (connector, mode) == ("meta", "429"):
         return  # waits a minute, see below
-    to = await install(hub, platforms, connector)
-    await fault(platforms, connector, mode, times=times, **({"delay_ms": 3000} if mode == "slow" else {}))
+    to = await install(hub, stand_ins[connector])
+    await stand_ins[connector].fault(mode, times=times, **({"delay_ms": 3000} if mode == "slow" else {}))
     await purchases(hub, to)
     async with hub.worker(send_timeout_seconds=1):
         assert await hub.settled(seconds=20) == {"delivered": COUNT}
     await hub.balances(to)
-    answered = [r for r in await arrived(platforms, connector) if r["status"] in (200, 204)]
+    answered = [r for r in await stand_ins[connector].requests() if r["status"] in (200, 204)]
     assert answered
 
 
-async def test_a_minute_goes_by_after_meta_has_asked_for_fewer_calls(hub: Hub, platforms: str) -> None:
-    to = await install(hub, platforms, "meta")
-    await fault(platforms, "meta", "429")
+async def test_a_minute_goes_by_after_meta_has_asked_for_fewer_calls(hub: Hub, stand_ins: StandIns) -> None:
+    to = await install(hub, stand_ins["meta"])
+    await stand_ins["meta"].fault("429")
     await purchases(hub, to)
     async with hub.worker():
 
@@ -86,10 +65,10 @@ async def test_a_minute_goes_by_after_meta_has_asked_for_fewer_calls(hub: Hub, p
             return (await hub.lane(to)).not_before is not None
 
         await until(is_taught)
-        before = len(await arrived(platforms, "meta"))
+        before = len(await stand_ins["meta"].requests())
         await purchases(hub, to)
         await asyncio.sleep(1.5)
-        assert len(await arrived(platforms, "meta")) == before
+        assert len(await stand_ins["meta"].requests()) == before
     assert (await hub.lane(to)).rate is not None
     [hour] = await hub.balances(to)
     assert hour.pending == 2 * COUNT
@@ -97,9 +76,11 @@ async def test_a_minute_goes_by_after_meta_has_asked_for_fewer_calls(hub: Hub, p
 
 @pytest.mark.parametrize("connector", ["meta", "ga4", "webhook", "tiktok"])
 @pytest.mark.parametrize("mode", ["down", "hang", "500"])
-async def test_a_platform_that_stays_away_keeps_its_queue(hub: Hub, platforms: str, connector: str, mode: str) -> None:
-    to = await install(hub, platforms, connector)
-    await fault(platforms, connector, mode)
+async def test_a_platform_that_stays_away_keeps_its_queue(
+    hub: Hub, stand_ins: StandIns, connector: str, mode: str
+) -> None:
+    to = await install(hub, stand_ins[connector])
+    await stand_ins[connector].fault(mode)
     await purchases(hub, to)
     async with hub.worker(send_timeout_seconds=1):
 
@@ -114,10 +95,10 @@ async def test_a_platform_that_stays_away_keeps_its_queue(hub: Hub, platforms: s
 
 @pytest.mark.parametrize("connector", ["meta", "webhook", "tiktok"])
 async def test_what_a_platform_says_of_the_credential_or_the_event_is_heard(
-    hub: Hub, platforms: str, connector: str
+    hub: Hub, stand_ins: StandIns, connector: str
 ) -> None:
-    to = await install(hub, platforms, connector)
-    await fault(platforms, connector, "auth")
+    to = await install(hub, stand_ins[connector])
+    await stand_ins[connector].fault("auth")
     await purchases(hub, to)
     async with hub.worker():
         if connector == "webhook":  # the specification retries every answer but 2xx and 410
@@ -138,9 +119,11 @@ async def test_what_a_platform_says_of_the_credential_or_the_event_is_heard(
 
 
 @pytest.mark.parametrize("connector", ["meta", "tiktok"])
-async def test_a_batch_is_refused_for_one_event_and_the_others_arrive(hub: Hub, platforms: str, connector: str) -> None:
-    to = await install(hub, platforms, connector)
-    await fault(platforms, connector, "reject_event", match="p7-0")
+async def test_a_batch_is_refused_for_one_event_and_the_others_arrive(
+    hub: Hub, stand_ins: StandIns, connector: str
+) -> None:
+    to = await install(hub, stand_ins[connector])
+    await stand_ins[connector].fault("reject_event", match="p7-0")
     await purchases(hub, to)
     async with hub.worker():
         assert await hub.settled() == {"delivered": COUNT - 1, "failed": 1}
@@ -150,7 +133,7 @@ async def test_a_batch_is_refused_for_one_event_and_the_others_arrive(hub: Hub, 
     assert fix
     taken = Counter(
         event["event_id"]
-        for r in await arrived(platforms, connector)
+        for r in await stand_ins[connector].requests()
         if r["status"] == 200 and (connector == "meta" or "p7-0" not in r["raw"])
         for event in r["body"]["data"]
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postback.dialects import Dialect
@@ -32,7 +32,7 @@ FIELDS = (
     "batch userId anonymousId previousId revenue products page campaign totalCents visitorId "
     "email phone order_number product_id ip page_url gclid visitor_id storeId orderId customer type traits messageId"
 ).split()
-QUICK = settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=150)
 
 leaves = (
     st.none()

@@ -10,7 +10,7 @@ from postback.errors import Invalid
 from postback.event import RawEvent
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(st.uuids())
 def test_an_event_id_leads_back_to_its_uuid(uuid: UUID) -> None:
     assert from_evt_id(evt_id(uuid)) == uuid

@@ -60,7 +60,7 @@ def test_other_texts_are_no_times(text: str) -> None:
     assert refused.value.field == "at"
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(st.datetimes(timezones=st.sampled_from([UTC])), st.integers(-14 * 60, 14 * 60))
 def test_every_time_survives_its_text(time: datetime, minutes: int) -> None:
     assert moment(time.isoformat(), "at") == time

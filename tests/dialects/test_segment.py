@@ -10,7 +10,7 @@ from postback.dialects.context import PERSON
 from postback.errors import Invalid
 from postback.event import RawEvent, RawUser
 
-SETTINGS = settings(max_examples=100, deadline=None, database=None)
+SETTINGS = settings(max_examples=100)
 
 
 def read(**message: object) -> RawEvent:

@@ -74,12 +74,16 @@ class Hub:
             assert code == 0, err
             self.keys = json.loads(out)
         with self.log.open("ab") as log:
+            before = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "postback", "serve", "--port", str(self.port), "--data-dir", str(self.data_dir),
                 "--api-processes", str(self.api_processes),
                 stdout=log, stderr=log, env=environment(**settings),
             )  # fmt: skip
         await self.until_ready()
+        async with asyncio.timeout(READY_SECONDS):  # that one API process answers says nothing of the others
+            while self.log.read_bytes()[before:].count(b'"api serving"') < self.api_processes:
+                await asyncio.sleep(0.1)
         return self
 
     async def until_ready(self) -> None:

@@ -3,12 +3,15 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 import kill
 from hub import installation
 
 
+@pytest.mark.long
 async def test_kills_under_load_lose_nothing_and_count_nothing_twice() -> None:
     async with installation(api_processes=2) as hub:
         for connector in ("meta", "ga4", "webhook"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postback.orders import RANK, STATUSES
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hub import Hub, installation
 
-FEW = settings(max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=30)
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from postback.db import Pool, Tx, buckets
 from postback.dialects import Accepted, Result
 from postback.event import RawEvent
 from postback.goals import Goal, GoalIn
-from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.judge import Judge, Pending
 from postback.intake.limits import Admission
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
-from postback.pii import Sealer
+from postback.pii import Sealer, Vault
 from postback.queue import ledger
 from postback.quota import Limit
 from postback.secret import Secret

@@ -15,6 +15,7 @@ from postback.db.trip import Trip
 from postback.dialects import Accepted
 from postback.errors import Invalid, Unauthenticated, Unavailable
 from postback.event import RawUser
+from postback.intake import rows
 
 
 async def test_an_event_is_in_the_bucket_that_its_id_names(hub: Hub, tx: Tx) -> None:
@@ -165,6 +166,16 @@ async def test_a_lost_connection_fails_the_request_and_the_next_flush_recovers(h
         await hub.writer.submit([pending])
     except Unavailable:
         await hub.writer.submit([await hub.pending(event_id="e2")])
+    assert await scalar(tx, "SELECT count(*) FROM event") == 2
+
+
+async def test_a_flush_that_cannot_be_composed_fails_alone(hub: Hub, tx: Tx, monkeypatch: pytest.MonkeyPatch) -> None:
+    await hub.send(event_id="e1")
+    with monkeypatch.context() as broken:
+        broken.setattr(rows, "compose", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await hub.send(event_id="e2")
+    await hub.send(event_id="e2")
     assert await scalar(tx, "SELECT count(*) FROM event") == 2
 
 

@@ -18,7 +18,7 @@ from postback.pii import normalise
 from postback.pii.identify import identify
 
 # Of each kind of field: nearly 3,000 inputs together.
-MANY = settings(max_examples=400, deadline=None)
+MANY = settings(max_examples=400)
 
 padding = st.sampled_from(["", " ", "  "])
 letters = st.text(st.characters(categories=["Lu", "Ll", "Lo"]), min_size=1, max_size=20)

@@ -51,17 +51,6 @@ async def test_the_catalog_is_filtered_and_searched(served: Any) -> None:
         assert "webhook" not in {entry["connector"] for entry in body["items"]}
 
 
-async def test_convert_is_installed_by_the_published_call_and_found_as_published(served: Any) -> None:
-    config = {"account_id": "10001234", "project_id": "20005678", "api_key": "your_api_key"}
-    destination = await install(served, "convert", config, name="Convert")
-    assert (destination["connector"], destination["variant"], destination["status"]) == ("convert", "default", "active")
-    assert destination["config"]["api_key"] == MASK
-    _, body = await served.call("GET", f"{CATALOG}?category=analytics&q=convert")
-    [entry] = body["items"]
-    required = {field["name"] for field in entry["fields"] if field["required"]}
-    assert required == {"account_id", "project_id", "api_key"}
-
-
 async def test_a_variant_has_its_own_form_and_a_word_on_when_to_take_it(served: Any) -> None:
     _, entry = await served.call("GET", f"{CATALOG}/convert")
     assert [rule["event"] for rule in entry["blueprint"]["rules"]] == ["page_view", "purchase", "lead", "*"]

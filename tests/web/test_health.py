@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from postback.web import metrics
-from postback.web.health import Pulse, newest_revision
+from postback.web.health import Pulse
 
 
 async def get(served: Any, path: str) -> tuple[int, str]:
@@ -50,11 +50,6 @@ async def test_a_schema_older_than_the_program_is_not_ready(served: Any) -> None
         conn.execute("UPDATE alembic_version SET version_num = '0000'")
     status, body = await get(served, "/readyz")
     assert (status, "db migrate" in body) == (503, True)
-
-
-def test_the_newest_revision_is_that_of_the_newest_migration() -> None:
-    assert newest_revision().isdigit()
-    assert len(newest_revision()) == 4
 
 
 def test_a_writer_is_stuck_when_events_wait_and_no_flush_ends() -> None:

@@ -1,8 +1,14 @@
 """`/v1/admin/sites`: each with its goals; changed, and removed when nothing needs it any more."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
+
+from postback import installation, workspaces
+from postback.db import buckets, connect
+from postback.workspaces import SiteIn
 
 SITES = "/v1/admin/sites"
 NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"
@@ -19,7 +25,8 @@ async def test_a_new_site_has_a_key_and_the_usual_settings(served: Any) -> None:
     assert site["site_key"].startswith("site_")
     assert site | {"id": "", "site_key": ""} == {
         "id": "", "name": "shop", "site_key": "", "plan": None, "allowed_origins": [], "timezone": "UTC",
-        "currency": "USD", "country": None, "window_days": 7, "order_counts_from": "completed",
+        "currency": "USD", "country": None, "window_days": 7, "order_counts_from": "completed", "link_domains": [],
+        "payment_referrers": [],
     }  # fmt: skip
     assert await served.call("GET", f"{SITES}/{site['id']}") == (200, site)
     assert (await served.call("GET", SITES))[1]["items"][-1] == site
@@ -41,6 +48,22 @@ async def test_a_site_may_bring_the_key_that_a_shop_has_already(served: Any) -> 
     assert (await served.call("POST", "/v1/events", event, key=served.keys.api_key))[0] == 202
     status, body = await served.call("POST", SITES, {"name": "other", "site_key": "a1b2c3d4"})
     assert (status, body["error"]["field"]) == (409, "site_key")
+
+
+async def test_a_site_made_elsewhere_is_looked_up_and_one_that_is_none_is_refused(served: Any) -> None:
+    async def lead(site_key: str) -> tuple[int, Any]:
+        return await served.call("POST", "/v1/events", {"event": "lead", "site_key": site_key}, key=served.keys.api_key)
+
+    assert (await lead("elsewhere"))[0] == 403
+    tx = await connect(served.dsn)
+    async with tx.transaction():
+        workspace, now = UUID(served.keys.workspace), datetime.now(UTC)
+        sent = SiteIn(name="elsewhere", site_key="elsewhere")
+        await installation.add_site(tx, workspaces.new_site(buckets.new_id(now), workspace, sent), now)
+    await tx.close()
+    assert (await lead("elsewhere"))[0] == 202
+    status, body = await lead("elsewher")
+    assert (status, body["error"]["field"]) == (403, "site_key")
 
 
 async def test_settings_are_kept_in_one_spelling(served: Any) -> None:

@@ -12,7 +12,7 @@ ADMIN = "/v1/admin/"
 SHARED = {"GET integration-catalog/{connector}", "POST integration-catalog/{connector}/install", "GET plans/{plan_id}"}
 OF_INSTALLATION = {"plan", "plans", "workspaces"}
 # Values for what no list gives.
-KNOWN = {"connector": "webhook", "order_id": "o1"}
+KNOWN = {"connector": "webhook", "order_id": "o1", "visitor": "visitor of o1"}
 # What changes because somebody looks.
 VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h")
 
@@ -51,7 +51,7 @@ class Hub:
         for path, body in sorted(wanted, key=lambda one: bool(made_up(one[1]))):
             status, answer = await self.call("POST", concrete(path, KNOWN), await self.fitting(body, key), key=key)
             assert status == 201, (path, answer)
-        event = {"event": "purchase", "order_id": order_id}
+        event = {"event": "purchase", "order_id": order_id, "visitor_id": f"visitor of {order_id}"}
         assert (await self.served.call("POST", "/v1/events", event, key=key))[0] == 202
 
     async def ids(self, path: str, key: str) -> list[str]:

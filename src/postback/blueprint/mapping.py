@@ -102,6 +102,10 @@ class Compiled:
         """Whether any rule may take an event of this name; filters are not asked."""
         return any(self._bears(rule, name) for rule in self._rules)
 
+    def names(self, name: str) -> bool:
+        """Whether any rule names this event, and not only any."""
+        return any(rule.event == name for rule in self._rules)
+
     def apply(self, event: E) -> E | Unmapped:
         """The event as this platform is to see it, or why it is not to."""
         borne = [rule for rule in self._rules if self._bears(rule, event.name)]

@@ -23,6 +23,8 @@ def main() -> None:
 
                 roles.run_worker()
             case arguments:
+                from postback.cli import logs
                 from postback.cli.app import run
 
+                logs.configure_structlog("warning")
                 sys.exit(run(arguments))

@@ -8,10 +8,10 @@ from cyclopts import Parameter
 from postback import installation
 from postback.cli import show
 from postback.cli.failures import WrongUsage
-from postback.cli.init import bring_up_to_date, check_seal_key
+from postback.cli.init import bring_up_to_date
 from postback.cli.options import HERE, Json, Place
 from postback.cli.session import database, is_made
-from postback.db import Tx, connect, embedded, server
+from postback.db import Tx, connect, embedded, server, tools
 from postback.errors import PostbackError
 from postback.settings import Settings
 
@@ -41,7 +41,7 @@ async def backup(
     """Write the whole database to a file (pg_dump's custom format), while it runs; all but the seal key."""
     settings = place.settings()
     async with database(settings) as dsn:
-        await embedded.dump(dsn.reveal(), file)
+        await tools.dump(dsn.reveal(), file)
     key = _key_of(settings.database_url is None and settings.seal_keys is None, settings.data_dir)
     note = NO_SEAL_KEY.format(key)
     if as_json:
@@ -71,7 +71,7 @@ async def restore(
         try:
             # pg_restore's own --clean cannot drop the constraints of partitions.
             async with server.replacing_all(tx):
-                await embedded.restore(dsn.reveal(), file)
+                await tools.restore(dsn.reveal(), file)
             await bring_up_to_date(dsn)
             opens, note = await _try_seal_key(tx, settings)
         finally:
@@ -85,7 +85,6 @@ async def restore(
 async def _try_seal_key(tx: Tx, settings: Settings) -> tuple[bool, str]:
     """Whether ours opens the database, and what to tell."""
     try:
-        check_seal_key(settings)
         await installation.open_vault(tx, settings)
     except PostbackError as error:
         return False, error.message

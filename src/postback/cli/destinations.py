@@ -18,8 +18,11 @@ from postback.cli.options import HERE, Json, Place
 from postback.cli.session import Session, session, workspace
 from postback.db import buckets
 from postback.destinations import Destination
+from postback.destinations.forms import made_secrets
 from postback.errors import Conflict
 from postback.pii.seal import Sealer
+from postback.web.admin.addresses import refuse_private
+from postback.web.admin.shapes import destination_out
 from postback.workspaces import audit
 
 Id = Annotated[UUID, Parameter(help="Its id, as `destinations list` shows it.")]
@@ -46,10 +49,6 @@ async def install(
     as_json: Json = False,
 ) -> None:
     """Install a connector: every event from now on is delivered there too."""
-    # The checks of the admin API, which needs its web framework.
-    from postback.web.admin.addresses import refuse_private
-    from postback.web.admin.catalog import _made_secrets as made_secrets
-
     kind = destinations.connector_named(connector, variant)
     sent = _read_values(values) | _read_pairs(settings or [])
     made = made_secrets(kind, sent)
@@ -177,6 +176,4 @@ def _read_pairs(pairs: list[str]) -> dict[str, str]:
 
 
 def _out(destination: Destination, lane: destinations.Lane | None) -> dict[str, Any]:
-    from postback.web.admin.shapes import destination_out
-
     return msgspec.structs.asdict(destination_out(destination, lane))

@@ -15,7 +15,6 @@ from msgspec import Struct
 from postback import destinations, installation
 from postback.cli import show
 from postback.cli.failures import FAILED, explained
-from postback.cli.init import check_seal_key
 from postback.cli.options import HERE, Json, Place
 from postback.cli.session import database, session
 from postback.db import Tx, migrate, server
@@ -73,7 +72,6 @@ async def _of_database(settings: Settings, dsn: Secret) -> AsyncGenerator[Findin
         for finding in await _server_settings(s.tx):
             yield finding
         try:
-            check_seal_key(settings)
             vault = await installation.open_vault(s.tx, s.settings)
         except PostbackError as error:
             yield Finding("seal key", "wrong", error.message)

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-from pathlib import Path
 
 import msgspec
 
@@ -14,7 +13,7 @@ from postback.cli.installed import Installed
 from postback.cli.options import FOUNDING, Founding, Json
 from postback.cli.session import database
 from postback.db import Tx, connect, migrate, partitions, server
-from postback.installation import Made, WrongSetup
+from postback.installation import Made
 from postback.secret import Secret
 from postback.settings import Settings
 
@@ -58,7 +57,6 @@ async def bring_up_to_date(dsn: Secret) -> list[str]:
 
 
 async def _already(tx: Tx, settings: Settings) -> dict[str, str | bool]:
-    check_seal_key(settings)
     await installation.open_vault(tx, settings)
     first = (await workspaces.all_(tx))[0]
     site = (await workspaces.sites(tx, [first.id]))[0]
@@ -69,12 +67,3 @@ async def _already(tx: Tx, settings: Settings) -> dict[str, str | bool]:
         "site": str(site.id),
         "site_key": site.site_key,
     }
-
-
-def check_seal_key(settings: Settings) -> None:
-    """Raise WrongSetup where an installation's seal key is missing, before another one is made in its place."""
-    file = Path(settings.data_dir) / "seal.key"
-    if settings.seal_keys is None and settings.database_url is None and not file.exists():
-        raise WrongSetup(
-            f"The seal key {file} is missing: put back the one this database was made with, or set POSTBACK_SEAL_KEYS."
-        )

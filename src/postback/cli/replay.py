@@ -28,7 +28,7 @@ from postback.destinations import Destination
 from postback.errors import Conflict, Invalid, NotFound
 from postback.queue import jobs, leases
 from postback.queue.jobs import Job, Kind, Selection
-from postback.web.admin.replays import JobOut, job_out
+from postback.web.admin.shapes import JobOut, job_out
 from postback.workspaces import audit
 
 POLL_SECONDS = 0.3

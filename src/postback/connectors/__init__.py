@@ -30,6 +30,8 @@ LONGEST_WAIT_SECONDS = 86_400.0
 # Stands in a header of a request for the access token that `Connector.token` says how to have; never in a URL.
 ACCESS_TOKEN = "pbsecret-access-token"  # noqa: S105  (stands for one)
 FORM = "application/x-www-form-urlencoded"
+MAX_REASON_CHARS = 300
+_SEARCHES = ("search_string", "search_term", "query")
 
 # `extra={"advanced": True}`: shown in the form only on request. `extra={"made": "whsec_"}`: a secret that is made where
 # absent, as that prefix and the base64 of 32 random bytes.
@@ -280,15 +282,60 @@ def is_retraction(event: Event) -> bool:
     return event.name == "purchase" and event.order is not None and event.order.status in ("cancelled", "refunded")
 
 
-def otherwise(response: Response) -> Outcome:
-    """What an answer means that the platform's page does not name: 429 and 5xx are worth a retry, all else failed."""
+def worth(event: Event) -> dict[str, Any]:
+    """`value` and `currency`, as most platforms call them; empty where there is none."""
+    return {"value": event.value.amount, "currency": event.value.currency} if event.value else {}
+
+
+def consent(event: Event, purposes: Mapping[str, str], prefix: str = "") -> dict[str, str]:
+    """What was said of some purposes, by Google's words GRANTED and DENIED. `purposes`: theirs to ours."""
+    choices = {theirs: getattr(event.consent, ours, None) for theirs, ours in purposes.items()}
+    return {
+        purpose: f"{prefix}{'GRANTED' if choice else 'DENIED'}"
+        for purpose, choice in choices.items()
+        if choice is not None
+    }
+
+
+def search_term(event: Event) -> str | None:
+    """What a search was for, under whichever of the usual names it was sent."""
+    sent = event.properties
+    return next((sent[key] for key in _SEARCHES if isinstance(sent.get(key), str)), None)
+
+
+def host(config: Any, usual: str) -> str:
+    """Where requests go: the platform's own address, unless the destination's `endpoint` is another."""
+    return (config.endpoint or usual).rstrip("/")
+
+
+def said(*texts: Any, between: str = ": ") -> str:
+    """What of an answer is text, in one line no longer than a reason is."""
+    return between.join(text for text in texts if isinstance(text, str) and text)[:MAX_REASON_CHARS]
+
+
+def otherwise(response: Response, words: str = "") -> Outcome:
+    """What an answer means that the platform's page does not name: 429 and 5xx are worth a retry, all else failed.
+    `words`: the platform's own."""
+    reason, retry_after = said(f"answered {response.status}", words), response.retry_after_seconds
     if response.status == 429:
-        return Retry("too many calls", after_seconds=response.retry_after_seconds, throttled=True)
+        return Retry(reason if words else "too many calls", retry_after, throttled=True)
     if response.status >= 500 or response.status == 408:
-        return Retry(f"answered {response.status}", after_seconds=response.retry_after_seconds)
+        return Retry(reason, retry_after)
     if response.status in (401, 403):
-        return Refused(f"answered {response.status}", fix="Check the credential in this destination's configuration.")
-    return Failed(f"answered {response.status}", fix="Read the answer in the delivery log.")
+        return Refused(reason, fix="Check the credential in this destination's configuration.")
+    return Failed(reason, fix="Read the answer in the delivery log.")
+
+
+def without_json(response: Response) -> Outcome:
+    """What HTML, or nothing, means of a platform that always answers JSON: it was not the platform itself."""
+    if response.status in (413, 429):
+        return otherwise(response)
+    return Retry(f"answered {response.status} without JSON", response.retry_after_seconds)
+
+
+def of_one(outcome: Outcome | list[Outcome]) -> Outcome:
+    """The verdict on a request that held one event, or stood for one."""
+    return outcome[0] if isinstance(outcome, list) else outcome
 
 
 @cache

@@ -28,11 +28,16 @@ from postback.connectors import (
     Skipped,
     encode,
     exact,
+    host,
     is_retraction,
     otherwise,
+    said,
+    search_term,
     sent_time,
+    without_json,
+    worth,
 )
-from postback.event import Event, JoinedEvent
+from postback.event import Event, JoinedEvent, Order
 from postback.secret import Secret
 
 HOST = "https://graph.facebook.com"
@@ -70,7 +75,6 @@ IDENTIFIERS = frozenset({*HASHES, "client_ip_address", "client_user_agent", "fbc
 STRONG = frozenset({"em", "ph", "external_id", "fbc", "fbp", "client_ip_address"})
 
 MAX_NAME_CHARS = 50
-MAX_REASON_CHARS = 300
 CLICK_ID_AGE = timedelta(days=90)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -91,7 +95,6 @@ _CHOICES = {
     "delivery_category": frozenset({"in_store", "curbside", "home_delivery"}),
 }
 _SCALAR, _NOT_NUMERIC = (str, int, float), (str, bool)  # tuples: a union is made anew each time that it is read
-_SEARCHES = ("search_string", "search_term", "query")
 
 THROTTLES = frozenset({4, 17, 32, 341, 613, 80003, 80004})
 NO_PERMISSION = frozenset({3, 10, *range(200, 300)})
@@ -171,8 +174,8 @@ def pack(items: Sequence[Item], config: Config, now: datetime) -> Request:
     }
     if config.test_event_code:
         body["test_event_code"] = config.test_event_code
-    host = (config.endpoint or HOST).rstrip("/")
-    return Request(method="POST", url=f"{host}/{config.api_version}/{config.dataset_id}/events", json=body)
+    url = f"{host(config, HOST)}/{config.api_version}/{config.dataset_id}/events"
+    return Request(method="POST", url=url, json=body)
 
 
 def interpret(response: Response, count: int) -> Outcome:
@@ -184,9 +187,8 @@ def interpret(response: Response, count: int) -> Outcome:
             if received < count:
                 return Failed(f"Meta took {received} of {count} events", fix="Read the answer in the delivery log.")
             return Delivered(_note(answer))
-        case None if response.status != 413:  # HTML, or nothing: not the Conversions API itself
-            retry_after = response.retry_after_seconds
-            return Retry(f"answered {response.status} without JSON", retry_after, throttled=response.status == 429)
+        case None:
+            return without_json(response)
         case _:
             return otherwise(response)
 
@@ -257,18 +259,14 @@ def _custom_data(event: JoinedEvent) -> dict[str, Any]:
     for key, value in event.properties.items():
         if _is_usable(key, value):
             data[key] = exact(value)
-    if event.name == "search":
-        for key in _SEARCHES:
-            if isinstance(term := event.properties.get(key), str):
-                data.setdefault("search_string", term)
-    if event.value:
-        data["value"] = event.value.amount
-        data["currency"] = event.value.currency
+    if event.name == "search" and (term := search_term(event)):
+        data.setdefault("search_string", term)
+    data |= worth(event)
     if order := event.order:
         if order.id:
             data["order_id"] = order.id
         if order.items:
-            _add_contents(data, event)
+            _add_contents(data, event, order)
     return data
 
 
@@ -282,17 +280,14 @@ def _is_usable(key: str, value: Any) -> bool:
     return key not in _CHOICES or value in _CHOICES[key]
 
 
-def _add_contents(data: dict[str, Any], event: JoinedEvent) -> None:
-    items = event.order.items if event.order else ()
+def _add_contents(data: dict[str, Any], event: JoinedEvent, order: Order) -> None:
     contents: list[dict[str, Any]] = []
-    for item in items:
+    for item in order.items:
         if not item.product_id:
             continue
-        content: dict[str, Any] = {"id": item.product_id, "quantity": 1 if item.quantity is None else item.quantity}
-        if item.price is not None:
-            content["item_price"] = item.price
-        elif item.total is not None and content["quantity"] == 1:
-            content["item_price"] = item.total
+        content: dict[str, Any] = {"id": item.product_id, "quantity": item.pieces}
+        if item.unit_price is not None:
+            content["item_price"] = item.unit_price
         if item.name:
             content["title"] = item.name
         contents.append(content)
@@ -301,13 +296,13 @@ def _add_contents(data: dict[str, Any], event: JoinedEvent) -> None:
         data["content_ids"] = [content["id"] for content in contents]
         data["contents"] = contents
     if event.name in ("purchase", "initiate_checkout"):
-        data["num_items"] = sum(1 if item.quantity is None else item.quantity for item in items)
+        data["num_items"] = order.pieces
 
 
 def _error(response: Response, code: int, error: Mapping[str, Any]) -> Outcome:
     subcode, retry_after = error.get("error_subcode"), response.retry_after_seconds
-    said = _said(error)
-    reason = f"Meta's error {code} ({subcode}): {said}" if subcode else f"Meta's error {code}: {said}"
+    told = said(error.get("error_user_title"), error.get("error_user_msg"), error.get("message"))
+    reason = f"Meta's error {code} ({subcode}): {told}" if subcode else f"Meta's error {code}: {told}"
     if code in THROTTLES:
         return Retry(reason, after_seconds=max(60.0, retry_after or 0.0), throttled=True)
     if code == 368:
@@ -325,17 +320,10 @@ def _error(response: Response, code: int, error: Mapping[str, Any]) -> Outcome:
     return Retry(reason, retry_after, throttled=response.status == 429)
 
 
-def _said(error: Mapping[str, Any]) -> str:
-    texts = (error.get(key) for key in ("error_user_title", "error_user_msg", "message"))
-    return ": ".join(text for text in texts if isinstance(text, str) and text)[:MAX_REASON_CHARS]
-
-
 def _note(answer: Mapping[str, Any]) -> str | None:
     trace, messages = answer.get("fbtrace_id"), answer.get("messages")
-    parts = [f"fbtrace_id {trace}"] if isinstance(trace, str) else []
-    if isinstance(messages, list):
-        parts += [message for message in messages if isinstance(message, str)]
-    return "; ".join(parts)[:MAX_REASON_CHARS] or None
+    trace = f"fbtrace_id {trace}" if isinstance(trace, str) else None
+    return said(trace, *(messages if isinstance(messages, list) else ()), between="; ") or None
 
 
 def _max_age(event: Event) -> timedelta:

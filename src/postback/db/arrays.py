@@ -15,11 +15,11 @@ from psycopg.pq import Format
 
 _HEAD = struct.Struct("!iiIii")
 _EMPTY = struct.Struct("!iiI")
-_LENGTH = struct.Struct("!i")
+_length = struct.Struct("!i").pack
 _INT4 = struct.Struct("!ii")
 _INT8 = struct.Struct("!iq")
 _NULL = b"\xff\xff\xff\xff"
-_UUID_LENGTH = _LENGTH.pack(16)
+_UUID_LENGTH = _length(16)
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -65,11 +65,11 @@ def uuids(items: Iterable[bytes | None]) -> Array:
 
 
 def texts(items: Iterable[str | None]) -> Array:
-    return _TextArray([_NULL if item is None else _sized(item.encode()) for item in items])
+    return _TextArray([_NULL if item is None else _length(len(data := item.encode())) + data for item in items])
 
 
 def byteas(items: Iterable[bytes | None]) -> Array:
-    return _ByteaArray([_NULL if item is None else _sized(item) for item in items])
+    return _ByteaArray([_NULL if item is None else _length(len(item)) + item for item in items])
 
 
 def ints(items: Iterable[int | None]) -> Array:
@@ -81,11 +81,13 @@ def bigints(items: Iterable[int | None]) -> Array:
 
 
 def times(items: Iterable[datetime | None]) -> Array:
-    return _TimestamptzArray([_NULL if item is None else _INT8.pack(8, microseconds(item)) for item in items])
-
-
-def _sized(data: bytes) -> bytes:
-    return _LENGTH.pack(len(data)) + data
+    parts: list[bytes] = []
+    last, part = None, _NULL  # events that bear no time of their own share one
+    for item in items:
+        if item is not last:
+            last, part = item, _NULL if item is None else _INT8.pack(8, microseconds(item))
+        parts.append(part)
+    return _TimestamptzArray(parts)
 
 
 def microseconds(at: datetime) -> int:

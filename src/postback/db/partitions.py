@@ -1,7 +1,7 @@
 """Partitions by month: made ahead, dropped whole when retention is over.
 
-event, delivery, attempt and conversion are cut by id (a UUIDv7 begins with its time), usage by its hour. A default
-partition takes what falls outside. Runs on the coordinator; repeating is harmless.
+event, delivery, attempt, conversion and touch are cut by id (a UUIDv7 begins with its time), usage by its hour. A
+default partition takes what falls outside. Runs on the coordinator; repeating is harmless.
 """
 
 import re
@@ -13,9 +13,9 @@ from postback.db import buckets
 from postback.db.pool import Tx
 from postback.db.queries import Queries
 
-BY_ID = ("event", "delivery", "attempt", "conversion")
+BY_ID = ("event", "delivery", "attempt", "conversion", "touch")
 BY_TIME = ("usage",)
-_NAME = re.compile(r"^(event|delivery|attempt|conversion|usage)_(\d{4})_(\d{2})$")
+_NAME = re.compile(r"^(event|delivery|attempt|conversion|touch|usage)_(\d{4})_(\d{2})$")
 _queries, _queue = Queries("partitions"), Queries("queue")
 
 

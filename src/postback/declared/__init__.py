@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from postback.blueprint import Blueprint
 from postback.goals import Amount, DirectRule, Events, Filter
-from postback.workspaces import Country, CountsFrom, Name, Origins, SiteKey, WindowDays
+from postback.workspaces import Country, CountsFrom, Domains, Name, Origins, SiteKey, WindowDays
 from postback.workspaces.event_types import Required
 from postback.workspaces.plans import Cap
 
@@ -41,6 +41,8 @@ class SiteDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     window_days: WindowDays = 7
     order_counts_from: CountsFrom = "completed"
     allowed_origins: Origins = []
+    link_domains: Domains = []
+    payment_referrers: Domains = []
     plan: Name | None = None
     usual_goals: bool = True
 

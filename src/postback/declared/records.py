@@ -15,12 +15,10 @@ from postback.destinations import Destination
 from postback.errors import Conflict
 from postback.goals import GoalPatch, goal_out
 from postback.pii.seal import Sealer
-from postback.web.admin.event_types import _shown as event_type_out
 from postback.web.admin.shapes import DestinationOut, destination_out
-from postback.web.admin.workspaces import _shown as workspace_out
-from postback.workspaces import Site, SitePatch, event_types, plans, site_out
+from postback.workspaces import Site, SitePatch, event_types, plans, site_out, workspace_out
 from postback.workspaces.audit import Change
-from postback.workspaces.event_types import EventTypePatch
+from postback.workspaces.event_types import EventTypePatch, event_type_out
 from postback.workspaces.plans import PlanPatch
 
 

@@ -27,12 +27,12 @@ from postback.declared import (
 )
 from postback.declared.planning import Step, Thing, pair, plan
 from postback.destinations import Destination
+from postback.destinations.forms import made_secrets
 from postback.errors import Conflict, Invalid, Rejected
 from postback.goals import USUAL, Goal, GoalIn
 from postback.secret import Secret
 from postback.settings import Settings
 from postback.web.admin.addresses import refuse_private
-from postback.web.admin.catalog import _made_secrets as made_secrets
 from postback.workspaces import Site, SiteIn, Workspace, event_types
 from postback.workspaces.event_types import EventType, EventTypeIn
 from postback.workspaces.plans import Plan, PlanIn
@@ -41,6 +41,7 @@ _plain = msgspec.json.Decoder(float_hook=Decimal).decode
 _NO_ID = UUID(int=0)
 # Of a site that is to be made: it comes after all that are there.
 _LAST = UUID(int=(1 << 128) - 1)
+_SITE_LISTS = ("allowed_origins", "link_domains", "payment_referrers")
 _SITE_FIELDS = ("name", "site_key", "currency", "country", "timezone", "window_days", "order_counts_from")
 _GOAL_FIELDS = ("events", "filter", "default_value", "currency", "active", "window_days", "direct_rule")
 
@@ -144,7 +145,7 @@ def workspace_thing(one: Workspace, plan_names: Mapping[UUID, str]) -> Thing:
 
 
 def site_thing(one: Site, plan_names: Mapping[UUID, str]) -> Thing:
-    fields = {name: getattr(one, name) for name in (*_SITE_FIELDS, "allowed_origins")}
+    fields = {name: getattr(one, name) for name in (*_SITE_FIELDS, *_SITE_LISTS)}
     fields["plan"] = plan_names[one.plan_id] if one.plan_id else None
     return Thing(noun="site", label=one.name, names=(one.site_key, one.name), fields=fields, subject=one)
 
@@ -231,7 +232,7 @@ def _site(sent: SiteDeclared, place: int, plans: set[str]) -> Thing:
         given = {n: v for n, v in structs.asdict(sent).items() if n not in ("plan", "usual_goals")}
         wanted = SiteIn(**given)
         site = workspaces.new_site(_LAST, _NO_ID, wanted)
-    fields = {name: getattr(site, name) for name in (*_SITE_FIELDS, "allowed_origins")}
+    fields = {name: getattr(site, name) for name in (*_SITE_FIELDS, *_SITE_LISTS)}
     fields["plan"] = _known_plan(sent.plan, where, plans)
     if sent.site_key is None:
         del fields["site_key"]

@@ -49,7 +49,7 @@ async def estimate(tx: Tx, job: Job, scene: Scene, *, seconds: float = COUNTING_
 async def _count_replay(walk: Walk, found: Estimate) -> None:
     for span in walk.spans():
         rows = await history.replayable(walk.tx, span, walk.job.selection, walk.left)
-        if took := [id_ for id_, matches in rows if matches]:
+        if took := await replay.standing(walk.tx, [id_ for id_, matches in rows if matches]):
             found.total += len(took)
             found.may_count_twice += await _repeats(walk.tx, span, took, walk.destination, walk.scene.now)
         walk.saw(rows[-1][0] if rows else None, is_all=len(rows) < walk.left, rows=len(rows))
@@ -72,5 +72,5 @@ async def _repeats(tx: Tx, span: Span, event_ids: Sequence[UUID], destination: D
     taken = await history.taken(tx, span, event_ids)
     late = {id_.bytes: at for id_, at in taken.items() if now - at >= connector.dedup_window}
     stored = await sending.events(tx, list(late)) if late else {}
-    known = {id_: Known(row, _decode(row.body), None, "") for id_, row in stored.items()}
+    known = {id_: Known(row, _decode(row.body)) for id_, row in stored.items()}
     return sum(not prepare.is_repeatable(one, destination, late[id_], now) for id_, one in known.items())

@@ -20,10 +20,10 @@ from postback.delivery import pace
 from postback.delivery.judge import Judged
 from postback.delivery.leases import Leases
 from postback.delivery.pace import Breaker, Pace
-from postback.delivery.prepare import Keys
 from postback.delivery.settler import Settler
 from postback.delivery.token import Tokens
 from postback.destinations import Destination
+from postback.pii import Vault
 from postback.queue import sending
 from postback.queue.sending import Window
 
@@ -38,7 +38,7 @@ class Tools(Struct, frozen=True):
     tokens: Tokens
     settler: Settler
     leases: Leases
-    keys: Keys
+    keys: Vault
     claim_max: int
     window: Callable[[], Window]
 

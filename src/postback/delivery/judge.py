@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -91,7 +92,8 @@ def judge(
             if text and text not in texts:
                 texts[text] = record.text(text, readable)
         body = record.body(parcel.item.body, content if is_whole else None)
-        ended = Ended(name, texts.get(reason or ""), status, latency_ms, head, body, response)
+        origins = msgspec.json.encode(parcel.event.origins(connector.identifiers))
+        ended = Ended(name, texts.get(reason or ""), status, latency_ms, head, body, response, origins)
         why, fix = texts.get(standing.reason or ""), texts.get(standing.fix or "")
         reached = parcel.reaches if isinstance(outcome, Delivered) else None
         judged.settled.append(Settled(parcel.ticket, standing.status, standing.due_at, why, fix, ended, at, reached))

@@ -1,8 +1,8 @@
 """From stored events to what a connector sends: join the visitor, judge again, apply the blueprint, build, pack.
 
-An event is joined by the visitor id it was sent with, else by its session, else by its other links; at most two
-look-ups for all events of a claim. The visitor only fills gaps: what was sent wins. Consent and age are judged again,
-because a delivery may have waited. Readable identifiers are opened only where the connector takes one.
+An event is joined with its visitors, see `identity`; at most two look-ups for all events of a claim. They only fill
+gaps: what was sent wins. Consent (the visitor's latest choice too) and age are judged again, because a delivery may
+have waited. Readable identifiers are opened only where the connector takes one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,17 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from postback import pii, visitors
+from postback import conversions, pii, visitors
 from postback.blueprint import Unmapped
 from postback.connectors import Connector, Failed, Item, Retry, Skipped, is_retraction
 from postback.db import Tx
-from postback.delivery import judge
+from postback.delivery import identity, judge
+from postback.delivery.identity import Layer
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
-from postback.pii import Sealer, SealError
+from postback.money import Money
+from postback.pii import SealError, Vault
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
 
@@ -31,59 +33,46 @@ _decoder = msgspec.json.Decoder(Event)
 _SEALED_RETRY_SECONDS = 300.0
 _SEALED = Retry("its sealed data does not open: add its key to POSTBACK_SEAL_KEYS", _SEALED_RETRY_SECONDS)
 
-_LINKED = (("external_id", "external_id_sha256"), ("email", "email_sha256"), ("phone", "phone_sha256"))
-
 E = TypeVar("E", bound=Event)
 Built = tuple[JoinedEvent, Item] | Skipped | Failed | Retry
 
 
-class Keys(Struct, frozen=True):
-    """What opens sealed data, and the key that link keys are made under."""
-
-    sealer: Sealer
-    link_key: bytes
-
-
 class Known(Struct, frozen=True):
-    """A stored event, and the visitor it belongs to; `origin`: how that one was found. `reaches`, `reached_before`: the
-    mark of the goal that it reaches, and whether that was there already, see `reach.py`."""
+    """A stored event, and the visitors it is joined with. `reaches`, `reached_before`: the mark of the goal that it
+    reaches, and whether that was there already, see `reach.py`. `order_left`: of a refund, what its order is worth
+    now."""
 
     stored: StoredEvent
     event: Event
-    visitor: Visitor | None
-    origin: str
+    layers: tuple[Layer, ...] = ()
     reaches: tuple[bytes, bytes] | None = None
     reached_before: bool = False
+    order_left: Money | None = None
+
+    @property
+    def visitor(self) -> Visitor | None:
+        return self.layers[0].visitors[0] if self.layers else None
 
 
-async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Keys) -> dict[bytes, Known | None]:
-    """Events by id, with their visitors: at most two look-ups. None for one that cannot be read. Reads only."""
+async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Vault) -> dict[bytes, Known | None]:
+    """Events by id, with their visitors: at most two look-ups, and one of orders where there are refunds among them.
+    None for one that cannot be read. Reads only."""
     events = [_decoded(row) for row in rows]
-    link_keys: dict[bytes, list[tuple[bytes, str]]] = {}
-    wanted: set[bytes] = set()
-    for row, event in zip(rows, events, strict=True):
-        if event is None:
-            continue
-        if row.visitor_key is not None:
-            wanted.add(row.visitor_key)
-            continue
-        if links := _links(row, event, keys.link_key):
-            link_keys[row.id] = links
-        if (key := _named(row, event)) is not None:
-            wanted.add(key)
-    linked: Mapping[bytes, bytes] = {}
-    if link_keys:
-        linked = await visitors.find_links(tx, sorted({key for links in link_keys.values() for key, _ in links}))
-        wanted.update(linked.values())
-    found = await visitors.find(tx, sorted(wanted)) if wanted else {}
+    layers = await identity.find(tx, rows, events, keys.link_key)
+    orders = {row.id: key for row, event in zip(rows, events, strict=True) if event and (key := _refunded(event))}
+    worth = await conversions.worth(tx, sorted(set(orders.values()))) if orders else {}
     known: dict[bytes, Known | None] = {}
     for row, event in zip(rows, events, strict=True):
-        if event is None:
-            known[row.id] = None
-            continue
-        visitor, origin = _visitor(row, event, link_keys.get(row.id, ()), linked, found)
-        known[row.id] = Known(row, event, visitor, origin)
+        left = worth.get(orders[row.id]) if row.id in orders else None
+        known[row.id] = Known(row, event, layers[row.id], order_left=left) if event is not None else None
     return known
+
+
+def _refunded(event: Event) -> bytes | None:
+    """The key of the order that an event gives money of back."""
+    if event.name != "refund" or event.site_id is None or event.order is None or event.order.id is None:
+        return None
+    return conversions.key_of(event.site_id.bytes, event.order.id)
 
 
 def _decoded(row: StoredEvent) -> Event | None:
@@ -94,45 +83,7 @@ def _decoded(row: StoredEvent) -> Event | None:
         return None
 
 
-def _links(row: StoredEvent, event: Event, link_key: bytes) -> list[tuple[bytes, str]]:
-    """Keys by which the event's visitor may be found, and what that is called; the best first: a session is one
-    browser's, an email may be typed into several."""
-    links: list[tuple[bytes, str]] = []
-    if event.session_id:
-        links.append((pii.link_key(link_key, row.workspace_id, "session", event.session_id), "session"))
-    for kind, name in _LINKED:
-        if digest := event.user.get(name):
-            links.append((pii.link_key(link_key, row.workspace_id, kind, digest), "link"))
-    return links
-
-
-def _named(row: StoredEvent, event: Event) -> bytes | None:
-    """The visitor whose id a Velaro post may have given: its `visitorId` names a session, or a visitor."""
-    if event.dialect != "velaro" or not event.session_id:
-        return None
-    return visitors.key_of(UUID(bytes=row.workspace_id), event.session_id)
-
-
-def _visitor(
-    row: StoredEvent,
-    event: Event,
-    links: Sequence[tuple[bytes, str]],
-    linked: Mapping[bytes, bytes],
-    found: Mapping[bytes, Visitor],
-) -> tuple[Visitor | None, str]:
-    if row.visitor_key is not None:
-        visitor, origin = found.get(row.visitor_key), "visitor"
-    elif first := next(((linked[key], origin) for key, origin in links if key in linked), None):
-        visitor, origin = found.get(first[0]), first[1]
-    else:
-        named = _named(row, event)
-        visitor, origin = (found.get(named), "visitor") if named else (None, "")
-    if visitor is None or visitor.workspace_id.bytes != row.workspace_id:
-        return None, ""
-    return visitor, origin
-
-
-def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> Built:
+def build(known: Known, destination: Destination, keys: Vault, now: datetime) -> Built:
     """One event for one destination: as a connector sees it and its item, or why there is none.
 
     Raises what a connector's bug raises.
@@ -140,7 +91,8 @@ def build(known: Known, destination: Destination, keys: Keys, now: datetime) -> 
     connector, event = destination.connector, known.event
     if expired := _expired(event, connector, now):
         return expired
-    if event.consent is not None and event.consent.denies(connector.consent):
+    choice = identity.consent(event, known.layers)
+    if choice is not None and choice.denies(connector.consent):
         return Skipped("consent: denied by the visitor")
     try:
         joined = join_one(known, connector, keys, now)
@@ -183,43 +135,47 @@ def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None
     return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
 
 
-def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetime) -> JoinedEvent:
+def join_one(known: Known, connector: Connector, keys: Vault | None, now: datetime) -> JoinedEvent:
     """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
 
     `keys` None: what is sealed stays so.
     """
-    event, visitor, stored = known.event, known.visitor, known.stored
-    user, click_ids, experiments = event.user, event.click_ids, event.experiments
+    event, layers, stored = known.event, known.layers, known.stored
+    user, click_ids, experiments = dict(event.user), dict(event.click_ids), dict(event.experiments)
     provenance: dict[str, str] = {}
     captured_at: dict[str, datetime] = {}
-    if visitor is not None:
-        user, click_ids = dict(user), dict(click_ids)
-        experiments = visitors.experiments(visitor) | experiments
-        for name, (value, ms) in visitor.identifiers.items():
+    for layer in layers:
+        identifiers = layer.identifiers
+        experiments = visitors.experiments(identifiers) | experiments
+        for name, one in identifiers.items():
             kind = click_ids if name in CLICK_IDS else user if name in HASHED else None
             if kind is None:
                 continue
             if name not in kind:
-                kind[name] = value
-                provenance[name] = known.origin
-            if kind is click_ids and kind[name] == value:
-                captured_at[name] = datetime.fromtimestamp(ms / 1000, UTC)
+                kind[name] = one.value
+                provenance[name] = layer.origin
+            if kind is click_ids and kind[name] == one.value and name not in captured_at:
+                captured_at[name] = datetime.fromtimestamp(one.first_ms / 1000, UTC)
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}
     if keys is not None and (taken := connector.identifiers & READABLE):
         readable = pii.reveal(stored.sealed, keys.sealer) if stored.sealed else {}
-        if visitor is not None and visitor.sealed and visitor.sealed != stored.sealed and not taken <= readable.keys():
-            for name, value in pii.reveal(visitor.sealed, keys.sealer).items():
-                if name not in readable:
-                    readable[name] = value
-                    provenance[name] = known.origin
+        for layer in layers:
+            for blob in layer.sealed:
+                if blob == stored.sealed or taken <= readable.keys():
+                    continue
+                for name, value in pii.reveal(blob, keys.sealer).items():
+                    if name not in readable:
+                        readable[name] = value
+                        provenance[name] = layer.origin
     return JoinedEvent(
         id=UUID(bytes=stored.id),
         received_at=datetime.fromtimestamp(int.from_bytes(stored.id[:6]) / 1000, UTC),
         readable=readable,
         provenance=provenance,
         captured_at=captured_at,
+        order_left=known.order_left,
         reached_before=known.reached_before,
         event_id=event.event_id,
         name=event.name,
@@ -229,17 +185,18 @@ def join_one(known: Known, connector: Connector, keys: Keys | None, now: datetim
         action_source=event.action_source,
         site_id=event.site_id,
         goal_id=event.goal_id,
-        visitor_id=event.visitor_id,
+        visitor_id=event.visitor_id or (known.visitor.id if known.visitor is not None else None),
         session_id=event.session_id,
         value=event.value,
         order=event.order,
         page=event.page,
         user=user,
         click_ids=click_ids,
-        consent=event.consent,
+        consent=identity.consent(event, layers),
         experiments=experiments,
         properties=event.properties,
         is_test=event.is_test,
+        is_bot=event.is_bot,
         notes=event.notes,
     )
 

@@ -14,10 +14,10 @@ from msgspec import Struct
 from postback import secret
 from postback.connectors import Request
 from postback.delivery import prepare
-from postback.delivery.prepare import Keys
 from postback.delivery.record import Record
 from postback.destinations import Destination
 from postback.event import Event
+from postback.pii import Vault
 from postback.queue.sending import StoredEvent
 
 _decode = msgspec.json.Decoder(Event).decode
@@ -32,13 +32,13 @@ class Previewed(Struct, frozen=True):
     request: dict[str, Any] | None
 
 
-def show(event: StoredEvent, destinations: Sequence[Destination], keys: Keys, now: datetime) -> list[Previewed]:
+def show(event: StoredEvent, destinations: Sequence[Destination], keys: Vault, now: datetime) -> list[Previewed]:
     """One line a destination, in their order. `event` need not be stored."""
-    known = prepare.Known(event, _decode(event.body), None, "")
+    known = prepare.Known(event, _decode(event.body))
     return [show_one(known, destination, keys, now) for destination in destinations]
 
 
-def show_one(known: prepare.Known, destination: Destination, keys: Keys, now: datetime) -> Previewed:
+def show_one(known: prepare.Known, destination: Destination, keys: Vault, now: datetime) -> Previewed:
     """What a destination would get of an event, with what is known of its visitor."""
     if destination.config is None:
         return Previewed(destination, "skipped", "the destination's configuration does not open", None)

@@ -10,14 +10,16 @@ from datetime import datetime
 import structlog
 from msgspec.structs import replace
 
-from postback import pii, visitors
+from postback import pii
 from postback.connectors import Skipped
 from postback.db import Tx
 from postback.delivery import prepare
 from postback.delivery.claims import Claims
-from postback.delivery.prepare import Keys, Known
+from postback.delivery.prepare import Known
 from postback.destinations import Destination
+from postback.pii import Vault
 from postback.queue.sending import Claimed, Ticket
+from postback.visitors import links
 
 log = structlog.get_logger()
 New = list[tuple[Ticket, Claimed]]
@@ -28,7 +30,7 @@ async def tell(
     new: New,
     known: dict[bytes, Known | None],
     destination: Destination,
-    keys: Keys,
+    keys: Vault,
     claims: Claims,
     now: datetime,
 ) -> New:
@@ -45,7 +47,7 @@ async def tell(
             if not claims.hold(ticket, mark[0]):
                 others.add(ticket.event_id)
     # Read after the holds: who holds a mark now knows of all who held it before.
-    reached = await visitors.reached(tx, list(marks.values())) if marks else set()
+    reached = await links.reached(tx, list(marks.values())) if marks else set()
     waiting = {ticket for ticket, _ in new if ticket.event_id in others and marks[ticket.event_id][0] not in reached}
     claims.forget(waiting)
     for event_id, mark in marks.items():
@@ -54,7 +56,7 @@ async def tell(
     return [(ticket, row) for ticket, row in new if ticket not in waiting]
 
 
-def _mark(known: Known, destination: Destination, keys: Keys, now: datetime) -> tuple[bytes, bytes] | None:
+def _mark(known: Known, destination: Destination, keys: Vault, now: datetime) -> tuple[bytes, bytes] | None:
     """The link's key and its visitor's; None where no goal is reached that is counted once."""
     reaches = destination.connector.reaches
     try:

@@ -15,14 +15,16 @@ from uuid import UUID
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
-from postback import destinations
+from postback import conversions, destinations
+from postback.conversions import ORDER_CANCELLED
 from postback.db import Tx, buckets, is_unavailable
 from postback.db.buckets import BUCKETS
 from postback.destinations import Destination
 from postback.event import Event
 from postback.orders import UNCOUNTED
-from postback.queue import history, jobs
+from postback.queue import history, jobs, lists
 from postback.queue.history import Given, Lacking, Span
 from postback.queue.jobs import Job, Place
 
@@ -182,12 +184,28 @@ async def _replay(walk: Walk, room: int) -> tuple[int, int]:
         is_full = len(took) == room - done
         last = took[-1] if is_full else found[-1][0] if found else None
         is_all = len(found) < walk.left and (not found or last == found[-1][0])
+        took = await standing(walk.tx, took)
         if took:
             done += await history.reopen(walk.tx, span, took, wanted.statuses, walk.scene.now)
         walk.saw(last, is_all=is_all, rows=len(found))
         if is_full:
             break
     return done, 0
+
+
+async def standing(tx: Tx, ids: Sequence[UUID]) -> list[UUID]:
+    """Of some events, those that may be sent: all but the sales of orders that were taken back since."""
+    gone = await _taken_back(tx, {id_: _decode(row.body) for id_, row in (await lists.event_rows(tx, ids)).items()})
+    return [id_ for id_ in ids if id_ not in gone]
+
+
+async def _taken_back(tx: Tx, events: Mapping[UUID, Event]) -> set[UUID]:
+    keys = {
+        conversions.key_of(event.site_id.bytes, event.order.id)
+        for event in events.values()
+        if event.site_id is not None and event.order is not None and event.order.id is not None
+    }
+    return await conversions.taken_back(tx, keys) & events.keys() if keys else set()
 
 
 async def _backfill(walk: Walk, room: int) -> tuple[int, int]:
@@ -205,6 +223,9 @@ async def _backfill(walk: Walk, room: int) -> tuple[int, int]:
             if is_full:
                 break
         if rows:
+            bodies = {id_: one.body for id_, one in found if one is not None}
+            gone = await _taken_back(walk.tx, {row.event_id: _decode(bodies[row.event_id]) for row in rows})
+            rows = [_cancelled(row) if row.event_id in gone else row for row in rows]
             made = await history.give(walk.tx, span, job.workspace_id, job.id, rows)
             done, skipped = done + made["queued"], skipped + made["skipped"]
         is_all = len(found) < walk.left and (not found or last == found[-1][0])
@@ -212,6 +233,10 @@ async def _backfill(walk: Walk, room: int) -> tuple[int, int]:
         if is_full:
             break
     return done, skipped
+
+
+def _cancelled(row: Given) -> Given:
+    return replace(row, status="skipped", reason=row.reason or ORDER_CANCELLED)
 
 
 def _waits(event: Event) -> str | None:

@@ -13,12 +13,12 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from postback import visitors
 from postback.db import Tx, connect, is_unavailable
 from postback.delivery.leases import Leases
 from postback.queue import sending
 from postback.queue.sending import Ended, Settled, Ticket
 from postback.secret import Secret
+from postback.visitors import links
 
 log = structlog.get_logger()
 ROWS_MAX = 2000
@@ -118,7 +118,7 @@ class Settler:
             if rows:
                 took = await sending.settle(tx, self._leases.worker, rows, self._leases.now())
             if marks := [row.reached for row in rows if row.reached is not None]:
-                await visitors.remember(tx, marks, self._leases.now())
+                await links.remember(tx, marks, self._leases.now())
         return took.rowcount if took is not None else 0
 
     async def _split(self, rows: Sequence[Settled], withdrawn: Sequence[Ticket]) -> None:

@@ -33,6 +33,10 @@ _decode_blueprint = msgspec.json.Decoder(Blueprint).decode
 _queries = Queries("destinations")
 
 
+# What the tag says of its visitor, and is no event of any platform.
+OF_VISITOR = frozenset({"identify", "consent"})
+
+
 class Destination(Struct, frozen=True):
     """An installed connector. `config` is the connector's own struct, secrets in clear inside `Secret`; None where it
     does not open, or where the destination was removed. `blueprint`: what becomes of its events, None: what the
@@ -152,6 +156,12 @@ def skip_reason(destination: Destination, event: Event, age: timedelta) -> str |
         return f"not mapped: the blueprint has no rule for {event.name}"
     if blueprint is None and connector.names is not None and event.name not in connector.names:
         return f"not mapped: {connector.title} has no event for {event.name}"
+    if (
+        event.dialect == "tag"
+        and event.name in OF_VISITOR
+        and not (blueprint is not None and blueprint.names(event.name))
+    ):
+        return f"not mapped: {event.name} is of the visitor, and goes where a blueprint names it"
     if event.consent is not None and event.consent.denies(connector.consent):
         return "consent: denied by the visitor"
     status = event.order.status if event.order else None

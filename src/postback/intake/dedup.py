@@ -74,13 +74,14 @@ def insert_new(trip: Trip, events: Sequence[Row]) -> None:
 
 
 def _rows(events: Sequence[Row]) -> dict[str, object]:
-    own = [buckets.of_key(event.dedup_key) for event in events]
+    keys = [event.dedup_key for event in events]
+    own = [buckets.of_key(key) for key in keys]
     return {
         "buckets": arrays.ints(own),
-        "keys": arrays.uuids(event.dedup_key for event in events),
-        "event_ids": arrays.uuids(event.id for event in events),
-        "answer_ids": arrays.uuids(event.conversion_id for event in events),
-        "body_hashes": arrays.bigints(event.body_hash for event in events),
+        "keys": arrays.uuids(keys),
+        "event_ids": arrays.uuids([event.id for event in events]),
+        "answer_ids": arrays.uuids([event.conversion_id for event in events]),
+        "body_hashes": arrays.bigints([event.body_hash for event in events]),
         "touched": arrays.ints(sorted(set(own))),
     }
 

@@ -9,7 +9,7 @@ revocation needs no waiting time, on any number of processes. Questions that wai
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from postback.blueprint import filters
 from postback.db import Pool, is_unavailable
 from postback.destinations import Destination
 from postback.dialects import DestinationResult
-from postback.errors import Unauthenticated, Unavailable
+from postback.errors import Forbidden, Unauthenticated, Unavailable
 from postback.event import Event
 from postback.goals import Goal
 from postback.keys import ApiKey
@@ -93,6 +93,8 @@ class Snapshot:
         self.id_bytes = workspace.id.bytes
         self.version = version
         self.keys = {key.secret_sha256: key for key in usable}
+        # The browser has no key: its site's public one opens /collect, as long as the site bears it.
+        self.keys |= {key.secret_sha256: key for key in map(site_caller, sites)}
         self.sites = {site.id: site for site in sites}
         self.destinations = tuple(installed)
         self.goals = {goal.id: goal for goal in goals}
@@ -151,6 +153,26 @@ class Snapshot:
                 DestinationResult(str(destination.id), destination.connector.name, destination.name, status, reason)
             )
         return Fate(tuple(rows), answers)
+
+
+def site_caller(site: Site) -> ApiKey:
+    """Who posts with a public site key; no API key has this hash."""
+    return ApiKey(
+        id=site.id,
+        workspace_id=site.workspace_id,
+        site_id=site.id,
+        label=site.name,
+        prefix="",
+        environment=None,
+        secret_sha256=_site_hash(site.site_key),
+        last_four="",
+        scopes=["collect"],
+        created_at=datetime(1970, 1, 1, tzinfo=UTC),
+    )
+
+
+def _site_hash(site_key: str) -> bytes:
+    return b"site " + site_key.encode()
 
 
 def _matching(goals: Sequence[Goal]) -> Matching:
@@ -215,6 +237,7 @@ class Directory:
         self._snapshots: dict[UUID, Snapshot] = {}
         self._by_key: dict[bytes, Snapshot] = {}
         self._lookup = Together[bytes, Snapshot](self._find_keys, pause_seconds=1 / LOOKUPS_PER_SECOND)
+        self._site_lookup = Together[str, Snapshot](self._find_sites, pause_seconds=1 / LOOKUPS_PER_SECOND)
         self._versions = Together[UUID, int](self._read_versions)
 
     def get(self, workspace_id: UUID) -> Snapshot | None:
@@ -240,6 +263,20 @@ class Directory:
         snapshot = self._by_key.get(secret_sha256)
         key = snapshot.keys.get(secret_sha256) if snapshot is not None else None
         return (snapshot, key) if snapshot is not None and key is not None and key.refuse(now) is None else None
+
+    def known_site(self, site_key: str) -> tuple[Snapshot, ApiKey] | None:
+        """Whose public site key this is, as far as is known here."""
+        snapshot = self._by_key.get(hashed := _site_hash(site_key))
+        key = snapshot.keys.get(hashed) if snapshot is not None else None
+        return (snapshot, key) if snapshot is not None and key is not None else None
+
+    async def of_site(self, site_key: str) -> tuple[Snapshot, ApiKey]:
+        """The same; one that is not known here is looked up once. Raises Forbidden, Unavailable."""
+        if (known := self.known_site(site_key)) is None and await self._site_lookup(site_key) is not None:
+            known = self.known_site(site_key)
+        if known is None:
+            raise Forbidden("There is no site of this site_key.", field="site_key")
+        return known
 
     async def confirm(self, snapshot: Snapshot, key: ApiKey, now: datetime) -> Snapshot:
         """The snapshot that is in force now; for requests that write nothing. Raises Unauthenticated, Unavailable."""
@@ -295,6 +332,13 @@ class Directory:
             await self.reload(found)
         snapshots = [self._snapshots[id_] for id_ in found if id_ in self._snapshots]
         return {secret: self._by_key.get(secret) or snapshots[0] for secret in secrets if secret in self._by_key}
+
+    async def _find_sites(self, site_keys: Sequence[str]) -> dict[str, Snapshot]:
+        async with self._pool.connection() as tx:
+            found = await workspaces.sites_by_key(tx, site_keys)
+        if found:
+            await self.reload(sorted(set(found.values())))
+        return {key: self._snapshots[id_] for key, id_ in found.items() if id_ in self._snapshots}
 
     async def _read_versions(self, workspace_ids: Sequence[UUID]) -> dict[UUID, int]:
         async with self._pool.connection() as tx:

@@ -27,6 +27,7 @@ from postback.intake.dedup import Filed
 from postback.intake.directory import Snapshot
 from postback.intake.judge import Pending
 from postback.intake.sales import Sold
+from postback.visitors import links
 
 MOST_DOUBT = 64
 COLLISION = "collision"
@@ -70,6 +71,7 @@ class Flush:
         self._careful_left = 0
         self._doubt = 1
         self._clock_offset = 0.0
+        self._told: Rows | None = None
 
     def seconds(self) -> float:
         """The database's time since 1970, as far as the last flush told."""
@@ -94,6 +96,7 @@ class Flush:
 
         Raises Moved, Excess, psycopg.Error: then the transaction is the caller's to roll back.
         """
+        self._told = None
         first = rows.fold(events)
         if not is_retry and self._careful_left == 0:
             if await self._write_hopefully(conn, events, first, bucket):
@@ -104,13 +107,21 @@ class Flush:
             self._careful_left = max(0, self._careful_left - 1)
         await self._write_carefully(conn, events, first, bucket)
 
+    async def copy_proofs(self, conn: Tx) -> None:
+        """What the flush just written tells of visitors that are one person goes to each of them; mostly nothing."""
+        told, self._told = self._told, None
+        if told is not None and (copies := links.shared(told, self.now())):
+            trip = Trip(conn, self._prepared)
+            links.record(trip, copies, self.now())
+            await trip.run()
+
     async def _write_hopefully(
         self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
     ) -> bool:
         """As nearly every flush: no version moved, no event is a repeat. Then one trip does all, the commit included;
         the database refuses it where the hope is wrong, and nothing has happened. False then."""
         keys = sorted(first)
-        new = sorted(first.values(), key=_id_of)
+        new = list(first.values())
         snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
         sold = self._sell(new, {})
         trip = Trip(conn, self._prepared)
@@ -172,7 +183,7 @@ class Flush:
                 return
         self._check_versions(versions, snapshots)
         collided = rows.collisions(events, first, found)
-        new = sorted((event for k, event in first.items() if k in winners), key=_id_of)
+        new = [event for k, event in first.items() if k in winners]
         for event in events:
             event.is_counted = False
         sold = await self._sell_held(conn, new)
@@ -227,7 +238,7 @@ class Flush:
         """What follows from events that are new, which are in the order of their ids."""
         now = self.now()
         if seen := [event.seen for event in new if event.seen]:
-            visitors.record(trip, seen)
+            self._told = visitors.record(trip, seen, now)
         composed = rows.compose(new, now)
         queue.put(trip, bucket, composed.events, composed.fates)
         if sold.conversions:
@@ -269,7 +280,3 @@ class Flush:
             event.result = Accepted(sent.event_id, id_, is_duplicate, answers, sent.notes, conversion_id)
         self.figures.accepted += len(events) - duplicates
         self.figures.duplicates += duplicates
-
-
-def _id_of(event: Pending) -> bytes:
-    return event.id

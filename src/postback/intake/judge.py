@@ -15,16 +15,19 @@ from postback.dialects import Result
 from postback.errors import Forbidden, Invalid, Rejected
 from postback.event import Event, RawEvent
 from postback.goals import Goal
-from postback.intake import dedup, sales
+from postback.intake import dedup, sales, seen
 from postback.intake.directory import Fate, Place, Snapshot
 from postback.intake.limits import Admission
 from postback.intake.sales import Post
+from postback.intake.seen import Whose
 from postback.keys import ApiKey
-from postback.pii.seal import Sealer, link_key
+from postback.pii.seal import Sealer
 from postback.quota import Limit
 from postback.visitors import Seen
+from postback.workspaces import Site
 
 NO_SITE = pii.SiteFacts()
+BOT = "bot: events of bots are not delivered"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -101,15 +104,14 @@ class Judge:
                 id_ = f"{site.id if site else ''}\0{id_}"
         workspace = snapshot.id_bytes
         visitor_key = visitors.key_of(snapshot.workspace.id, event.visitor_id) if event.visitor_id else None
-        seen: Seen | None = None
+        shown: Seen | None = None
         if visitor_key:
-            links = tuple(link_key(self._installation_key, workspace, kind, value) for kind, value in done.links)
-            shown = event.user | event.click_ids
-            if event.experiments:
-                shown |= visitors.as_identifiers(event.experiments)
-            seen = Seen(visitor_key, snapshot.workspace.id, shown, done.sealed, links, now)
+            whose = Whose(self._installation_key, snapshot.workspace.id, workspace, site)
+            shown = seen.of(done, raw, visitor_key, whose, now)
         post, fate = None, snapshot.fate(event, now)
-        if event.order is not None:
+        if event.is_bot:
+            fate = sales.skipped(fate, BOT)
+        elif event.order is not None:
             post = sales.post_of(event, raw, site)
             if post is None or not post.counts:
                 fate = sales.judged(fate, event, post)
@@ -122,7 +124,7 @@ class Judge:
             _encode(event),
             done.sealed,
             visitor_key,
-            seen,
+            shown,
             fate,
             raw,
             names,
@@ -148,16 +150,20 @@ def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
     except Rejected as refusal:
         pending.result = refusal
     else:
-        event = pending.event
-        pending.post = sales.post_of(event, raw, place.site if place is not None else None)
-        pending.fate = pending.settled = sales.judged(snapshot.fate(event, now), event, pending.post)
+        event, fate = pending.event, snapshot.fate(pending.event, now)
+        if event.is_bot:
+            fate = sales.skipped(fate, BOT)
+        else:
+            pending.post = sales.post_of(event, raw, place.site if place is not None else None)
+            fate = sales.judged(fate, event, pending.post)
+        pending.fate = pending.settled = fate
         _weigh(pending, snapshot, place, goal)
 
 
 def _weigh(pending: Pending, snapshot: Snapshot, place: Place | None, goal: Goal | None) -> None:
     """What an event comes to: the goals that it fulfils, the one that it names alone, and whether a plan counts it."""
     event = pending.event
-    if place is None:
+    if place is None or event.is_bot:
         return
     pending.goals = (goal,) if goal is not None else place.fulfilled(event)
     pending.is_billable = not event.is_test and (event.dialect == "velaro" or snapshot.is_billable(event.name))
@@ -185,8 +191,14 @@ def _check_name(raw: RawEvent, snapshot: Snapshot, names: frozenset[str] | None)
         raise Invalid(f"There is no event {raw.name!r}; there are {known}.", field="event")
 
 
+def check_origin(site: Site, origin: str) -> None:
+    """Raises Forbidden for a page that the site does not name."""
+    if site.allowed_origins and origin not in site.allowed_origins:
+        raise Forbidden("This origin is not among the site's allowed_origins.")
+
+
 def _place(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) -> Place | None:
-    """The key's site, else the named one, else the named goal's, else the workspace's first."""
+    """The key's site, else the named one, else the named goal's, else the visitor's, else the workspace's first."""
     if raw.organization_id is not None and raw.organization_id not in snapshot.organization_ids:
         raise Forbidden("This organization_id is not that of the API key's workspace.", field="organization_id")
     named = None
@@ -195,5 +207,9 @@ def _place(raw: RawEvent, key: ApiKey, snapshot: Snapshot, goal: Goal | None) ->
         if named is None or key.site_id not in (None, named.site.id):
             raise Forbidden("This site_key does not belong to the API key.", field="site_key")
     if key.site_id is not None:
-        return snapshot.places.get(key.site_id)
-    return named or (snapshot.places.get(goal.site_id) if goal else None) or snapshot.first_place
+        place = snapshot.places.get(key.site_id)
+        if raw.browser is not None and place is not None:
+            check_origin(place.site, raw.browser.origin)
+        return place
+    met = snapshot.places.get(raw.visitor_site_id) if raw.visitor_site_id is not None else None
+    return named or (snapshot.places.get(goal.site_id) if goal else None) or met or snapshot.first_place

@@ -15,7 +15,7 @@ from postback.queue import Line, NewEvent
 
 
 def fold(events: Sequence[Pending]) -> dict[bytes, Pending]:
-    """The first event under each key: a statement may not meet one row twice."""
+    """The first event under each key, in the order of their ids: a statement may not meet one row twice."""
     first: dict[bytes, Pending] = {}
     for event in events:
         first.setdefault(event.dedup_key, event)
@@ -77,6 +77,8 @@ def hour(id_: bytes) -> datetime:
 def collisions(events: Sequence[Pending], first: dict[bytes, Pending], found: dict[bytes, Filed]) -> list[UUID]:
     """First events whose repeat says something else."""
     collided: list[UUID] = []
+    if len(first) == len(events) and not found:
+        return collided
     for event in events:
         leader = first[event.dedup_key]
         if event.dedup_key in found:

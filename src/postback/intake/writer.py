@@ -161,6 +161,7 @@ class Writer:
                 live = [event for event in events if event.result is None]
                 if live:
                     await self.flush.write(conn, live, bucket, is_retry=tries > 0)
+                    await self.flush.copy_proofs(conn)
                 return None
             except Excess as excess:
                 await self._roll_back()
@@ -221,7 +222,7 @@ class Writer:
             return
         try:
             await self.flush.roll_back(self._conn)
-        except (psycopg.Error, OSError, TimeoutError):
+        except Exception:  # whatever it is, such as half a trip that was never sent: another connection has it not
             await self._disconnect()
 
     async def _disconnect(self) -> None:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import NamedTuple
 
-from postback.event import CLICK_IDS, READABLE, RawUser
+from postback.event import CLICK_IDS, HASHED, READABLE, RawUser
 from postback.pii import normalise
 from postback.pii.doors import stored_id
 
@@ -165,6 +165,23 @@ def _user_id(
     readable["user_id"] = stored_id(text, "user_data.user_id", notes)
 
 
+def prehashed(
+    sent: dict[str, str], hashed: dict[str, str], links: Sequence[tuple[str, str]], notes: list[str]
+) -> list[tuple[str, str]]:
+    """Fill the gaps of `hashed` with hashes that were made by the sender, by our names; the links that they add."""
+    for name, text in sent.items():
+        if name in HASHED and (digest := normalise.hashed_already(text)):
+            hashed.setdefault(name, digest)
+        else:
+            notes.append(f"user_data.{name[:40]}: not a SHA-256 by a known name, dropped")
+    linked = {kind for kind, _ in links}
+    return [
+        (kind, hashed[name])
+        for kind, name in (("email", "email_sha256"), ("phone", "phone_sha256"), ("external_id", "external_id_sha256"))
+        if kind not in linked and name in hashed
+    ]
+
+
 def _device(user: RawUser, readable: dict[str, str], notes: list[str]) -> None:
     if user.client_ip_address and (text := user.client_ip_address.strip()):
         if len(text) <= _MAX_IP_CHARS and (address := normalise.address(text)):
@@ -194,9 +211,9 @@ def click_ids(sent: dict[str, str], notes: list[str]) -> dict[str, str]:
     return kept
 
 
-# Printable ASCII without spaces and @. Meta's: fb.<subdomain index>.<ms>.<id>, and perhaps a fifth part that marks its
-# own library.
-_ISSUED = re.compile(r"[!-?A-~]{1,1024}").fullmatch
+# Printable ASCII without spaces, @, quotes and angle brackets. Meta's: fb.<subdomain index>.<ms>.<id>, and perhaps a
+# fifth part that marks its own library.
+_ISSUED = re.compile(r"[!#-&(-;=?A-~]{1,1024}").fullmatch
 _ISSUED_BY_META = re.compile(r"fb\.[0-9]+\.[0-9]+\.[!-\-/-?A-~]+(?:\.[!-\-/-?A-~]+)?").fullmatch
 
 

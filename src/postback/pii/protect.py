@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from postback import money
 from postback.errors import Invalid
-from postback.event import ACTION_SOURCES, Event, Item, Order, Page, RawEvent, standard_name
+from postback.event import ACTION_SOURCES, Event, Item, Order, Page, RawEvent, clock_error, standard_name
 from postback.money import Money
 from postback.pii import doors
-from postback.pii.identify import click_ids, identify
+from postback.pii.identify import click_ids, identify, prehashed
 from postback.pii.seal import Sealer
 
 MAX_AHEAD = timedelta(hours=24)
@@ -75,6 +75,8 @@ def protect(
     readable: dict[str, str] = {}
     if user is not None:
         hashed, readable, links = identify(user, site.country, notes, keep_email=keep_email)
+    if raw.hashes:
+        links += prehashed(raw.hashes, hashed, links, notes)
     # Asked here and not by each rule: most are absent, and a call costs more than the question.
     visitor_id = session_id = None
     if raw.session_id is not None:
@@ -100,12 +102,14 @@ def protect(
         rare["goal_id"] = raw.goal_id
     if raw.is_test:
         rare["is_test"] = True
+    if raw.is_bot:
+        rare["is_bot"] = True
     make = partial(Event, **rare) if rare else Event
     event = make(
         event_id=event_id,
         name=_name(raw.name),
         source_name=raw.name,
-        occurred_at=_time(raw.occurred_at, now) if raw.occurred_at is not None else now,
+        occurred_at=_time(raw, raw.occurred_at, now) if raw.occurred_at is not None else now,
         dialect=raw.dialect,
         action_source=source if source is None or source in ACTION_SOURCES else _action_source(source, notes),
         site_id=site.site_id,
@@ -139,8 +143,11 @@ def _id(text: str, field: str, notes: list[str]) -> str:
     return doors.stored_id(text, field, notes) if "@" in text or "%" in text else text
 
 
-def _time(occurred_at: datetime, now: datetime) -> datetime:
-    """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead."""
+def _time(raw: RawEvent, occurred_at: datetime, now: datetime) -> datetime:
+    """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead. A
+    browser's is corrected, and never ahead."""
+    if raw.sent_at is not None:
+        return max(OLDEST, min(now, occurred_at + clock_error(raw.sent_at, now)))
     if occurred_at.tzinfo is None:
         occurred_at = occurred_at.replace(tzinfo=UTC)
     if occurred_at < OLDEST:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 from postback.errors import PostbackError
 
@@ -59,6 +60,13 @@ class Sealer:
     def is_current(self, blob: bytes) -> bool:
         """Whether the newest key sealed it."""
         return bytes(blob[:_ID_BYTES]) == self._id
+
+
+class Vault(Struct, frozen=True):
+    """What opens sealed data, and the key that link keys are made under."""
+
+    sealer: Sealer
+    link_key: bytes
 
 
 def _key_id(key: bytes) -> bytes:

@@ -97,7 +97,8 @@ async def event_rows(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, EventRow]:
 
 
 class Attempt(Struct, frozen=True):
-    """One try. `outcome` None: under way, or its worker died. `head`: method, url and headers, masked."""
+    """One try. `outcome` None: under way, or its worker died. `head`: method, url and headers, masked. `identifiers`:
+    JSON of origin to names."""
 
     n: int
     at: datetime
@@ -108,6 +109,7 @@ class Attempt(Struct, frozen=True):
     head: str | None
     request: bytes | None
     response: str | None
+    identifiers: bytes | None
 
 
 async def attempts(tx: Tx, event_id: UUID, destination_id: UUID) -> list[Attempt]:

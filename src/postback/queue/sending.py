@@ -18,6 +18,7 @@ from postback.db import Queries, Tx, arrays, buckets, partitions
 _queries = Queries("queue")
 END_OPEN_ROWS = 1000
 HASTEN_ROWS = 1000
+TAKEN_BACK_FIX = "It may have arrived, and its order was taken back since. Look there, and take it back by hand."
 # Ids are made by writers' clocks, which may go ahead of ours.
 _CLOCKS_APART = timedelta(hours=1)
 
@@ -66,7 +67,8 @@ class Ticket(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """How an attempt ended, for the log; `outcome`: delivered, retry, failed, refused, unknown. Texts are masked."""
+    """How an attempt ended, for the log; `outcome`: delivered, retry, failed, refused, unknown. Texts are masked.
+    `identifiers`: JSON of those that the connector had, by where they came from."""
 
     outcome: str
     reason: str | None = None
@@ -75,6 +77,7 @@ class Ended(Struct, frozen=True):
     head: str | None = None
     request: bytes | None = None
     response: str | None = None
+    identifiers: bytes | None = None
 
 
 class Settled(Struct, frozen=True):
@@ -89,6 +92,11 @@ class Settled(Struct, frozen=True):
     ended: Ended | None = None
     at: datetime | None = None
     reached: tuple[bytes, bytes] | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the platform has it, or may have it."""
+        return self.ended is not None and self.ended.outcome in ("delivered", "unknown")
 
 
 async def due(
@@ -193,6 +201,7 @@ async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) ->
                 "heads": arrays.texts(e.head for _, e in ended),
                 "requests": arrays.byteas(e.request for _, e in ended),
                 "responses": arrays.texts(e.response for _, e in ended),
+                "identifiers": arrays.byteas(e.identifiers for _, e in ended),
             },
         )
     return await tx.execute(
@@ -207,6 +216,8 @@ async def settle(tx: Tx, owner: UUID, rows: Sequence[Settled], now: datetime) ->
             "fixes": arrays.texts(row.fix for row in rows),
             "settled_at": arrays.times(None if row.status == "retrying" else now for row in rows),
             "tried_at": arrays.times(row.at for row in rows),
+            "taken": [row.is_taken for row in rows],
+            "taken_back_fix": TAKEN_BACK_FIX,
         },
     )
 

@@ -16,12 +16,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from postback.sandbox.platform import Answer, Platform, Problem, Refusal, Request, in_json
+from postback.sandbox.platform import Answer, Platform, Problem, Refusal, Request, Unreadable, in_json, read
 
 GOALS_PATH = re.compile(r"/v1/projects/([A-Za-z0-9_-]+)/goals").fullmatch
 TRACK_PATH = re.compile(r"/v1/track/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*)").fullmatch
 CONFIG_PATH = re.compile(r"/api/v1/config/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*)").fullmatch
-BEARER = re.compile(r"Bearer [!-~]+").fullmatch
 AGENT = "ConvertAgent/"
 UNKNOWN = "404"
 MAX_EVENTS = 100  # no maximum is documented; the page's own cap
@@ -126,7 +125,7 @@ def refuse(request: Request, refusal: Refusal, now: float) -> Answer:
 
 
 def _goal(request: Request, project: str) -> Answer:
-    if not BEARER(request.headers.get("authorization", "")):
+    if request.bearer is None:
         return _error(401, "Unauthorized")
     if project.startswith(UNKNOWN):
         return _error(404, "Project not found")
@@ -134,8 +133,8 @@ def _goal(request: Request, project: str) -> Answer:
         return in_json(200, {"code": 200, "goals": GOALS})
     if request.method != "POST":
         return _error(405, "Method not allowed")
-    if isinstance(read := _read(request, Goal), Answer):
-        return read
+    if isinstance(goal := _read(request, Goal), Answer):
+        return goal
     return in_json(200, {"code": 200, "message": "OK"}, events=1)
 
 
@@ -149,17 +148,17 @@ def _track(request: Request, key: str) -> Answer:
         return _error(401, "Unauthorized")
     if key.rpartition("/")[2].startswith(UNKNOWN):
         return _error(404, "Project not found")
-    if isinstance(read := _read(request, Tracking), Answer):
-        return read
-    if read.projectId.startswith(UNKNOWN):
+    if isinstance(sent := _read(request, Tracking), Answer):
+        return sent
+    if sent.projectId.startswith(UNKNOWN):
         return _error(404, "Project not found")
     account, slash, project = key.partition("/")
-    if slash and (account, project) != (read.accountId, read.projectId):
+    if slash and (account, project) != (sent.accountId, sent.projectId):
         return _error(400, "Invalid request: not the account and the project of the address", "projectId")
-    ids = [visitor.visitorId for visitor in read.visitors]
+    ids = [visitor.visitorId for visitor in sent.visitors]
     if len(set(ids)) < len(ids):
         return _error(400, "Invalid request: one entry for each visitor", "visitors")
-    events = [event.data for visitor in read.visitors for event in visitor.events]
+    events = [event.data for visitor in sent.visitors for event in visitor.events]
     if len(events) > MAX_EVENTS:
         return _error(400, f"Invalid request: {len(events)} events", "visitors")
     for data in events:
@@ -183,10 +182,9 @@ def _read(request: Request, kind: type[Kind]) -> Kind | Answer:
     if request.media_type != "application/json":
         return _error(400, "Invalid request: not application/json", "body")
     try:
-        return msgspec.json.decode(request.raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        what, _, path = str(error).partition(" - at `$.")
-        return _error(400, f"Invalid request: {what}", path.rstrip("`") or "body")
+        return read(lambda raw: msgspec.json.decode(raw, type=kind), request.raw)
+    except Unreadable as error:
+        return _error(400, f"Invalid request: {error.what}", error.path or "body")
 
 
 def _wrong_values(goal_data: list[GoalData]) -> str | None:
@@ -204,8 +202,7 @@ def _wrong_values(goal_data: list[GoalData]) -> str | None:
 
 def _is_wrong_bearer(request: Request) -> bool:
     """None is needed where the key has no secret."""
-    header = request.headers.get("authorization")
-    return header is not None and not BEARER(header)
+    return "authorization" in request.headers and request.bearer is None
 
 
 def _error(status: int, message: str, fields: str = "") -> Answer:

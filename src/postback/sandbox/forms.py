@@ -9,6 +9,7 @@ from iso4217 import Currency
 SHA256 = r"\A[a-f0-9]{64}\Z"  # \Z, not $: Python's $ also takes a line feed at the end
 WEB_ADDRESS = r"\Ahttps?://[^\s/?#]+[^\s]*\Z"
 
+_token = re.compile(r"[!-~]+").fullmatch
 _sha256 = re.compile(SHA256).match
 _currencies = frozenset(currency.code for currency in Currency)
 
@@ -16,6 +17,11 @@ _currencies = frozenset(currency.code for currency in Currency)
 def is_sha256(value: object) -> bool:
     """64 lower-case hex digits."""
     return isinstance(value, str) and _sha256(value) is not None
+
+
+def is_token(value: object) -> bool:
+    """A credential of its form: printable ASCII without spaces. Any such is right."""
+    return isinstance(value, str) and _token(value) is not None
 
 
 def is_currency(value: object) -> bool:

@@ -116,7 +116,7 @@ def _stream_problems(request: Request) -> Problems:
     web, app = request.query.get("measurement_id", ""), request.query.get("firebase_app_id", "")
     if not re.fullmatch(r"G-[A-Z0-9]+", web) and not re.fullmatch(r"\d+:\d+:\w+:\w+", app):
         yield Problem("measurement_id", "Missing, or not of the form G-XXXXXXX.", "VALUE_INVALID")
-    if not re.fullmatch(r"[!-~]+", request.query.get("api_secret", "")):
+    if not forms.is_token(request.query.get("api_secret")):
         yield Problem("api_secret", "Missing or not of its form.", "VALUE_REQUIRED")
     if request.media_type != "application/json":
         yield Problem("content-type", "Not application/json.", "VALUE_INVALID")

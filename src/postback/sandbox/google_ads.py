@@ -19,10 +19,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from postback.sandbox import forms
 from postback.sandbox import google_ads_events as ingest
 from postback.sandbox import google_ads_uploads as uploads
 from postback.sandbox.google_ads_events import Fault
-from postback.sandbox.platform import Answer, Json, Platform, Refusal, Request, in_json
+from postback.sandbox.platform import Answer, Json, Platform, Refusal, Request, Unreadable, in_json, read
 
 TOKEN_PATH, INGEST_PATH = "/token", "/v1/events:ingest"
 UPLOAD_PATH = re.compile(r"/v(2[3-6])/customers/([0-9]{1,20}):(uploadClickConversions|uploadConversionAdjustments)")
@@ -96,7 +97,7 @@ def _token(request: Request, now: float) -> Answer:
     match form:
         case {"grant_type": "refresh_token", **rest}:
             for field in ("client_id", "client_secret", "refresh_token"):
-                if not re.fullmatch(r"[!-~]+", rest.get(field, "")):
+                if not forms.is_token(rest.get(field)):
                     return _oauth(400, "invalid_request", f"Missing required parameter: {field}")
         case {"grant_type": grant, "assertion": assertion} if grant == JWT_GRANT:
             if wrong := _wrong_assertion(assertion, now):
@@ -138,10 +139,9 @@ def _part(text: str) -> bytes:
 
 
 def _is_authorised(request: Request, now: float) -> bool:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme != "Bearer" or not re.fullmatch(r"[!-~]+", token):
+    if request.bearer is None:
         return False
-    ours = OURS.fullmatch(token)
+    ours = OURS.fullmatch(request.bearer)
     return ours is None or now < int(ours[1], 16) / 1_000_000 + TOKEN_SECONDS
 
 
@@ -155,9 +155,9 @@ def _oauth(status: int, error: str, description: str = "") -> Answer:
 def _ingest(request: Request, now: float) -> Answer:
     """Fast-fail: one invalid field refuses the whole request."""
     try:
-        body = ingest.READ_INGEST.decode(request.raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _violated([ingest.fault_of(error, "")])
+        body = read(ingest.READ_INGEST.decode, request.raw)
+    except Unreadable as error:
+        return _violated([ingest.fault_of(error)])
     faults = ingest.ingest_faults(body)
     events = [ingest.read_event(raw, f"events[{index}]", faults, now) for index, raw in enumerate(body.events)]
     if len(body.events) > MAX_ROWS:
@@ -186,8 +186,8 @@ def _upload(request: Request, version: str, customer: str, call: str, now: float
     """Each row alone, if partialFailure says so; else one that is wrong refuses all."""
     kind = uploads.UPLOADS[call]
     try:
-        body = kind.read(request.raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        body = read(kind.read, request.raw)
+    except Unreadable as error:
         return _error(400, f"Invalid JSON payload received: {error}")
     if not 1 <= len(body.rows) <= MAX_ROWS:
         fault = Fault("", kind.too_many if body.rows else "REQUIRED", f"1 to {MAX_ROWS} rows.")

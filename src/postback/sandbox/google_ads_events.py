@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from postback.sandbox import forms
-from postback.sandbox.platform import Problem
+from postback.sandbox.platform import Problem, Unreadable, read
 
 DAY = 86_400
 MAX_AGE_DAYS = 90
@@ -177,19 +177,17 @@ def ingest_faults(body: Ingest) -> list[Fault]:
 def read_event(raw: Raw, here: str, faults: list[Fault], now: float) -> Event | None:
     """One event, judged; what is wrong is added to `faults`."""
     try:
-        event = _READ_EVENT.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        faults.append(fault_of(error, here))
+        event = read(_READ_EVENT.decode, raw, here)
+    except Unreadable as error:
+        faults.append(fault_of(error))
         return None
     faults += [Fault(f"{here}.{field}", reason, text) for field, reason, text in _event_faults(event, now)]
     return event
 
 
-def fault_of(error: Exception, here: str) -> Fault:
+def fault_of(error: Unreadable) -> Fault:
     """A field that cannot be read, with the reason that Google has for it."""
-    what, _, path = str(error).partition(" - at `$")
-    path = path.rstrip("`").lstrip(".")
-    field = ".".join(part for part in (here, path) if part) or "request"
+    what, path, field = error.what, error.path, error.path or "request"
     reason = "INVALID_ARGUMENT"
     if "missing required field" in what:
         reason, field = "REQUIRED_FIELD_MISSING", f"{field}.{what.split('`')[1]}"

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from postback.sandbox import forms
-from postback.sandbox.platform import Answer, Platform, Refusal, Request, in_json
+from postback.sandbox.platform import Answer, Platform, Refusal, Request, Unreadable, in_json, read
 
 EVENTS_PATH = re.compile(r"/v\d+\.\d+/([^/]+)/events")
 DAY = 86_400
@@ -172,7 +172,7 @@ def answer(request: Request, now: float) -> Answer:
         return _error(400, now, 100, f"Unsupported {request.method.lower()} request.", type_="GraphMethodException")
     try:
         body = _body(request)
-        if not _is_token(request.query.get("access_token") or body.access_token):
+        if not forms.is_token(request.query.get("access_token") or body.access_token):
             return _error(400, now, 190, "Invalid OAuth access token - Cannot parse access token")
         if not path[1].isascii() or not path[1].isdigit():
             raise Invalid("Unsupported request", f"Object with ID '{path[1]}' does not exist.", NO_SUCH_DATASET)
@@ -205,19 +205,19 @@ def _body(request: Request) -> Body:
             form: dict[str, object] = dict(parse_qsl(request.raw.decode(), keep_blank_values=True))
             if "data" in form:
                 form["data"] = Raw(str(form["data"]).encode())
-            return msgspec.convert(form, Body)
+            return read(lambda sent: msgspec.convert(sent, Body), form)
         if request.media_type != "application/json":
             raise Invalid("Unsupported Content Type", "The body must be JSON, or a form with data as JSON.")
-        return READ_BODY.decode(request.raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return read(READ_BODY.decode, request.raw)
+    except (Unreadable, UnicodeDecodeError) as error:
         raise Invalid("Invalid Body", str(error)) from error
 
 
 def _events(data: Raw) -> list[Event]:
     try:
-        return READ_EVENTS.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid("Invalid Event", f"data: {error}".replace("`$", "`$.data")) from error
+        return read(READ_EVENTS.decode, data, "data")
+    except Unreadable as error:
+        raise Invalid("Invalid Event", str(error)) from error
 
 
 def _check(event: Event, index: int, now: float) -> None:
@@ -249,9 +249,9 @@ def _is_identified(user: UserData) -> bool:
 
 def _check_custom(event: Event, here: str) -> None:
     try:
-        custom = msgspec.convert(event.custom_data, CustomData)
-    except msgspec.ValidationError as error:
-        raise Invalid("Invalid Custom Data", str(error).replace("`$", f"`{here}")) from error
+        custom = read(lambda sent: msgspec.convert(sent, CustomData), event.custom_data, here)
+    except Unreadable as error:
+        raise Invalid("Invalid Custom Data", str(error)) from error
     for key in event.custom_data.keys() - CUSTOM_KEYS:
         if not isinstance(event.custom_data[key], str | int | float):
             raise Invalid("Invalid Custom Data", f"{here}.{key} must be text, a number or a truth value.")
@@ -275,10 +275,6 @@ def _warning(event: Event, index: int, now: float) -> str | None:
     if fbc is UNSET or now - int(fbc.split(".")[2]) / 1000 <= CLICK_ID_DAYS * DAY:
         return None
     return f"data[{index}].user_data.fbc is older than {CLICK_ID_DAYS} days and was ignored."
-
-
-def _is_token(token: str | UnsetType) -> bool:
-    return isinstance(token, str) and re.fullmatch(r"[!-~]+", token) is not None
 
 
 def _refused(wrong: Invalid, now: float) -> Answer:

@@ -6,13 +6,17 @@ Pure: the time is an argument, in unix seconds. Nothing here knows a platform's 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from postback.sandbox import forms
+
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Refusal = Literal["429", "500", "auth", "reject_event"]
+Kind = TypeVar("Kind")
+Sent = TypeVar("Sent")
 
 
 class Request(Struct, frozen=True):
@@ -27,6 +31,12 @@ class Request(Struct, frozen=True):
     @property
     def media_type(self) -> str:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def bearer(self) -> str | None:
+        """The token of `Authorization: Bearer`; None where there is none, or not of its form."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        return token if scheme == "Bearer" and forms.is_token(token) else None
 
 
 class Problem(Struct, frozen=True, rename="camel"):
@@ -53,6 +63,23 @@ class Platform(Struct, frozen=True):
     name: str
     answer: Callable[[Request, float], Answer]
     refuse: Callable[[Request, Refusal, float], Answer]
+
+
+class Unreadable(Exception):
+    """JSON that is none, or not as the platform wants it. `path`: where, as `data[0].user`; '' for the whole."""
+
+    def __init__(self, what: str, path: str) -> None:
+        super().__init__(f"{path}: {what}" if path else what)
+        self.what, self.path = what, path
+
+
+def read(decode: Callable[[Sent], Kind], raw: Sent, under: str = "") -> Kind:
+    """What is sent, or its part `under` a path, by a decoder of the platform's shapes; raises Unreadable."""
+    try:
+        return decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        what, _, path = str(error).partition(" - at `$")
+        raise Unreadable(what, (under + path.rstrip("`")).removeprefix(".")) from error
 
 
 def in_json(status: int, body: object, *, events: int = 0, problems: tuple[Problem, ...] | None = None) -> Answer:

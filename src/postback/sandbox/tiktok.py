@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from postback.sandbox import forms
-from postback.sandbox.platform import Answer, Platform, Refusal, Request, in_json
+from postback.sandbox.platform import Answer, Platform, Refusal, Request, Unreadable, in_json, read
 
 PATH = "/open_api/v1.3/event/track/"
 MAX_EVENTS, MAX_BYTES = 1000, 1_000_000
@@ -182,34 +182,23 @@ def _read(request: Request) -> tuple[Body, list[Event]]:
     token = request.headers.get("access-token", "")
     if not token:
         raise Invalid("Access token is empty.", NO_TOKEN)
-    if not re.fullmatch(r"[!-~]+", token):
+    if not forms.is_token(token):
         raise Invalid("Access token is incorrect.", BAD_TOKEN)
     if request.media_type != "application/json":
         raise Invalid("The content type must be application/json.")
     if len(request.raw) > MAX_BYTES:
         raise Invalid("The body has more than 1 MB.")
     try:
-        body = READ_BODY.decode(request.raw)
+        body = read(READ_BODY.decode, request.raw)
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", body.event_source_id):
             raise Invalid(f"There is no event source {body.event_source_id}.", NO_SUCH_PIXEL)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(_in_their_words(str(error), "body")) from error
-    try:
-        events = READ_EVENTS.decode(body.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(_in_their_words(str(error), "data")) from error
+        events = read(READ_EVENTS.decode, body.data, "data")
+    except Unreadable as error:
+        dotted = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", error.path)
+        raise Invalid(f"{dotted or 'body'}: {error.what}.") from error
     if body.test_event_code is not UNSET and len(events) > 1:
         raise Invalid("test_event_code: test events must come one at a time.")
     return body, events
-
-
-def _in_their_words(text: str, root: str) -> str:
-    """`data.0.event_time: what is wrong`, from msgspec's ``what is wrong - at `$[0].event_time` ``."""
-    what, _, path = text.partition(" - at `$")
-    dotted = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", path.rstrip("`")).strip(".")
-    if dotted and root == "data":
-        dotted = f"data.{dotted}"
-    return f"{dotted or root}: {what}."
 
 
 def _check(source: str, event: Event, here: str, now: float) -> None:

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from postback.web import wire
+from postback.web import collect, wire
 from postback.web.calls import Calls
+from postback.web.collect import Collect
 from postback.web.ingest import ANY_CASE, ROUTES, STATUS_PREFIX, Ingest
 from postback.web.wire import Disconnected, Receive, Scope, Send
 
@@ -18,13 +19,16 @@ Application = Callable[[Any, Any, Any], Awaitable[int]]
 
 class App:
     """`admin` answers whatever has no path here. `requests` counts answers by path and status, for /metrics; `calls`
-    those of each key."""
+    those of each key. `turned_away`: connections past `connections_max` that are still open."""
 
     admin: Application
 
-    def __init__(self, ingest: Ingest, calls: Calls) -> None:
+    def __init__(self, ingest: Ingest, collect: Collect, calls: Calls, connections_max: int) -> None:
         self.ingest = ingest
+        self.collect = collect
         self.calls = calls
+        self.connections_max = connections_max
+        self.turned_away = 0
         self.requests: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,6 +40,9 @@ class App:
             if (dialect := ROUTES.get(path)) is not None:
                 status = await self.ingest.post(dialect, scope, receive, send)
                 self.requests[path, status] += 1
+            elif path == collect.PATH:
+                status = await self.collect.post(scope, receive, send)
+                self.requests[path, status] += 1
             elif path.startswith(STATUS_PREFIX):
                 status = await self.ingest.status(scope, send)
                 self.requests[STATUS_PREFIX, status] += 1
@@ -44,7 +51,7 @@ class App:
         except Disconnected:
             return
         except Exception:
-            await wire.answer(send, 500, wire.failed(path if path in ROUTES else "other"))
+            await wire.answer(send, 500, wire.failed(path if path in ROUTES or path == collect.PATH else "other"))
             status = 500
-            self.requests[path if path in ROUTES else "other", status] += 1
+            self.requests[path if path in ROUTES or path == collect.PATH else "other", status] += 1
         self.calls.count_answer(scope, status)

@@ -5,14 +5,12 @@ Ready means: the database answers within a second, its schema is at least ours, 
 
 import asyncio
 import time
-from functools import cache
-from importlib.resources import files
 
 from litestar import get
 from litestar.di import NamedDependency as Needs
 from msgspec import Struct
 
-from postback.db import Queries, is_unavailable
+from postback.db import Queries, is_unavailable, migrate
 from postback.errors import Unavailable
 from postback.intake.writer import Writer
 from postback.web.admin.hub import Hub
@@ -65,15 +63,8 @@ async def _check_database(hub: Hub) -> None:
         if is_unavailable(error):
             raise Unavailable("The database does not answer within a second.") from error
         raise
-    if row is None or row[0] < newest_revision():
+    if row is None or row[0] < migrate.newest():
         raise Unavailable("The database's schema is older than this program: run `postback db migrate`.")
-
-
-@cache
-def newest_revision() -> str:
-    """That of our newest migration, by its file's name; Alembic itself would take 24 MB of this process."""
-    names = (file.name for file in files("postback.db").joinpath("migrations/versions").iterdir())
-    return max(name[:4] for name in names if name[:4].isdigit())
 
 
 HANDLERS = [healthz, readyz]

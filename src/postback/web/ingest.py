@@ -8,6 +8,7 @@ learns nothing after its revocation was answered.
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -16,7 +17,6 @@ import structlog
 from postback import keys
 from postback.db import Pool, is_unavailable
 from postback.delivery import preview
-from postback.delivery.prepare import Keys
 from postback.delivery.preview import Previewed
 from postback.dialects import (
     Accepted,
@@ -42,13 +42,13 @@ from postback.errors import (
     Unavailable,
 )
 from postback.event import standard_name
-from postback.installation import Vault
-from postback.intake import limits
+from postback.intake import limits, met
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Judge, Pending
 from postback.intake.limits import Admission
 from postback.intake.writer import Writer
 from postback.keys import ApiKey
+from postback.pii import Vault
 from postback.queue.sending import StoredEvent
 from postback.quota import Limit
 from postback.web import inside, status, wire
@@ -56,8 +56,8 @@ from postback.web.calls import name_caller
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
 log = structlog.get_logger()
-# Status, body, headers, and whose call it was.
-Answering = Callable[[int, bytes, Sequence[Header], ApiKey], None]
+# Status, body, headers, and whose call it was; None: that is not counted.
+Answering = Callable[[int, bytes, Sequence[Header], ApiKey | None], None]
 ROUTES: dict[str, Dialect] = {
     "/v1/events": native.DIALECT,
     "/v1/track": convultra.DIALECT,
@@ -76,6 +76,13 @@ ROUTES: dict[str, Dialect] = {
 ANY_CASE = {path.lower(): path for path in ("/Conversions/record",)}
 STATUS_PREFIX = "/v1/events/"
 _encode = msgspec.json.Encoder().encode
+
+
+class Judged(NamedTuple):
+    """Each event as it waits for its commit, or why it is refused; and those that wait."""
+
+    results: list[Result | Pending]
+    pending: list[Pending]
 
 
 class Ingest:
@@ -145,6 +152,8 @@ class Ingest:
             raise
         is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
         admission = _admission(key, dialect)
+        if met.is_asked(parsed.events, key, snapshot):
+            await met.tell(self._pool, self._vault.link_key, parsed.events, snapshot)
         results, pending = self._judged(parsed, key, snapshot, now, dialect, admission)
         if len(pending) < len(results) or is_dry_run or self._refusal(admission, now):
             # Nothing is refused, or foretold, but by the configuration in force.
@@ -180,6 +189,8 @@ class Ingest:
             parsed = dialect.parse(body, headers)
         except Rejected:
             return False
+        if met.is_asked(parsed.events, known[1], known[0]):
+            return False
         admission = _admission(known[1], dialect)
         results, pending = self._judged(parsed, known[1], known[0], now, dialect, admission)
         if len(pending) < len(results) or self._refusal(admission, now):
@@ -202,6 +213,19 @@ class Ingest:
             done(full)
         return True
 
+    def now(self) -> datetime:
+        return self._writer.now()
+
+    def judged(self, parsed: Parsed, key: ApiKey, snapshot: Snapshot, dialect: Dialect) -> Judged:
+        """What `/collect` has read, to be submitted."""
+        return self._judged(parsed, key, snapshot, self._writer.now(), dialect, None)
+
+    def enqueue(self, pending: Sequence[Pending], done: Callable[[Exception | None], None]) -> None:
+        self._writer.enqueue(pending, done)
+
+    async def submit(self, pending: Sequence[Pending]) -> None:
+        await self._writer.submit(pending)
+
     def _judged(
         self,
         parsed: Parsed,
@@ -210,8 +234,7 @@ class Ingest:
         now: datetime,
         dialect: Dialect,
         admission: Admission | None,
-    ) -> tuple[list[Result | Pending], list[Pending]]:
-        """Each event as it waits for its commit, or why it is refused; and those that wait."""
+    ) -> Judged:
         results: list[Result | Pending] = []
         pending: list[Pending] = []
         judge, names = self._judge, dialect.allowed_names
@@ -229,7 +252,7 @@ class Ingest:
             else:
                 pending.append(event)
                 results.append(event)
-        return results, pending
+        return Judged(results, pending)
 
     def _refusal(self, admission: Admission | None, now: datetime) -> TooMany | None:
         return self._writer.exhausted.refusal((admission.limit,), now) if admission is not None else None
@@ -250,10 +273,9 @@ class Ingest:
     async def _preview(self, pending: Sequence[Pending], snapshot: Snapshot, now: datetime) -> dict[int, Result]:
         """What would be sent, by `id()` of each event."""
         found: dict[int, Result] = {}
-        keys_ = Keys(self._vault.sealer, self._vault.link_key)
         for event in pending:
             unborn = StoredEvent(bytes(16), snapshot.id_bytes, event.body, event.sealed, event.visitor_key)
-            lines = [_line(line) for line in preview.show(unborn, snapshot.destinations, keys_, now)]
+            lines = [_line(line) for line in preview.show(unborn, snapshot.destinations, self._vault, now)]
             found[id(event)] = Accepted(event.event.event_id, bytes(16), False, lines, event.event.notes)
             await asyncio.sleep(0)  # others' turn: a thousand events take a while
         return found

@@ -12,17 +12,22 @@ from typing import Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from postback.dialects import Dialect
+from postback.dialects import Dialect, tag
+from postback.errors import Unavailable
 from postback.keys import ApiKey
-from postback.web import wire
+from postback.web import collect, wire
 from postback.web.app import App
-from postback.web.ingest import ROUTES
+from postback.web.ingest import ROUTES, Answering
 from postback.web.wire import Header
 
 log = structlog.get_logger()
 HEAD_SECONDS = 30
 HEAD_BYTES = 65_536
-_DIRECT = {path.encode(): dialect for path, dialect in ROUTES.items()}
+TURNED_AWAY_MAX = 100
+TURNED_AWAY_SECONDS = 1
+_NO_ROOM = Unavailable("All connections of this server are taken; try again in a second.")
+_NO_ROOM_ANSWER = 503, wire.plain_error(_NO_ROOM), (*wire.extra_headers(_NO_ROOM), (b"connection", b"close"))
+_DIRECT = {path.encode(): dialect for path, dialect in ROUTES.items()} | {collect.PATH.encode(): tag.DIALECT}
 
 
 class Protocol(HttpToolsProtocol):
@@ -35,6 +40,10 @@ class Protocol(HttpToolsProtocol):
     _body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= self.app.connections_max:
+            transport.set_protocol(full := _Full(self.app))
+            full.connection_made(transport)
+            return
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
@@ -100,7 +109,7 @@ class Protocol(HttpToolsProtocol):
         call = _Call(self, self.url.decode())
         self.cycle = call  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
         try:
-            is_taken = self.app.ingest.take(dialect, self.headers, self._body, call.answer)
+            is_taken = self._take(dialect, call.answer)
         except Exception:
             log.exception("request failed before it was written", path=call.path)
             is_taken = False
@@ -110,6 +119,12 @@ class Protocol(HttpToolsProtocol):
             if self._body:
                 super().on_body(self._body)
             super().on_message_complete()
+
+    def _take(self, dialect: Dialect, answer: Answering) -> bool:
+        if dialect is tag.DIALECT:
+            peer = self.client[0] if self.client else None
+            return self.app.collect.take(self.headers, self._body, peer, self.scheme == "https", answer)
+        return self.app.ingest.take(dialect, self.headers, self._body, answer)
 
     def _to_asgi(self) -> None:
         """Begin the request anew, as uvicorn knows it."""
@@ -153,6 +168,35 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
 
+class _Full(asyncio.Protocol):
+    """A connection that is one too many: what it asks is answered with 503, and it is closed within a second; at once,
+    where many such are open."""
+
+    _is_answered = False
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._app.turned_away += 1
+        self._timer = asyncio.get_running_loop().call_later(TURNED_AWAY_SECONDS, transport.abort)
+        if self._app.turned_away > TURNED_AWAY_MAX:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        # What is still to come is passed over: closing on a client that sends would take the answer away from it.
+        if not self._transport.is_closing() and not self._is_answered:
+            self._is_answered = True
+            self._app.requests["other", 503] += 1
+            self._transport.write(wire.message(*_NO_ROOM_ANSWER))
+            self._transport.write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._app.turned_away -= 1
+
+
 class _Nobody:
     def set(self) -> None:
         """Nobody waits."""
@@ -171,11 +215,12 @@ class _Call:
         self.disconnected = False
         self.keep_alive = True
 
-    def answer(self, status: int, body: bytes, extra: Sequence[Header], key: ApiKey) -> None:
+    def answer(self, status: int, body: bytes, extra: Sequence[Header], key: ApiKey | None) -> None:
         protocol = self._protocol
         self.response_complete = True
         protocol.app.requests[self.path, status] += 1
-        protocol.app.calls.count(key, status, protocol.client[0] if protocol.client else None)
+        if key is not None:
+            protocol.app.calls.count(key, status, protocol.client[0] if protocol.client else None)
         transport = protocol.transport
         if self.disconnected or transport.is_closing():
             return

@@ -8,37 +8,55 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncGenerator, Generator
 
 import structlog
 import uvicorn
+from msgspec.structs import replace
 
 from postback import installation
 from postback.db import connect, is_unavailable, open_pool
-from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.judge import Judge
 from postback.intake.writer import Writer
+from postback.pii import Vault
 from postback.secret import Secret
 from postback.settings import Settings
-from postback.web import dashboard
-from postback.web.admin import Admin
+from postback.web.admin.application import Admin
 from postback.web.app import App
 from postback.web.calls import Calls
+from postback.web.collect import Collect
 from postback.web.ingest import Ingest
 from postback.web.protocol import Protocol
 from postback.web.wire import Limits
 
 log = structlog.get_logger()
 DRAIN_SECONDS = 20
+OTHER_FILES = 100  # besides connections: the database, what is logged and read
 
 
 def run(settings: Settings, dsn: Secret, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
+    settings = replace(settings, connections_max=_room_for(settings.connections_max))
     with asyncio.Runner(loop_factory=_loop) as runner:
         runner.run(_run(settings, dsn, listening))
+
+
+def _room_for(connections: int) -> int:
+    """How many of so many connections this process may open: each is a file, and 1,024 are usual unless asked for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    wanted = connections + OTHER_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if (room := max(soft, allowed) - OTHER_FILES) < connections:
+        log.warning("fewer connections than connections_max: raise the limit of open files", connections=room)
+    return min(room, connections)
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -104,9 +122,9 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
         judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
-        app = App(ingest, calls)
-        pages = [dashboard.router()]
-        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls, pages=pages).application
+        collect = Collect(ingest, directory, pool, vault.link_key, settings, limits)
+        app = App(ingest, collect, calls, settings.connections_max)
+        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls).application
         yield app
     finally:
         await writer.close()

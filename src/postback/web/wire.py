@@ -59,10 +59,11 @@ def read_headers(sent: Iterable[Header]) -> dict[str, str]:
     return {_READ[name]: value.decode("latin-1") for name, value in sent if name in _READ}
 
 
-_READ = {
-    name.encode(): name
-    for name in ("authorization", "content-type", "content-length", "content-encoding", "idempotency-key")
-}
+_NAMES = (
+    "authorization content-type content-length content-encoding idempotency-key origin user-agent x-forwarded-for "
+    "x-forwarded-proto"
+)
+_READ = {name.encode(): name for name in _NAMES.split()}
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], max_bytes: int, limits: Limits) -> bytes:

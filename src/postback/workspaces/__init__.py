@@ -8,6 +8,7 @@ reads the version `FOR SHARE`, so the change waits for flushes that began under 
 Changes that build on what they read go through `audit.changing`, which lets one of a workspace in at a time.
 """
 
+import re
 import secrets
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ WindowDays = Annotated[int, Meta(ge=1, le=400)]
 SiteKey = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$")]
 Origins = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
+Domains = Annotated[list[Annotated[str, Meta(max_length=253)]], Meta(max_length=100)]
 CountsFrom = Literal["completed", "processing"]
 _queries = Queries("workspaces")
 
@@ -54,6 +56,15 @@ class Workspace(Struct, frozen=True):
     plan_id: UUID | None = None
 
 
+class WorkspaceOut(Struct, frozen=True):
+    """`plan` null: no cap."""
+
+    id: UUID
+    name: str
+    organization_id: str
+    plan: UUID | None
+
+
 class Site(Struct, frozen=True):
     """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key.
 
@@ -72,6 +83,8 @@ class Site(Struct, frozen=True):
     order_counts_from: str = "completed"
     allowed_origins: list[str] = []
     plan_id: UUID | None = None
+    link_domains: list[str] = []
+    payment_referrers: list[str] = []
 
 
 class SiteIn(Struct, frozen=True, kw_only=True):
@@ -85,6 +98,8 @@ class SiteIn(Struct, frozen=True, kw_only=True):
     window_days: WindowDays = 7
     order_counts_from: CountsFrom = "completed"
     allowed_origins: Origins = []
+    link_domains: Domains = []
+    payment_referrers: Domains = []
     plan: UUID | None = None
 
 
@@ -98,13 +113,17 @@ class SitePatch(Struct, frozen=True, kw_only=True):
     window_days: WindowDays | UnsetType = UNSET
     order_counts_from: CountsFrom | UnsetType = UNSET
     allowed_origins: Origins | UnsetType = UNSET
+    link_domains: Domains | UnsetType = UNSET
+    payment_referrers: Domains | UnsetType = UNSET
     plan: UUID | UnsetType | None = UNSET
 
 
 class SiteOut(Struct, frozen=True):
     """`site_key` is public: the tag's, Selektable's storeId, ROASproof's site_key. `plan` null: no cap of its own.
 
-    `allowed_origins` empty: any. `country`: of phone numbers that name none. `currency`: of amounts that name none.
+    `allowed_origins` empty: any. `link_domains`: those that the tag carries its visitor to. `payment_referrers`:
+    payment pages that take no credit, besides the kept list. `country`: of phone numbers that name none. `currency`: of
+    amounts that name none.
     """
 
     id: UUID
@@ -112,6 +131,8 @@ class SiteOut(Struct, frozen=True):
     site_key: str
     plan: UUID | None
     allowed_origins: list[str]
+    link_domains: list[str]
+    payment_referrers: list[str]
     timezone: str
     currency: str
     country: str | None
@@ -195,7 +216,13 @@ def _merged(site: Site, sent: Mapping[str, Any]) -> Site:
         country=merged.country.upper() if merged.country else None,
         currency=money.currency(merged.currency),
         allowed_origins=[_origin(text, place) for place, text in enumerate(merged.allowed_origins)],
+        link_domains=_domains(merged.link_domains, "link_domains"),
+        payment_referrers=_domains(merged.payment_referrers, "payment_referrers"),
     )
+
+
+def workspace_out(workspace: Workspace) -> WorkspaceOut:
+    return WorkspaceOut(workspace.id, workspace.name, workspace.organization_id, workspace.plan_id)
 
 
 def site_out(site: Site) -> SiteOut:
@@ -205,6 +232,8 @@ def site_out(site: Site) -> SiteOut:
         site_key=site.site_key,
         plan=site.plan_id,
         allowed_origins=site.allowed_origins,
+        link_domains=site.link_domains,
+        payment_referrers=site.payment_referrers,
         timezone=site.timezone,
         currency=site.currency,
         country=site.country,
@@ -233,6 +262,20 @@ def _origin(text: str, place: int) -> str:
             return f"{parts.scheme}://{named}" if is_usual else f"{parts.scheme}://{named}:{port}"
     field = f"allowed_origins[{place}]"
     raise Invalid(f"{field} must be an origin: scheme, host and port, such as https://shop.example.", field=field)
+
+
+def _domains(sent: Sequence[str], field: str) -> list[str]:
+    """Domains in lower case, each once."""
+    found = [text.strip().lower().rstrip(".") for text in sent]
+    for place, domain in enumerate(found):
+        if not _DOMAIN(domain):
+            named = f"{field}[{place}]"
+            raise Invalid(f"{named} must be a domain such as checkout.example.", field=named)
+    return list(dict.fromkeys(found))
+
+
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*").fullmatch
 
 
 @cache
@@ -290,6 +333,11 @@ async def sites(tx: Tx, workspace_ids: Sequence[UUID], *, with_removed: bool = F
     row = {"workspace_ids": list(workspace_ids), "with_removed": with_removed}
     async with tx.cursor(row_factory=args_row(Site)) as cursor:
         return await (await cursor.execute(_queries.read_sites, row)).fetchall()
+
+
+async def sites_by_key(tx: Tx, site_keys: Sequence[str]) -> dict[str, UUID]:
+    """The workspaces of some public site keys, of those known."""
+    return dict(await (await tx.execute(_queries.sites_by_key, {"site_keys": list(site_keys)})).fetchall())
 
 
 async def site(tx: Tx, workspace_id: UUID, id: UUID) -> Site:

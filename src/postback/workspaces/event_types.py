@@ -50,6 +50,19 @@ class EventType(Struct, frozen=True):
                 raise Invalid(f"{path} is required of {self.name}.", field=path)
 
 
+class EventTypeOut(Struct, frozen=True):
+    """`billable`: counts against the plan. `required`: fields without which such an event is refused."""
+
+    id: UUID
+    name: str
+    billable: bool
+    required: list[str]
+
+
+def event_type_out(event_type: EventType) -> EventTypeOut:
+    return EventTypeOut(event_type.id, event_type.name, event_type.billable, event_type.required)
+
+
 class EventTypeIn(Struct, frozen=True, kw_only=True):
     """`required`: fields of an event that it must bear, nested ones with dots, such as `user_data.email`."""
 

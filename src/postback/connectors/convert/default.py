@@ -17,7 +17,10 @@ from postback.connectors import (
     Request,
     Response,
     Skipped,
+    host,
+    of_one,
     otherwise,
+    said,
 )
 from postback.connectors.convert.goals import BLUEPRINT, IDENTIFIERS, bucketing_of, goal_and_visitor, notice
 from postback.errors import Invalid
@@ -25,7 +28,6 @@ from postback.event import JoinedEvent
 from postback.secret import Secret
 
 HOST = "https://api.convert.com"
-MAX_REASON_CHARS = 300
 
 # Words of the published troubleshooting table, for whoever reads the delivery log.
 KEY_FIX = "Generate a new API key in Account Settings > API Keys."
@@ -101,21 +103,21 @@ def pack(items: Sequence[Item], config: Config, now: datetime) -> Request:
 def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
     """All or none of a request; which event was wrong is not said. 200 proves receipt alone."""
     answer, status = response.json, response.status
-    said = _said(answer)
+    words = said(answer.get("message"), answer.get("fields"), between=", ") if isinstance(answer, dict) else ""
     match status:
         case 401 | 403:
-            return Refused(f"{status} authentication error: invalid API key{said}", fix=KEY_FIX)
+            return Refused(said(f"{status} authentication error: invalid API key", words), fix=KEY_FIX)
         case 404:
-            return Refused(f"404 project not found: incorrect project ID{said}", fix=PROJECT_FIX)
+            return Refused(said("404 project not found: incorrect project ID", words), fix=PROJECT_FIX)
         case 400:
-            return Failed(f"400 bad request{said}", fix=BAD_FIX)
+            return Failed(said("400 bad request", words), fix=BAD_FIX)
         case _ if 200 <= status < 300:
             if not response.body or (isinstance(answer, dict) and answer.get("code", 200) == 200):
                 return Delivered("received; Convert does not say whether it was counted")
             # It may have been taken, so no halves of it are sent again.
             return [Failed(f"answered {status}, not in Convert's words", fix=UNKNOWN_FIX) for _ in range(count)]
         case _:
-            return otherwise(response)
+            return otherwise(response, words)
 
 
 def probe(config: Config, now: datetime) -> Request:
@@ -136,19 +138,11 @@ def interpret_probe(response: Response) -> Outcome:
         case _ if 200 <= response.status < 300 and response.json is not None:
             return Delivered("Convert knows the API key and the project.")
         case _:
-            [outcome] = one if isinstance(one := interpret(response, 1), list) else [one]
-            return outcome
+            return of_one(interpret(response, 1))
 
 
 def _goals_url(config: Config) -> str:
-    return f"{(config.endpoint or HOST).rstrip('/')}/v1/projects/{config.project_id}/goals"
-
-
-def _said(answer: Any) -> str:
-    parts = [
-        text for key in ("message", "fields") if isinstance(answer, dict) and isinstance(text := answer.get(key), str)
-    ]
-    return f": {', '.join(parts)}"[:MAX_REASON_CHARS] if parts else ""
+    return f"{host(config, HOST)}/v1/projects/{config.project_id}/goals"
 
 
 DEFAULT = Connector(

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 from msgspec import Meta
 from msgspec.structs import replace
 
-from postback.connectors import Delivered, Failed, Item, Outcome, Refused, Request, Response, Skipped, encode
+from postback.connectors import (
+    Delivered,
+    Failed,
+    Item,
+    Outcome,
+    Refused,
+    Request,
+    Response,
+    Skipped,
+    encode,
+    host,
+    of_one,
+)
 from postback.connectors.convert.default import DEFAULT, Project
 from postback.connectors.convert.default import interpret as interpret_default
 from postback.connectors.convert.goals import IDENTIFIERS, bucketing_of, goal_and_visitor, notice
@@ -97,9 +109,9 @@ def pack(items: Sequence[Item], config: TrackingConfig, now: datetime) -> Reques
         "source": config.source,
         "visitors": list(visitors.values()),
     }
-    host = (config.endpoint or METRICS_HOST.format(config.project_id)).rstrip("/")
+    metrics = host(config, METRICS_HOST.format(config.project_id))
     headers = {"user-agent": AGENT, **_sdk_headers(config)}
-    return Request(method="POST", url=f"{host}/v1/track/{_sdk_key(config)}", json=body, headers=headers)
+    return Request(method="POST", url=f"{metrics}/v1/track/{_sdk_key(config)}", json=body, headers=headers)
 
 
 def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
@@ -113,9 +125,9 @@ def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
 
 def probe(config: TrackingConfig, now: datetime) -> Request:
     """Read the project's public configuration, with its goals."""
-    host = (config.endpoint or CONFIG_HOST).rstrip("/")
     headers = {"user-agent": AGENT, **_sdk_headers(config)}
-    return Request(method="GET", url=f"{host}/api/v1/config/{_sdk_key(config)}", headers=headers)
+    url = f"{host(config, CONFIG_HOST)}/api/v1/config/{_sdk_key(config)}"
+    return Request(method="GET", url=url, headers=headers)
 
 
 def interpret_probe(response: Response) -> Outcome:
@@ -128,8 +140,7 @@ def interpret_probe(response: Response) -> Outcome:
         case _ if response.status == 200:
             return Failed("not a configuration of Convert's", fix="Check this destination's endpoint and SDK key.")
         case _:
-            [outcome] = one if isinstance(one := interpret(response, 1), list) else [one]
-            return outcome
+            return of_one(interpret(response, 1))
 
 
 def reaches(event: JoinedEvent, config: TrackingConfig) -> str | None:
@@ -157,7 +168,7 @@ def _goal_data(event: Event) -> list[dict[str, Any]]:
     if event.value:
         worth["amount"] = event.value.amount
     if event.order and event.order.items:
-        worth["productsCount"] = sum(1 if line.quantity is None else line.quantity for line in event.order.items)
+        worth["productsCount"] = event.order.pieces
     if event.order and event.order.id:
         worth["transactionId"] = event.order.id
     worth |= {key: text for key in _DIMENSIONS if isinstance(text := event.properties.get(key), str) and text}

@@ -27,7 +27,9 @@ from postback.connectors import (
     Request,
     Skipped,
     always,
+    consent,
     encode,
+    host,
     is_retraction,
     sent_time,
 )
@@ -172,8 +174,8 @@ def build(event: JoinedEvent, config: Config, now: datetime) -> Item | Skipped:
         body["adIdentifiers"] = fit.click
     if fit.users:
         body["userData"] = {"userIdentifiers": fit.users}
-    if consent := parts.consent(event, ("adUserData", "adPersonalization"), "CONSENT_"):
-        body["consent"] = consent
+    if said := consent(event, {"adUserData": "ad_user_data", "adPersonalization": "ad_personalization"}, "CONSENT_"):
+        body["consent"] = said
     return _item(body, INGEST, fit.action)
 
 
@@ -195,8 +197,8 @@ def build_upload(event: JoinedEvent, config: Config, now: datetime) -> Item | Sk
     if fit.users:
         hashed = {"emailAddress": "hashedEmail", "phoneNumber": "hashedPhoneNumber"}
         body["userIdentifiers"] = [{hashed[name]: value for name, value in user.items()} for user in fit.users]
-    if consent := parts.consent(event, ("adUserData",), ""):
-        body["consent"] = consent
+    if said := consent(event, {"adUserData": "ad_user_data"}):
+        body["consent"] = said
     if (source := parts.source(event)) in ("WEB", "APP"):
         body["conversionEnvironment"] = source
     return _item(body, UPLOAD)
@@ -214,12 +216,12 @@ def pack(items: Sequence[Item], config: Config, now: datetime) -> Request:
         if config.quota_project:
             headers["x-goog-user-project"] = config.quota_project
         body = {"destinations": [destination], "encoding": "HEX", "validateOnly": config.validate_only, "events": rows}
-        return Request(method="POST", url=f"{_host(config, DATA_MANAGER)}/v1/{INGEST}", json=body, headers=headers)
+        return Request(method="POST", url=f"{host(config, DATA_MANAGER)}/v1/{INGEST}", json=body, headers=headers)
     if config.login_customer_id:
         headers["login-customer-id"] = config.login_customer_id
     if config.developer_token:
         headers["developer-token"] = str(config.developer_token)
-    url = f"{_host(config, ADS)}/{config.api_version}/customers/{config.customer_id}:{call}"
+    url = f"{host(config, ADS)}/{config.api_version}/customers/{config.customer_id}:{call}"
     body = {ROWS[call]: rows, "partialFailure": True, "validateOnly": config.validate_only}
     return Request(method="POST", url=url, json=body, headers=headers)
 
@@ -302,20 +304,16 @@ def _any_action(config: Config) -> str:
     return next(iter(config.conversion_actions.values()))
 
 
-def _host(config: Config, usual: str) -> str:
-    return (config.endpoint or usual).rstrip("/")
-
-
 def _max_age(event: Event) -> timedelta | None:
     """A retraction's is that of its conversion, which Google knows."""
     return None if is_retraction(event) else parts.CLICK_AGE
 
 
 def _token_request(config: Config, now: datetime) -> Request:
-    host = _host(config, oauth.HOST)
+    server = host(config, oauth.HOST)
     if config.service_account is not None:
-        return oauth.by_key_file(host, config.service_account, now)
-    return oauth.by_refresh_token(host, str(config.client_id), str(config.client_secret), str(config.refresh_token))
+        return oauth.by_key_file(server, config.service_account, now)
+    return oauth.by_refresh_token(server, str(config.client_id), str(config.client_secret), str(config.refresh_token))
 
 
 UPLOADING = Connector(

@@ -10,9 +10,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from postback.connectors import Delivered, Failed, Outcome, Refused, Response, Retry, otherwise
+from postback.connectors import (
+    Delivered,
+    Failed,
+    Outcome,
+    Refused,
+    Response,
+    Retry,
+    of_one,
+    otherwise,
+    said,
+    without_json,
+)
 
-MAX_REASON_CHARS = 300
 SIX_HOURS, HALF_A_DAY, A_DAY = 21_600.0, 43_200.0, 86_400.0
 WAITS = {
     "CONVERSION_ACTION_TOO_RECENTLY_CREATED": SIX_HOURS,
@@ -70,8 +80,8 @@ def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
     if response.status == 200:
         return _taken(response, answer, count)
     error = answer.get("error") if isinstance(answer, dict) else None
-    said = _said(error) if isinstance(error, dict) else ""
-    reason = f"answered {response.status}{said and f': {said}'}"[:MAX_REASON_CHARS]
+    words = said(error.get("status"), error.get("message")) if isinstance(error, dict) else ""
+    reason = said(f"answered {response.status}", words)
     match response.status:
         case 401:
             return Refused(reason, _CONNECT)
@@ -79,19 +89,13 @@ def interpret(response: Response, count: int) -> Outcome | list[Outcome]:
             return Refused(reason, _ACCESS)
         case 400 if isinstance(error, dict):
             return _refused(error, reason, count)
-        case 429:
-            return Retry(reason, response.retry_after_seconds, throttled=True)
-        case status if status >= 500:
-            return Retry(reason, response.retry_after_seconds)
         case _:
-            return otherwise(response)
+            return otherwise(response, words)
 
 
 def interpret_probe(response: Response) -> Outcome:
     """That Google takes the credential and knows the account; an event that it did not like proves that too."""
-    outcome = interpret(response, 1)
-    if isinstance(outcome, list):
-        outcome = outcome[0]
+    outcome = of_one(interpret(response, 1))
     if response.status == 200 and isinstance(response.json, dict) and isinstance(outcome, Delivered | Failed):
         return Delivered("Google takes the credential and knows the account.")
     return outcome
@@ -106,8 +110,8 @@ def _taken(response: Response, answer: Any, count: int) -> Outcome | list[Outcom
             return Failed("Google took a part and did not say which", fix=_EVENT)
         case dict() if answer.keys() <= _ANSWER_FIELDS:
             return Delivered(_note(answer))
-        case None:  # HTML, or nothing: not Google itself
-            return Retry(f"answered {response.status} without JSON", response.retry_after_seconds)
+        case None:
+            return without_json(response)
         case _:
             return otherwise(response)
 
@@ -159,8 +163,8 @@ def _violations(details: Sequence[Any]) -> Iterator[_Fault]:
             if isinstance(violation, dict):
                 field, code = _text(violation.get("field")), _text(violation.get("reason"))
                 place = _EVENT_INDEX(field)
-                said = f"{field}: {_text(violation.get('description'))}"
-                yield _Fault(int(place[1]) if place else None, _outcome("", code, said))
+                text = f"{field}: {_text(violation.get('description'))}"
+                yield _Fault(int(place[1]) if place else None, _outcome("", code, text))
 
 
 def _row_faults(details: Sequence[Any]) -> Iterator[_Fault]:
@@ -184,8 +188,8 @@ def _row(location: Any) -> int | None:
             return None
 
 
-def _outcome(kind: str, code: str, said: str) -> Outcome:
-    reason = f"Google's {code or 'error'}: {said}"[:MAX_REASON_CHARS]
+def _outcome(kind: str, code: str, text: str) -> Outcome:
+    reason = said(f"Google's {code or 'error'}", text)
     if code in DONE:
         return Delivered(f"Google has it already: {code}")
     if code in WAITS:
@@ -208,11 +212,7 @@ def _note(answer: Mapping[str, Any]) -> str | None:
     for warning in warnings if isinstance(warnings, list) else ():
         if isinstance(warning, dict):
             parts.append(f"{_text(warning.get('field'))}: {_text(warning.get('reason'))}")
-    return "; ".join(parts)[:MAX_REASON_CHARS] or None
-
-
-def _said(error: Mapping[str, Any]) -> str:
-    return ": ".join(text for key in ("status", "message") if (text := _text(error.get(key))))
+    return said(*parts, between="; ") or None
 
 
 def _text(value: Any) -> str:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 
-from postback.connectors import FORM, Granted, Refused, Request, Response, Retry
+from postback.connectors import FORM, Granted, Refused, Request, Response, Retry, said
 from postback.errors import Invalid
 from postback.secret import Secret
 
@@ -24,7 +24,6 @@ HOST, PATH = "https://oauth2.googleapis.com", "/token"
 SCOPES = "https://www.googleapis.com/auth/datamanager https://www.googleapis.com/auth/adwords"
 JWT_SECONDS = 3600
 LEAST_SECONDS = 300.0  # of a token that does not say how long it is good for
-MAX_REASON_CHARS = 300
 
 _TOKEN = re.compile(r"[!-~]+").fullmatch
 _FIXES = {
@@ -87,10 +86,9 @@ def interpret(response: Response) -> Granted | Retry | Refused:
             return Retry(reason, response.retry_after_seconds, throttled=response.status == 429)
         case body:
             error = body.get("error") if isinstance(body, dict) else None
-            said = error if isinstance(error, str) else f"answered {response.status}"
+            code = error if isinstance(error, str) else f"answered {response.status}"
             more = body.get("error_description") if isinstance(body, dict) else None
-            reason = f"Google refuses the credential: {said}" + (f": {more}" if isinstance(more, str) else "")
-            return Refused(reason[:MAX_REASON_CHARS], _FIXES.get(said, _FIX))
+            return Refused(said("Google refuses the credential", code, more), _FIXES.get(code, _FIX))
 
 
 def _request(host: str, form: dict[str, str]) -> Request:

@@ -1,7 +1,6 @@
 """What both of Google's ways have in common: who clicked, who bought, where, when, and with whose consent."""
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from postback.event import Event, JoinedEvent
@@ -17,7 +16,6 @@ SOURCES = {
     "chat": "MESSAGE",
     "business_messaging": "MESSAGE",
 }
-_PURPOSES = {"adUserData": "ad_user_data", "adPersonalization": "ad_personalization"}
 
 _GCL_AW = re.compile(r"GCL\.([0-9]{10})\.([\w-]+)", re.ASCII).fullmatch
 _COUNTRY = re.compile(r"[A-Za-z]{2}").fullmatch
@@ -50,16 +48,6 @@ def address(event: JoinedEvent) -> dict[str, str]:
         "familyName": user["last_name_sha256"],
         "regionCode": country.upper(),
         "postalCode": postal_code,
-    }
-
-
-def consent(event: Event, purposes: Sequence[str], prefix: str) -> dict[str, str]:
-    """Google's purposes that were asked for, and what was said."""
-    said = {purpose: getattr(event.consent, _PURPOSES[purpose], None) for purpose in purposes}
-    return {
-        purpose: f"{prefix}{'GRANTED' if choice else 'DENIED'}"
-        for purpose, choice in said.items()
-        if choice is not None
     }
 
 

@@ -51,6 +51,13 @@ SELECT o.key, o.site_id, o.order_id, o.status, o.ledger, o.first_seen_at, o.chan
     ON o.bucket = u.bucket AND o.key = u.key
  WHERE o.bucket = ANY (%(touched)s::int[]);
 
+-- worth: some orders, and the status from which their sites count. -> key, ledger, order_counts_from
+SELECT o.key, o.ledger, s.order_counts_from
+  FROM orders o JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
+    ON o.bucket = u.bucket AND o.key = u.key
+  JOIN site s ON s.id = o.site_id
+ WHERE o.bucket = ANY (%(touched)s::int[]);
+
 -- read: -> Conversion row
 SELECT c.id, c.event_id, c.goal_id, c.site_id, c.order_key, c.order_id, c.value, c.currency, c.source, c.visitor_key,
        c.session_id, c.occurred_at
@@ -72,6 +79,8 @@ SELECT c.id, c.event_id, c.goal_id, c.site_id, c.order_key, c.order_id, c.value,
            AND (%(goal_id)s::bigint IS NULL OR n.goal_id = %(goal_id)s)
            AND (%(site_id)s::uuid IS NULL OR n.site_id = %(site_id)s)
            AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
+           AND (%(visitor_key)s::uuid IS NULL OR n.visitor_key = %(visitor_key)s
+                OR n.session_id = ANY (%(session_ids)s::text[]))
          ORDER BY n.id DESC LIMIT %(limit)s) c
  ORDER BY c.id DESC LIMIT %(limit)s;
 

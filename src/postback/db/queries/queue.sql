@@ -172,26 +172,38 @@ DELETE FROM attempt a
 -- end_attempts: how some attempts ended, in buckets that are still ours. -> nothing; counts rows
 UPDATE attempt a
    SET outcome = u.outcome, reason = u.reason, status = u.status, latency_ms = u.latency_ms, head = u.head,
-       request = u.request, response = u.response
+       request = u.request, response = u.response, identifiers = u.identifiers
   FROM unnest(%(buckets)s::int[], %(event_ids)s::uuid[], %(destination_ids)s::uuid[], %(ns)s::int[],
               %(epochs)s::bigint[], %(outcomes)s::text[], %(reasons)s::text[], %(statuses)s::int[],
-              %(latencies)s::int[], %(heads)s::text[], %(requests)s::bytea[], %(responses)s::text[])
-              u (bucket, event_id, destination_id, n, epoch, outcome, reason, status, latency_ms, head, request, response)
+              %(latencies)s::int[], %(heads)s::text[], %(requests)s::bytea[], %(responses)s::text[],
+              %(identifiers)s::bytea[])
+              u (bucket, event_id, destination_id, n, epoch, outcome, reason, status, latency_ms, head, request, response,
+                 identifiers)
  WHERE a.bucket = u.bucket AND a.event_id = u.event_id AND a.destination_id = u.destination_id AND a.n = u.n
    AND a.outcome IS NULL AND a.bucket = ANY (%(touched)s::int[])
    AND a.event_id BETWEEN %(min_id)s AND %(max_id)s
    AND EXISTS (SELECT FROM lease l WHERE l.bucket = a.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
 
 -- settle: what became of some deliveries, in buckets that are still ours, each once. -> nothing; counts rows
+-- One that was skipped on its way, because its order was taken back, stays so unless the platform took it (delivered), or
+-- may have taken it (failed).
 UPDATE delivery d
-   SET status = u.status, attempt = u.n, tries = d.tries + (u.n - u.before), due_at = u.due_at, reason = u.reason,
-       fix = u.fix, settled_at = u.settled_at, tried_at = COALESCE(d.tried_at, u.tried_at)
+   SET attempt = u.n, tries = d.tries + (u.n - u.before), due_at = u.due_at, tried_at = COALESCE(d.tried_at, u.tried_at),
+       status = CASE WHEN d.status <> 'skipped' THEN u.status WHEN NOT u.taken THEN d.status
+                     WHEN u.status = 'retrying' THEN 'failed' ELSE u.status END,
+       reason = CASE WHEN d.status <> 'skipped' THEN u.reason WHEN NOT u.taken THEN d.reason
+                     WHEN u.status = 'retrying' THEN concat('outcome unknown: ', u.reason) ELSE u.reason END,
+       fix = CASE WHEN d.status <> 'skipped' THEN u.fix WHEN NOT u.taken THEN d.fix
+                  WHEN u.status = 'retrying' THEN %(taken_back_fix)s ELSE u.fix END,
+       settled_at = CASE WHEN d.status <> 'skipped' THEN u.settled_at ELSE COALESCE(u.settled_at, d.settled_at) END
   FROM unnest(%(buckets)s::int[], %(event_ids)s::uuid[], %(destination_ids)s::uuid[], %(befores)s::int[], %(ns)s::int[],
               %(epochs)s::bigint[], %(statuses)s::text[], %(due_at)s::timestamptz[], %(reasons)s::text[],
-              %(fixes)s::text[], %(settled_at)s::timestamptz[], %(tried_at)s::timestamptz[])
-              u (bucket, event_id, destination_id, before, n, epoch, status, due_at, reason, fix, settled_at, tried_at)
+              %(fixes)s::text[], %(settled_at)s::timestamptz[], %(tried_at)s::timestamptz[], %(taken)s::boolean[])
+              u (bucket, event_id, destination_id, before, n, epoch, status, due_at, reason, fix, settled_at, tried_at,
+                 taken)
  WHERE d.bucket = u.bucket AND d.event_id = u.event_id AND d.destination_id = u.destination_id
-   AND d.attempt = u.before AND d.status IN ('queued', 'retrying') AND d.bucket = ANY (%(touched)s::int[])
+   AND d.attempt = u.before AND d.bucket = ANY (%(touched)s::int[])
+   AND (d.status IN ('queued', 'retrying') OR (d.status = 'skipped' AND starts_with(d.reason, 'order cancelled')))
    AND d.event_id BETWEEN %(min_id)s AND %(max_id)s
    AND EXISTS (SELECT FROM lease l WHERE l.bucket = d.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
 
@@ -302,7 +314,7 @@ SELECT u.bucket, u.hour, u.destination_id, 'accepted', '', sum(u.n)
 ON CONFLICT DO NOTHING;
 
 -- attempts_of: the tries of one delivery, oldest first. -> Attempt rows
-SELECT a.n, a.at, a.outcome, a.reason, a.status, a.latency_ms, a.head, a.request, a.response
+SELECT a.n, a.at, a.outcome, a.reason, a.status, a.latency_ms, a.head, a.request, a.response, a.identifiers
   FROM attempt a
  WHERE a.bucket = %(bucket)s AND a.event_id = %(event_id)s AND a.event_id BETWEEN %(min_id)s AND %(max_id)s
    AND a.destination_id = %(destination_id)s

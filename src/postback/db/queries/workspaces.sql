@@ -53,22 +53,26 @@ UPDATE workspace w SET plan_id = %(plan_id)s WHERE w.id = %(id)s;
 
 -- insert_site: -> id, unless its key is taken
 INSERT INTO site AS s (id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from,
-                       allowed_origins, plan_id, created_at)
+                       allowed_origins, plan_id, link_domains, payment_referrers, created_at)
 VALUES (%(id)s, %(workspace_id)s, %(name)s, %(site_key)s, %(country)s, %(currency)s, %(timezone)s, %(window_days)s,
-        %(order_counts_from)s, %(allowed_origins)s, %(plan_id)s, %(now)s)
+        %(order_counts_from)s, %(allowed_origins)s, %(plan_id)s, %(link_domains)s, %(payment_referrers)s, %(now)s)
 ON CONFLICT (site_key) DO NOTHING RETURNING s.id;
 
 -- read_sites: of some workspaces, oldest first; with_removed: those too that were removed. -> Site rows
 SELECT id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from, allowed_origins,
-       plan_id
+       plan_id, link_domains, payment_referrers
   FROM site
  WHERE workspace_id = ANY (%(workspace_ids)s::uuid[]) AND (removed_at IS NULL OR %(with_removed)s)
  ORDER BY created_at, id;
 
+-- sites_by_key: the workspaces of some public site keys. -> site_key, workspace_id
+SELECT site_key, workspace_id FROM site WHERE site_key = ANY (%(site_keys)s::text[]) AND removed_at IS NULL;
+
 -- update_site: -> nothing
 UPDATE site s SET name = %(name)s, country = %(country)s, currency = %(currency)s, timezone = %(timezone)s,
                   window_days = %(window_days)s, order_counts_from = %(order_counts_from)s,
-                  allowed_origins = %(allowed_origins)s, plan_id = %(plan_id)s
+                  allowed_origins = %(allowed_origins)s, plan_id = %(plan_id)s, link_domains = %(link_domains)s,
+                  payment_referrers = %(payment_referrers)s
  WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s;
 
 -- give_site_key: -> id, unless another has the key

@@ -21,7 +21,7 @@ from postback.errors import Forbidden, Invalid, Unauthenticated
 from postback.intake.directory import Snapshot
 from postback.web import wire
 from postback.web.admin import signed_in
-from postback.web.admin.hub import Hub
+from postback.web.admin.hub import Hub, hub_of
 from postback.web.calls import name_caller
 from postback.workspaces import accounts
 
@@ -56,7 +56,7 @@ def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
 
 async def require_caller(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
     """The guard of the admin API. Raises Unauthenticated, Forbidden, Invalid, Unavailable."""
-    hub: Hub = connection.app.state.hub
+    hub = hub_of(connection.scope)
     authorization = wire.read_headers(connection.scope["headers"]).get("authorization")
     if authorization is None and signed_in.token_of(connection) is not None:
         caller = await _person(connection, hub)

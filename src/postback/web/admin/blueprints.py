@@ -158,15 +158,14 @@ async def test(
     if data.blueprint is not UNSET:
         ready = destinations.compiled(live.connector, data.blueprint)
     draft = msgspec.structs.replace(live, blueprint=ready)
-    keys = prepare.Keys(hub.vault.sealer, hub.vault.link_key)
     async with hub.pool.connection() as tx:
         rows = await _newest(tx, caller.workspace_id, data.event, data.last)
         stored = await sending.events(tx, [row.id.bytes for row in rows]) if rows else {}
-        known = await prepare.join(tx, list(stored.values()), keys)
+        known = await prepare.join(tx, list(stored.values()), hub.vault)
     tested: list[TestedEvent] = []
     for row in rows:
         if (one := known.get(row.id.bytes)) is not None:
-            now_, then = (_would(preview.show_one(one, to, keys, caller.now)) for to in (live, draft))
+            now_, then = (_would(preview.show_one(one, to, hub.vault, caller.now)) for to in (live, draft))
             changes = [change for change, _ in zip(_differences(now_, then), range(MAX_CHANGES), strict=False)]
             tested.append(TestedEvent(EventRef(row.id, row.event_id, row.name), changes, now_, then))
             await asyncio.sleep(0)  # a hundred events are some time; others are answered meanwhile

@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 
 from postback.dialects import decode
 from postback.web import wire
-from postback.web.admin.hub import Hub
+from postback.web.admin.hub import hub_of
 
 T = TypeVar("T")
 MAX_BYTES = 1_000_000
@@ -33,7 +33,7 @@ class StrictRequest(Request[Any, Any, State]):
 
     async def body(self) -> bytes:
         if self._sent is None:
-            hub: Hub = self.app.state.hub
+            hub = hub_of(self.scope)
             headers = wire.read_headers(self.scope["headers"])
             if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
                 wire.require_json(headers, JSON)

@@ -2,9 +2,6 @@
 connector's Config struct.
 """
 
-import os
-from base64 import b64encode
-from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -18,6 +15,7 @@ from postback import destinations
 from postback.blueprint import Blueprint
 from postback.connectors import Connector, catalog
 from postback.db import buckets
+from postback.destinations import forms
 from postback.errors import Invalid
 from postback.secret import Secret
 from postback.web.admin.access import Caller
@@ -28,7 +26,6 @@ from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Limit, NameCursor, Page, page_of
 from postback.web.admin.shapes import DestinationOut, destination_out
 
-MADE_SECRET_BYTES = 32
 _WEBHOOK = {"name": "Orders", "config": {"url": "https://hooks.example.com/postback"}}
 _KINDS = {
     str: "string",
@@ -111,7 +108,7 @@ async def install(
     kind = destinations.connector_named(connector, data.variant)
     if data.delivery_mode != "server_side":
         raise Invalid("delivery_mode must be server_side; there is no other.", field="delivery_mode")
-    made = _made_secrets(kind, data.config)
+    made = forms.made_secrets(kind, data.config)
     config = destinations.read_config(kind, {**data.config, **made})
     refuse_private(config, hub.settings)
     async with changing(hub, caller) as change:
@@ -151,7 +148,7 @@ def _fields(connector: Connector) -> list[FieldOut]:
 
 
 def _field(field: msgspec.structs.FieldInfo, hint: Any) -> FieldOut:
-    kind, meta = _kind_of(hint), _meta_of(hint)
+    kind, meta = _kind_of(hint), forms.meta_of(hint)
     return FieldOut(
         name=field.name,
         title=meta.title or field.name.replace("_", " ").capitalize(),
@@ -171,22 +168,6 @@ def _kind_of(hint: Any) -> type:
     if origin in (Union, UnionType):
         return _kind_of(next(part for part in get_args(hint) if part is not type(None)))
     return origin or hint
-
-
-def _meta_of(hint: Any) -> Meta:
-    """The outermost Meta, which holds title and description."""
-    metas = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, Meta)]
-    return metas[-1] if metas else Meta()
-
-
-def _made_secrets(connector: Connector, sent: Mapping[str, Any]) -> dict[str, str]:
-    """Secrets that we make where they are absent, by field."""
-    made: dict[str, str] = {}
-    for name, hint in get_type_hints(connector.config, include_extras=True).items():
-        prefix = (_meta_of(hint).extra or {}).get("made")
-        if prefix is not None and sent.get(name) is None:
-            made[name] = prefix + b64encode(os.urandom(MADE_SECRET_BYTES)).decode()
-    return made
 
 
 def _matches(connector: Connector, q: str) -> bool:

@@ -98,10 +98,10 @@ async def list_all(
     wanted = Filter(workspace_id=caller.workspace_id, goal_id=goal, site_id=site, order_id=named)
     async with hub.pool.connection() as tx:
         found, floor = await conversions.list_all(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
-        shown = await _shown(tx, caller, found[:limit])
+        items = await shown(tx, caller, found[:limit])
     if len(found) > limit:
-        return Page(shown, cursor_text(found[limit - 1].id.bytes))
-    return Page(shown, cursor_text(floor.bytes) if floor else None)
+        return Page(items, cursor_text(found[limit - 1].id.bytes))
+    return Page(items, cursor_text(floor.bytes) if floor else None)
 
 
 @get("/conversions/{conversion:uuid}", summary="One conversion")
@@ -110,8 +110,8 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], conversion: FromPath[UUID
         found = await conversions.read(tx, caller.workspace_id, conversion)
         if found is None:
             raise NotFound("There is no such conversion.")
-        (shown,) = await _shown(tx, caller, [found])
-    return shown
+        (item,) = await shown(tx, caller, [found])
+    return item
 
 
 @get("/orders/{order_id:path}", summary="One order with all that was posted of it")
@@ -153,16 +153,17 @@ async def _sites(tx: Tx, caller: Caller) -> dict[UUID, Site]:
     return {site.id: site for site in await workspaces.sites(tx, [caller.workspace_id], with_removed=True)}
 
 
-async def _shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[ConversionOut]:
+async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[ConversionOut]:
+    """Conversions with what they are worth now."""
     sites = await _sites(tx, caller)
     orders = await conversions.orders_of(tx, found)
     events = await lists.event_rows(tx, sorted({one.event_id for one in found}))
-    shown: list[ConversionOut] = []
+    items: list[ConversionOut] = []
     for one in found:
         order = orders.get(one.order_key) if one.order_key is not None else None
         value, currency = _worth(one, order, sites[one.site_id])
         event = events.get(one.event_id)
-        shown.append(
+        items.append(
             ConversionOut(
                 id=one.id,
                 event_id=event.event_id if event else str(one.event_id),
@@ -179,7 +180,7 @@ async def _shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Co
                 occurred_at=one.occurred_at,
             )
         )
-    return shown
+    return items
 
 
 def _worth(one: Conversion, order: Order | None, site: Site) -> tuple[Decimal | None, str | None]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from litestar import get
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
@@ -14,14 +15,19 @@ from msgspec import Raw, Struct
 from psycopg import IsolationLevel
 
 from postback import destinations, queue
-from postback.db import buckets
+from postback.connectors import Connector
+from postback.db import Tx, buckets
+from postback.delivery import prepare
 from postback.errors import NotFound
-from postback.queue import DeliveryStatus, ledger, lists
+from postback.pii import SealError
+from postback.queue import DeliveryStatus, ledger, lists, sending
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Limit, Page, PairCursor, cursor_text, read_ids
 from postback.web.admin.shapes import DeliveryOut, Status, delivery_out
 from postback.web.admin.spans import From, To, ids_between, moments, stored_as
+
+_origins = msgspec.json.Decoder(dict[str, list[str]]).decode
 
 
 class RequestOut(Struct, frozen=True):
@@ -35,7 +41,8 @@ class RequestOut(Struct, frozen=True):
 
 class AttemptOut(Struct, frozen=True):
     """`status`: HTTP's; null: no answer. `outcome` null: under way, or its worker died. `response`: the answer's body,
-    secrets masked."""
+    secrets masked. `identifiers`: of those that the platform may have, the ones that the event had, and where each came
+    from: `sent`, or joined from its `visitor`, by `session` or by `link`."""
 
     at: datetime
     status: int | None
@@ -44,10 +51,15 @@ class AttemptOut(Struct, frozen=True):
     latency_ms: int | None
     request: RequestOut | None
     response: str | None
+    identifiers: dict[str, str]
 
 
 class DeliveryDetails(DeliveryOut, frozen=True, kw_only=True):
+    """`late_identifiers`: what is known of its visitor by now, and by what it was found, that came too late for the
+    last attempt; a replay would send it."""
+
     attempts: list[AttemptOut]
+    late_identifiers: dict[str, str]
 
 
 class LedgerHour(Struct, frozen=True):
@@ -122,9 +134,26 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) 
             raise NotFound("There is no such delivery.")
         lanes = await destinations.lanes(tx, [buckets.of_id(destination_id)])
         attempts = await lists.attempts(tx, event_id, destination_id)
+        installed = next((to for to in caller.snapshot.destinations if to.id == destination_id), None)
+        known = await _known(tx, hub, installed.connector, event_id) if installed is not None else {}
     shown = delivery_out(one, event, labels[destination_id], lanes.get(destination_id))
     fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
-    return DeliveryDetails(**fields, attempts=[_attempt(attempt) for attempt in attempts])
+    tries = [_attempt(attempt) for attempt in attempts]
+    had = tries[-1].identifiers.keys() if tries and tries[-1].outcome is not None else known.keys()
+    late = {name: origin for name, origin in known.items() if name not in had}
+    return DeliveryDetails(**fields, attempts=tries, late_identifiers=late)
+
+
+async def _known(tx: Tx, hub: Hub, connector: Connector, event_id: UUID) -> dict[str, str]:
+    """What a destination would have of an event if it were built now, and where it came from."""
+    [stored] = (await sending.events(tx, [event_id.bytes])).values()
+    known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
+    try:
+        joined = prepare.join_one(known, connector, hub.vault, hub.writer.now()) if known is not None else None
+    except SealError:
+        return {}
+    origins = joined.origins(connector.identifiers) if joined is not None else {}
+    return {name: origin for origin, names in origins.items() for name in names}
 
 
 @get("/ledger", summary="What became of all that was accepted, by destination and hour")
@@ -170,6 +199,7 @@ def _next(found: list[DeliveryStatus], floor: tuple[UUID, UUID] | None, limit: i
 
 
 def _attempt(attempt: lists.Attempt) -> AttemptOut:
+    origins = _origins(attempt.identifiers) if attempt.identifiers else {}
     return AttemptOut(
         at=attempt.at,
         status=attempt.status,
@@ -178,6 +208,7 @@ def _attempt(attempt: lists.Attempt) -> AttemptOut:
         latency_ms=attempt.latency_ms,
         request=_request(attempt.head, attempt.request) if attempt.head else None,
         response=attempt.response,
+        identifiers={name: origin for origin, names in origins.items() for name in names},
     )
 
 

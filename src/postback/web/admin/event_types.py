@@ -5,7 +5,6 @@ from uuid import UUID
 from litestar import delete, get, patch, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, JSONBody
-from msgspec import Struct
 
 from postback.db import buckets
 from postback.errors import NotFound
@@ -15,18 +14,9 @@ from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
 from postback.workspaces import event_types
-from postback.workspaces.event_types import EventType, EventTypeIn, EventTypePatch
+from postback.workspaces.event_types import EventTypeIn, EventTypeOut, EventTypePatch, event_type_out
 
 _QUIZ = {"name": "quiz_completed", "billable": True, "required": ["user_data.email", "properties.score"]}
-
-
-class EventTypeOut(Struct, frozen=True):
-    """`billable`: counts against the plan. `required`: fields without which such an event is refused."""
-
-    id: UUID
-    name: str
-    billable: bool
-    required: list[str]
 
 
 @post("/event-types", summary="Make an event type", opt={SCOPES: COUNTING, EXAMPLE: _QUIZ})
@@ -34,21 +24,21 @@ async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[EventTyp
     """Standard events need none: 422. 409 where there is one of this name."""
     async with changing(hub, caller) as change:
         id_ = buckets.new_id(caller.now)
-        shown = _shown(await event_types.create(change.tx, id_, caller.workspace_id, data, caller.now))
+        shown = event_type_out(await event_types.create(change.tx, id_, caller.workspace_id, data, caller.now))
         await change.record("created", "event type", id_, after=shown)
     return Tagged(shown)
 
 
 @get("/event-types", summary="List event types, oldest first")
 async def list_all(caller: Needs[Caller], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[EventTypeOut]:
-    return page_of(caller.snapshot.event_types.values(), _shown, lambda one: one.id.bytes, limit, cursor)
+    return page_of(caller.snapshot.event_types.values(), event_type_out, lambda one: one.id.bytes, limit, cursor)
 
 
 @get("/event-types/{event_type_id:uuid}", summary="One event type")
 async def read(caller: Needs[Caller], event_type_id: FromPath[UUID]) -> Tagged[EventTypeOut]:
     for one in caller.snapshot.event_types.values():
         if one.id == event_type_id:
-            return Tagged(_shown(one))
+            return Tagged(event_type_out(one))
     raise NotFound("There is no such event type.")
 
 
@@ -67,8 +57,8 @@ async def change(
     """From the answer on; events that were taken stay as they are."""
     async with changing(hub, caller) as change:
         event_type = await event_types.read(change.tx, caller.workspace_id, event_type_id)
-        before = _shown(event_type)
-        shown = _shown(await event_types.change(change.tx, event_type, data))
+        before = event_type_out(event_type)
+        shown = event_type_out(await event_types.change(change.tx, event_type, data))
         expect(if_match, before)
         await change.record("changed", "event type", event_type_id, before=before, after=shown)
     return Tagged(shown)
@@ -80,13 +70,9 @@ async def remove(
 ) -> None:
     async with changing(hub, caller) as change:
         event_type = await event_types.read(change.tx, caller.workspace_id, event_type_id)
-        expect(if_match, before := _shown(event_type))
+        expect(if_match, before := event_type_out(event_type))
         await event_types.remove(change.tx, event_type)
         await change.record("removed", "event type", event_type_id, before=before)
-
-
-def _shown(event_type: EventType) -> EventTypeOut:
-    return EventTypeOut(event_type.id, event_type.name, event_type.billable, event_type.required)
 
 
 HANDLERS = [create, list_all, read, change, remove]

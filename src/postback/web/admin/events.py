@@ -4,6 +4,7 @@ Times of the list are those of arrival. Hashes and readable personal data are no
 are and where each came from.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -20,8 +21,9 @@ from postback.db import Tx, buckets
 from postback.delivery import prepare
 from postback.dialects import convultra
 from postback.errors import NotFound
-from postback.event import Event
+from postback.event import IDENTIFIERS, Event
 from postback.intake import dedup
+from postback.pii import Sealer, SealError
 from postback.queue import EventRow, lists, sending
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
@@ -118,19 +120,34 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
         stored = (await queue.deliveries_of(tx, [event]))[event]
         labels = await destinations.labels(tx, caller.workspace_id)
         lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
-        joined = await _joined(tx, hub, event)
+        identifiers = await _identifiers(tx, hub, event)
     shown = [delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored]
-    return EventDetails(**_fields(row), **_more(_decode(row.body), joined), deliveries=shown)
+    return EventDetails(**_fields(row), **_more(_decode(row.body), identifiers), deliveries=shown)
 
 
-async def _joined(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
-    """What the visitor's row would add to an event if it were sent now, and by what the visitor was found."""
-    rows = list((await sending.events(tx, [id_.bytes])).values())
-    keys = prepare.Keys(hub.vault.sealer, hub.vault.link_key)
-    for known in (await prepare.join(tx, rows, keys)).values():
-        if known is not None and known.visitor is not None:
-            return dict.fromkeys(known.visitor.identifiers, known.origin)
-    return {}
+async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
+    """What an event has, and what the visitor's row would add to it if it were sent now, by what the visitor was found.
+    What is sealed under a key that is gone is left out."""
+    [stored] = (await sending.events(tx, [id_.bytes])).values()
+    sealer = hub.vault.sealer
+    known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
+    found: dict[str, str] = {}
+    if known is not None:
+        for layer in reversed(known.layers):
+            names = (name for name in layer.identifiers if name in IDENTIFIERS)
+            readable = (name for blob in layer.sealed for name in _sealed(blob, sealer))
+            found |= dict.fromkeys([*names, *readable], layer.origin)
+        event = known.event
+        found |= dict.fromkeys([*event.user, *event.click_ids, *_sealed(stored.sealed, sealer)], "sent")
+    return found
+
+
+def _sealed(sealed: bytes | None, sealer: Sealer) -> Iterable[str]:
+    """The names of what is readable."""
+    try:
+        return pii.reveal(sealed, sealer) if sealed else ()
+    except SealError:
+        return ()
 
 
 async def _known(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
@@ -182,7 +199,7 @@ def _fields(row: EventRow) -> dict[str, Any]:
     }
 
 
-def _more(event: Event, joined: dict[str, str]) -> dict[str, Any]:
+def _more(event: Event, identifiers: dict[str, str]) -> dict[str, Any]:
     consent = msgspec.to_builtins(event.consent) if event.consent else {}
     return {
         "action_source": event.action_source,
@@ -191,7 +208,7 @@ def _more(event: Event, joined: dict[str, str]) -> dict[str, Any]:
         "visitor_id": event.visitor_id,
         "session_id": event.session_id,
         "consent": consent,
-        "identifiers": joined | dict.fromkeys([*event.user, *event.click_ids], "sent"),
+        "identifiers": identifiers,
         "experiments": event.experiments,
         "items": [msgspec.structs.asdict(item) for item in event.order.items] if event.order else [],
         "properties": event.properties,

@@ -1,15 +1,19 @@
 """What the handlers of one process share."""
 
 from collections import Counter
+from typing import cast
 
+from litestar.types import Scope
 from msgspec import Struct
 
 from postback.db import Pool
-from postback.installation import Vault
 from postback.intake.directory import Directory
 from postback.intake.writer import Writer
+from postback.pii import Vault
 from postback.settings import Settings
 from postback.web.calls import Calls
+
+HUB = "postback.hub"
 
 
 class Hub(Struct, frozen=True):
@@ -22,3 +26,7 @@ class Hub(Struct, frozen=True):
     settings: Settings
     requests: Counter[tuple[str, int]]
     calls: Calls
+
+
+def hub_of(scope: Scope) -> Hub:
+    return cast("Hub", scope["state"][HUB])

@@ -2,8 +2,8 @@
 deliveries of past events. The worker does them; here they are counted, made, watched, stopped and resumed.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from postback.web.admin.bodies import EXAMPLE
 from postback.web.admin.changes import changing
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, first_of, read_ids
+from postback.web.admin.shapes import JobOut, job_out
 from postback.workspaces.audit import Change
 
 Settled = Literal["failed", "skipped", "delivered"]
@@ -80,35 +81,6 @@ class Count(Struct, frozen=True):
     total: int
     may_count_twice: int
     complete: bool
-
-
-class FilterOut(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What it was asked for."""
-
-    ids: list[str] | None = None
-    status: list[str] | None = None
-    reason: str | None = None
-    since: datetime | None = field(name="from", default=None)
-    until: datetime | None = field(name="to", default=None)
-    name: str | None = None
-    site: UUID | None = None
-
-
-class JobOut(Struct, frozen=True):
-    """`total`: what it takes, as counted when it was made; null: too much to count. `done`: deliveries queued so far;
-    `skipped`: those that a backfill wrote as skipped at once. `reason`: why it waits, or what happened to it."""
-
-    id: UUID
-    status: jobs.Status
-    total: int | None
-    done: int
-    skipped: int
-    reason: str | None
-    destinations: list[UUID]
-    filter: FilterOut
-    created_by: str
-    created_at: datetime
-    changed_at: datetime
 
 
 _ALSO = {"also": {200: Count}}
@@ -276,40 +248,6 @@ async def _shown(tx: Tx, found: Sequence[Job], caller: Caller) -> list[JobOut]:
         lanes = await destinations.lanes(tx, homes)
     names = {destination.id: destination.name for destination in caller.snapshot.destinations}
     return [job_out(job, names, lanes) for job in found]
-
-
-def job_out(job: Job, names: Mapping[UUID, str], lanes: Mapping[UUID, Lane]) -> JobOut:
-    """`names`: of the destinations that are installed."""
-    wanted = job.selection
-    return JobOut(
-        id=job.id,
-        status=job.status,
-        total=job.total,
-        done=job.done,
-        skipped=job.skipped,
-        reason=job.reason or _waits(job, names, lanes),
-        destinations=wanted.destination_ids,
-        filter=FilterOut(
-            ids=selection.ids_of(wanted),
-            status=wanted.statuses or None,
-            reason=wanted.reason,
-            since=wanted.since,
-            until=wanted.until,
-            name=wanted.name,
-            site=wanted.site_id,
-        ),
-        created_by=job.created_by,
-        created_at=job.created_at,
-        changed_at=job.changed_at,
-    )
-
-
-def _waits(job: Job, names: Mapping[UUID, str], lanes: Mapping[UUID, Lane]) -> str | None:
-    """A destination that sends nothing and keeps a job waiting."""
-    for id_ in job.position if job.status == "running" else ():
-        if (lane := lanes.get(id_)) is not None and lane.state != "active":
-            return f"waits: {names.get(id_, id_)} is {lane.state}"
-    return None
 
 
 def _installed(id_: UUID, caller: Caller) -> UUID:

@@ -1,15 +1,18 @@
 """Shapes that several paths answer with."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from postback import destinations, queue, secret
 from postback.blueprint import Blueprint
+from postback.delivery import selection
 from postback.destinations import Destination, Label, Lane
-from postback.queue import DeliveryStatus, EventRow
+from postback.queue import DeliveryStatus, EventRow, jobs
+from postback.queue.jobs import Job
 
 State = Literal["active", "paused", "held"]
 Status = Literal["queued", "retrying", "delivered", "skipped", "failed", "held"]
@@ -95,3 +98,66 @@ def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None,
         next_attempt_at=delivery.due_at if is_open and not is_held else None,
         settled_at=delivery.settled_at,
     )
+
+
+class FilterOut(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What it was asked for."""
+
+    ids: list[str] | None = None
+    status: list[str] | None = None
+    reason: str | None = None
+    since: datetime | None = field(name="from", default=None)
+    until: datetime | None = field(name="to", default=None)
+    name: str | None = None
+    site: UUID | None = None
+
+
+class JobOut(Struct, frozen=True):
+    """`total`: what it takes, as counted when it was made; null: too much to count. `done`: deliveries queued so far;
+    `skipped`: those that a backfill wrote as skipped at once. `reason`: why it waits, or what happened to it."""
+
+    id: UUID
+    status: jobs.Status
+    total: int | None
+    done: int
+    skipped: int
+    reason: str | None
+    destinations: list[UUID]
+    filter: FilterOut
+    created_by: str
+    created_at: datetime
+    changed_at: datetime
+
+
+def job_out(job: Job, names: Mapping[UUID, str], lanes: Mapping[UUID, Lane]) -> JobOut:
+    """`names`: of the destinations that are installed."""
+    wanted = job.selection
+    return JobOut(
+        id=job.id,
+        status=job.status,
+        total=job.total,
+        done=job.done,
+        skipped=job.skipped,
+        reason=job.reason or _waits(job, names, lanes),
+        destinations=wanted.destination_ids,
+        filter=FilterOut(
+            ids=selection.ids_of(wanted),
+            status=wanted.statuses or None,
+            reason=wanted.reason,
+            since=wanted.since,
+            until=wanted.until,
+            name=wanted.name,
+            site=wanted.site_id,
+        ),
+        created_by=job.created_by,
+        created_at=job.created_at,
+        changed_at=job.changed_at,
+    )
+
+
+def _waits(job: Job, names: Mapping[UUID, str], lanes: Mapping[UUID, Lane]) -> str | None:
+    """A destination that sends nothing and keeps a job waiting."""
+    for id_ in job.position if job.status == "running" else ():
+        if (lane := lanes.get(id_)) is not None and lane.state != "active":
+            return f"waits: {names.get(id_, id_)} is {lane.state}"
+    return None

@@ -16,7 +16,7 @@ from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
-from postback.workspaces import Workspace
+from postback.workspaces import Workspace, WorkspaceOut, workspace_out
 
 _INSTALLATION = ("installation",)
 
@@ -29,15 +29,6 @@ class WorkspacePatch(Struct, frozen=True):
     """`plan` null: no cap."""
 
     plan: UUID | UnsetType | None = UNSET
-
-
-class WorkspaceOut(Struct, frozen=True):
-    """`plan` null: no cap."""
-
-    id: UUID
-    name: str
-    organization_id: str
-    plan: UUID | None
 
 
 class WorkspaceMade(Struct, frozen=True):
@@ -63,7 +54,7 @@ async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[Workspac
         workspace, site, (api_key, admin_key) = await installation.add_workspace(
             change.tx, data.name, hub.settings.environment, caller.now, admin_scopes=scopes
         )
-        await change.record("created", "workspace", workspace.id, after=_shown(workspace))
+        await change.record("created", "workspace", workspace.id, after=workspace_out(workspace))
     return WorkspaceMade(
         workspace.id, workspace.name, workspace.organization_id, site.id, site.site_key, api_key, admin_key
     )
@@ -75,13 +66,13 @@ async def list_all(
 ) -> Page[WorkspaceOut]:
     async with hub.pool.connection() as tx:
         found = await workspaces.all_(tx)
-    return page_of(found, _shown, lambda workspace: workspace.id.bytes, limit, cursor)
+    return page_of(found, workspace_out, lambda workspace: workspace.id.bytes, limit, cursor)
 
 
 @get("/workspaces/{workspace_id:uuid}", summary="One workspace", opt={SCOPES: _INSTALLATION})
 async def read(hub: Needs[Hub], caller: Needs[Caller], workspace_id: FromPath[UUID]) -> Tagged[WorkspaceOut]:
     async with hub.pool.connection() as tx:
-        return Tagged(_shown(await _read(tx, workspace_id)))
+        return Tagged(workspace_out(await _read(tx, workspace_id)))
 
 
 @patch(
@@ -98,9 +89,9 @@ async def change(
 ) -> Tagged[WorkspaceOut]:
     async with changing(hub, caller, workspace_id) as change:
         workspace = await _read(change.tx, workspace_id)
-        before = _shown(workspace)
+        before = workspace_out(workspace)
         plan_id = workspace.plan_id if data.plan is UNSET else data.plan
-        shown = _shown(await workspaces.set_plan(change.tx, workspace, plan_id))
+        shown = workspace_out(await workspaces.set_plan(change.tx, workspace, plan_id))
         expect(if_match, before)
         await change.record("changed", "workspace", workspace_id, before=before, after=shown)
     return Tagged(shown)
@@ -110,10 +101,6 @@ async def _read(tx: Tx, workspace_id: UUID) -> Workspace:
     for workspace in await workspaces.read(tx, [workspace_id]):
         return workspace
     raise NotFound("There is no such workspace.")
-
-
-def _shown(workspace: Workspace) -> WorkspaceOut:
-    return WorkspaceOut(workspace.id, workspace.name, workspace.organization_id, workspace.plan_id)
 
 
 HANDLERS = [create, list_all, read, change]

@@ -26,7 +26,7 @@ from litestar.types import Scope
 from postback.errors import Forbidden, Invalid, Rejected
 from postback.web.admin import signed_in
 from postback.web.admin.access import Caller, caller_for
-from postback.web.admin.hub import Hub
+from postback.web.admin.hub import Hub, hub_of
 from postback.web.admin.signed_in import Person
 from postback.web.dashboard import forms, render
 from postback.web.dashboard.forms import Field, Form
@@ -144,7 +144,7 @@ class View:
 async def require_person(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The guard of every page. Raises Unauthenticated, Forbidden, Unavailable."""
     assert isinstance(connection, Request)
-    hub: Hub = connection.app.state.hub
+    hub = hub_of(connection.scope)
     person = await signed_in.require(connection, hub)
     form = Form()
     if connection.method not in signed_in.SAFE:

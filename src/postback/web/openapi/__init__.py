@@ -4,6 +4,7 @@ schemas    structs as JSON schemas
 admin      operations from the signatures of Litestar's handlers
 ingest     operations from the dialects' structs
 segment    those of Segment's paths
+collect    those of the browser tag
 """
 
 from typing import Any
@@ -12,14 +13,14 @@ import msgspec
 from litestar import Litestar, Request, Response, get
 
 from postback import __version__
-from postback.web.openapi import admin, ingest, segment
+from postback.web.openapi import admin, collect, ingest, segment
 from postback.web.openapi.schemas import Schemas
 
 
 def document(app: Litestar) -> dict[str, Any]:
     """The whole description of an application."""
     schemas = Schemas()
-    paths = ingest.paths(schemas) | segment.paths(schemas) | admin.paths(app, schemas)
+    paths = ingest.paths(schemas) | segment.paths(schemas) | collect.paths(schemas) | admin.paths(app, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -30,6 +31,7 @@ def document(app: Litestar) -> dict[str, Any]:
         },
         "tags": [
             {"name": "ingest", "description": "Events in, in each dialect. A key with the scope `ingest`."},
+            {"name": "browser", "description": "What the browser tag calls, with a site's public key."},
             {"name": "admin", "description": "A key with the scope `admin`; for reading `read` is enough."},
             {"name": "operation", "description": "Health, figures, this page. Without a key."},
         ],

@@ -19,6 +19,9 @@ ALTER TABLE site
 
 ALTER TABLE api_key ADD rate_limit_per_minute int CHECK (rate_limit_per_minute >= 0);   -- 0: none; null: the dialect's
 
+-- JSON of the identifiers that the connector had: {sent | visitor | session | link: [names]}; no values.
+ALTER TABLE attempt ADD identifiers bytea;
+
 -- A workspace's own events. required: names of native fields, nested ones with dots, that such an event must bear.
 CREATE TABLE event_type (
     id              uuid PRIMARY KEY,

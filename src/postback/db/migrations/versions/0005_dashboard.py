@@ -3,7 +3,7 @@
 from postback.db.migrate import run_sql
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade() -> None:

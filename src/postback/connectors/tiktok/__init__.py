@@ -1,40 +1,37 @@
 """TikTok Events API 2.0: one POST for up to 1000 events of one source, all taken or none.
 
 Dedup: pixel + `event` + `event_id`, for 48 hours; the first to arrive wins, the browser's copy included. Time: unix
-seconds; no greatest age is stated, and past 28 days no click could win the event. Money: JSON number, major units.
-Answers HTTP 200 to nearly everything: the JSON `code` decides, 0 is taken. One bad event fails the whole request, not
-saying which. Retrying within the 48 hours is safe. There is no retraction.
+seconds; no greatest age is stated, and past 28 days no click could win the event. Money: JSON number, major units. What
+answers mean: `answers.py`. One bad event fails the whole request, not saying which. Retrying within the 48 hours is
+safe. There is no retraction.
 Source: https://business-api.tiktok.com/portal/docs, Events API 2.0, path v1.3, read 2026-11-20.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 
-import msgspec
 from msgspec import Meta, Struct, structs
 
 from postback.connectors import (
     Connector,
-    Delivered,
     Endpoint,
-    Failed,
     Item,
     Notice,
-    Outcome,
-    Refused,
     Request,
-    Response,
-    Retry,
     Skipped,
     encode,
     exact,
+    host,
     is_retraction,
-    otherwise,
+    search_term,
     sent_time,
+    worth,
 )
+from postback.connectors.tiktok.answers import interpret, interpret_probe
 from postback.event import Event, JoinedEvent
+from postback.event import Item as Line
 from postback.secret import Secret
 
 HOST = "https://business-api.tiktok.com"
@@ -64,7 +61,6 @@ CLEAR = {"client_ip_address": "ip", "client_user_agent": "user_agent", "ttclid":
 IDENTIFIERS = frozenset({*LISTED, *SINGLE, *PLACES, *CLEAR})
 STRONG = frozenset({"email", "phone", "external_id", "ttclid", "ttp"})
 
-MAX_REASON_CHARS = 300
 MAX_AGE = timedelta(days=28)
 VIEW_WINDOW = timedelta(days=7)
 
@@ -79,12 +75,7 @@ _CHOICES = {
     "delivery_category": frozenset({"in_store", "curbside", "home_delivery"}),
 }
 _CONTENT_TEXTS = ("content_id", "content_type", "content_name", "content_category", "brand")
-_SEARCHES = ("search_string", "search_term", "query")
 
-PARTIAL, NO_PERMISSION, INVALID, NO_SUCH_PIXEL, TOO_MANY = 20001, 40001, 40002, 40007, 40100
-BAD_TOKEN = frozenset({40102, 40104, 40105})
-
-_GENERATE = "Generate a new access token in Events Manager > your pixel > Settings > Events API."
 _ADD_ID = "Add that id to this destination's configuration."
 
 SetId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
@@ -188,31 +179,10 @@ def pack(items: Sequence[Item], config: Config, now: datetime) -> Request:
     return _request(source, source_id, [item.body for item in items], config)
 
 
-def interpret(response: Response, count: int) -> Outcome:
-    """TikTok's verdict on the whole batch, by the JSON `code`, whatever HTTP says below 500."""
-    retry_after = response.retry_after_seconds
-    match response.json:
-        case {"code": int(code)} as answer if response.status != 429 and response.status < 500:
-            return _by_code(code, answer, retry_after)
-        case None if response.status not in (413, 429):
-            return Retry(f"answered {response.status} without JSON", retry_after)
-        case _:
-            return otherwise(response)
-
-
 def probe(config: Config, now: datetime) -> Request:
     """An empty batch: no event, and the token is looked at before it is refused for being empty. There is no other
     harmless check: a test event needs a code of its own."""
     return _request("web", config.pixel_code, [], structs.replace(config, test_event_code=None))
-
-
-def interpret_probe(response: Response) -> Outcome:
-    """That the empty batch is what was refused proves the token and the pixel, as far as TikTok tells."""
-    match interpret(response, 0), response.json:
-        case Failed(), {"code": code} if code == INVALID:
-            return Delivered("TikTok refused neither token nor pixel. Whether it takes an event shows with the first.")
-        case outcome, _:
-            return outcome
 
 
 def _request(source: str, source_id: str, events: list[dict[str, Any]], config: Config) -> Request:
@@ -220,8 +190,8 @@ def _request(source: str, source_id: str, events: list[dict[str, Any]], config: 
     if config.test_event_code:
         body["test_event_code"] = config.test_event_code
     body["data"] = events
-    url = f"{(config.endpoint or HOST).rstrip('/')}{PATH}"
-    return Request(method="POST", url=url, json=body, headers={"access-token": f"{config.access_token}"})
+    headers = {"access-token": str(config.access_token)}
+    return Request(method="POST", url=f"{host(config, HOST)}{PATH}", json=body, headers=headers)
 
 
 def _name(event: Event, config: Config) -> str:
@@ -275,22 +245,17 @@ def _user(event: JoinedEvent) -> dict[str, Any]:
 
 
 def _properties(event: Event) -> dict[str, Any]:
-    sent, data = event.properties, dict[str, Any]()
-    if event.value:
-        data["value"] = event.value.amount
-        data["currency"] = event.value.currency
+    sent, data = event.properties, worth(event)
     for key in _TEXTS:
         if isinstance(sent.get(key), str):
             data[key] = sent[key]
     for key, choices in _CHOICES.items():
         if isinstance(choice := sent.get(key), str) and choice in choices:
             data[key] = choice
-    if (worth := _number(sent.get("predicted_ltv"))) is not None:
-        data["predicted_ltv"] = worth
-    if event.name == "search":
-        term = next((sent[key] for key in _SEARCHES if isinstance(sent.get(key), str)), None)
-        if term:
-            data["query"] = data["search_string"] = term
+    if (predicted := _number(sent.get("predicted_ltv"))) is not None:
+        data["predicted_ltv"] = predicted
+    if event.name == "search" and (term := search_term(event)):
+        data["query"] = data["search_string"] = term
     if event.order and event.order.id:
         data["order_id"] = event.order.id
     _add_contents(data, event)
@@ -312,23 +277,19 @@ def _add_contents(data: dict[str, Any], event: Event) -> None:
         data["content_ids"] = texts
     if not data.keys().isdisjoint({"contents", "content_ids"}):
         data.setdefault("content_type", "product")
-    if lines and event.name == "initiate_checkout":
-        data["num_items"] = sum(1 if line.quantity is None else line.quantity for line in lines)
+    if event.order and lines and event.name == "initiate_checkout":
+        data["num_items"] = event.order.pieces
 
 
-def _of_line(line: Any) -> dict[str, Any]:
+def _of_line(line: Line) -> dict[str, Any]:
     if not line.product_id:
         return {}
     content: dict[str, Any] = {"content_id": line.product_id}
     if line.name:
         content["content_name"] = line.name
-    quantity = 1 if line.quantity is None else line.quantity
-    if line.price is not None:
-        content["price"] = line.price
-    elif line.total is not None and quantity == 1:
-        content["price"] = line.total
-    content["quantity"] = quantity
-    return content
+    if line.unit_price is not None:
+        content["price"] = line.unit_price
+    return content | {"quantity": line.pieces}
 
 
 def _of_sender(one: Any) -> dict[str, Any]:
@@ -351,30 +312,6 @@ def _late(event: Event, now: datetime) -> Notice | None:
     if now - event.occurred_at <= VIEW_WINDOW:
         return None
     return Notice("more than 7 days old", "TikTok credits views for 7 days, clicks for 28: send events sooner.")
-
-
-def _by_code(code: int, answer: Mapping[str, Any], retry_after: float | None) -> Outcome:
-    said = answer["message"][:MAX_REASON_CHARS] if isinstance(answer.get("message"), str) else ""
-    reason = f"TikTok's code {code}: {said}"
-    if code == 0:
-        request_id = answer.get("request_id")
-        return Delivered(f"request_id {request_id}"[:MAX_REASON_CHARS] if isinstance(request_id, str) else None)
-    if code == PARTIAL:
-        data = msgspec.json.encode(answer.get("data")).decode("utf-8", "replace")
-        return Delivered(f"partial success: {data}"[:MAX_REASON_CHARS])
-    if code == TOO_MANY:
-        return Retry(reason, after_seconds=max(1.0, min(60.0, retry_after or 1.0)), throttled=True)
-    if code == NO_PERMISSION:
-        return Refused(reason, fix="Give the token's account the right to manage this pixel, or check the pixel code.")
-    if code == NO_SUCH_PIXEL:
-        return Refused(reason, fix="Check the pixel code: TikTok has none of that name.")
-    if code in BAD_TOKEN:
-        return Refused(reason, fix=_GENERATE)
-    if 40_000 <= code < 50_000:
-        return Failed(reason, fix="Correct what TikTok names in the sender's events or this destination's blueprint.")
-    if 50_000 <= code < 60_000:
-        return Retry(reason, retry_after)
-    return Failed(reason, fix="Read the answer in the delivery log.")
 
 
 CONNECTOR = Connector(

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from hashlib import sha256
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -29,10 +28,15 @@ from postback.connectors import (
     Skipped,
     encode,
     exact,
+    host,
     is_retraction,
     otherwise,
+    said,
+    search_term,
     sent_time,
+    worth,
 )
+from postback.connectors.ga4.client import IDENTIFIERS, client_id, client_of
 from postback.event import Event, JoinedEvent
 from postback.secret import Secret
 
@@ -59,17 +63,6 @@ NAMES = {
     "contact": "contact",
     "schedule": "schedule",
 }
-ADDRESS_HASHES = {
-    "first_name_google_sha256": "sha256_first_name",
-    "last_name_google_sha256": "sha256_last_name",
-    "street_sha256": "sha256_street",
-}
-ADDRESS_TEXTS = {"city": "city", "state": "region", "postal_code": "postal_code", "country": "country"}
-# The external id does not leave: a client id is derived from it where the browser's is not known.
-IDENTIFIERS = _words(
-    "email_google_sha256 phone_sha256 external_id_sha256 user_id client_ip_address ga_client_id ga_session_id"
-) | {*ADDRESS_HASHES, *ADDRESS_TEXTS}
-
 MAX_NAME_CHARS = 40
 MAX_PARAMS = 25
 MAX_ITEMS_OF_AN_ORDER = 200
@@ -89,14 +82,10 @@ RESERVED_EVENTS = _words(
 # Parameters that are ours to fill, so that a property of that name is not sent; and one that Google reserves.
 OURS = _words("value currency transaction_id items session_id engagement_time_msec debug_mode firebase_conversion")
 NUMBERS = frozenset({"tax", "shipping"})
-SEARCHES = ("search_term", "search_string", "query")
 
 _NUMERIC, _NOT_NUMERIC = (int, float), (str, bool)  # tuples: a union is made anew each time that it is read
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9_]")
-_NOT_IN_PLACES = re.compile(r"[\W\d_]+")
-_NOT_IN_POSTAL_CODES = re.compile(r"[.~]")
 _HASH = re.compile(r"\b[a-f0-9]{64}\b").search
-_COUNTRY = re.compile(r"[A-Za-z]{2}").fullmatch
 _DIGITS = re.compile(r"[0-9]{1,20}").fullmatch
 
 
@@ -141,13 +130,13 @@ def build(event: JoinedEvent, config: Config, now: datetime) -> Item | Skipped:
     name = "refund" if is_retraction(event) else NAMES.get(event.name) or _name(event.name, RESERVED_EVENTS)
     if not name:
         return Skipped("no event name left: GA4 takes A-Z, digits and _ only")
-    if not (client_id := _client_id(event)):
+    if not (id_ := client_id(event)):
         return Skipped("no client id")
     if name in ("purchase", "refund") and event.value is None:
         return Skipped(f"{name} needs value and currency")
     if name == "refund" and not _order_id(event):
         return Skipped("refund needs order_id")
-    client = _client(event, client_id)
+    client = client_of(event, id_)
     timestamp = (sent_time(event, now) - EPOCH) // MICROSECOND
     told = {"name": name, "timestamp_micros": timestamp, "params": _params(event, name, config)}
     group = encode(client)
@@ -195,22 +184,7 @@ def interpret_probe(response: Response) -> Outcome:
 def _request(body: dict[str, Any], config: Config, *, is_validation: bool) -> Request:
     path = "debug/mp/collect" if is_validation else "mp/collect"
     query = f"measurement_id={config.measurement_id}&api_secret={config.api_secret}"
-    return Request(method="POST", url=f"{(config.endpoint or HOST).rstrip('/')}/{path}?{query}", json=body)
-
-
-def _client_id(event: JoinedEvent) -> str | None:
-    """The browser's, from its `_ga` cookie; else one that is the same for the same visitor, user or email."""
-    sent = event.click_ids.get("ga_client_id", "")
-    if sent.startswith("GA1."):
-        sent = sent.split(".", 2)[-1]
-    if sent:
-        return sent
-    user = event.user
-    seed = event.visitor_id or user.get("external_id_sha256") or user.get("email_google_sha256")
-    if not seed:
-        return None
-    digest = sha256(seed.encode()).digest()
-    return ".".join(str(10**9 + int.from_bytes(half, "big") % (9 * 10**9)) for half in (digest[:16], digest[16:]))
+    return Request(method="POST", url=f"{host(config, HOST)}/{path}?{query}", json=body)
 
 
 def _session_id(event: JoinedEvent) -> str | None:
@@ -225,55 +199,6 @@ def _session_id(event: JoinedEvent) -> str | None:
     return text if text and _DIGITS(text) else None
 
 
-def _client(event: JoinedEvent, client_id: str) -> dict[str, Any]:
-    """What a request says of all its events."""
-    client: dict[str, Any] = {"client_id": client_id}
-    readable, consent = event.readable, event.consent
-    if user_id := readable.get("user_id"):
-        client["user_id"] = user_id[:256]
-    if address := readable.get("client_ip_address"):
-        client["ip_override"] = address
-    if consent:
-        given = {
-            purpose: "GRANTED" if choice else "DENIED"
-            for purpose in ("ad_user_data", "ad_personalization")
-            if (choice := getattr(consent, purpose)) is not None
-        }
-        if given:
-            client["consent"] = given
-    if not (consent and consent.ad_user_data is False) and (user_data := _user_data(event)):
-        client["user_data"] = user_data
-    return client
-
-
-def _user_data(event: JoinedEvent) -> dict[str, Any]:
-    user, readable = event.user, event.readable
-    data: dict[str, Any] = {}
-    if email := user.get("email_google_sha256"):
-        data["sha256_email_address"] = [email]
-    if phone := user.get("phone_sha256"):
-        data["sha256_phone_number"] = [phone]
-    address = {theirs: user[ours] for ours, theirs in ADDRESS_HASHES.items() if ours in user}
-    if address:  # a place without a name or a street matches nobody, so it stays here
-        for ours, theirs in ADDRESS_TEXTS.items():
-            if ours in readable and (text := _place(theirs, readable[ours])):
-                address[theirs] = text
-        data["address"] = [address]
-    return data
-
-
-def _place(field: str, text: str) -> str:
-    """As Google writes it: places without digits and symbols, in lower case."""
-    match field:
-        case "country":
-            return text.upper() if _COUNTRY(text) else ""
-        case "postal_code":
-            return _NOT_IN_POSTAL_CODES.sub("", text).strip()
-        case _:
-            words = (_NOT_IN_PLACES.sub("", word) for word in text.lower().split())
-            return " ".join(word for word in words if word)
-
-
 def _params(event: JoinedEvent, name: str, config: Config) -> dict[str, Any]:
     """Ours first, then the event's properties while there is room."""
     params: dict[str, Any] = {"engagement_time_msec": 1}
@@ -281,9 +206,7 @@ def _params(event: JoinedEvent, name: str, config: Config) -> dict[str, Any]:
         params["session_id"] = session_id
     if config.debug_mode:
         params["debug_mode"] = 1
-    if event.value:
-        params["currency"] = event.value.currency
-        params["value"] = event.value.amount
+    params |= worth(event)
     if transaction_id := _transaction_id(event, name):
         params["transaction_id"] = transaction_id
     if event.order and (items := _items(event)):
@@ -312,10 +235,8 @@ def _put(params: dict[str, Any], name: str, value: Any) -> None:
 
 def _own_properties(event: JoinedEvent, name: str) -> Iterator[tuple[str, Any]]:
     properties = event.properties
-    if name == "search":
-        for key in SEARCHES:
-            if isinstance(properties.get(key), str):
-                yield "search_term", properties[key]
+    if name == "search" and (term := search_term(event)):
+        yield "search_term", term
     if name == "page_view" and "title" in properties:
         yield "page_title", properties["title"]
     for key, value in properties.items():
@@ -345,10 +266,8 @@ def _items(event: Event) -> list[dict[str, Any]]:
         _put(item, "item_name", line.name)
         if not item:
             continue
-        if line.price is not None:
-            item["price"] = line.price
-        elif line.total is not None and line.quantity in (None, 1):
-            item["price"] = line.total
+        if line.unit_price is not None:
+            item["price"] = line.unit_price
         if line.quantity is not None:
             item["quantity"] = line.quantity
         items.append(item)
@@ -372,7 +291,7 @@ def _said(messages: Sequence[Any]) -> str:
         for message in messages
         if isinstance(message, dict)
     ]
-    return "; ".join(texts)[:300] or "Google's validation server refused it"
+    return said(*texts, between="; ") or "Google's validation server refused it"
 
 
 def _repeat_is_safe(event: Event) -> bool:

@@ -1,0 +1,127 @@
+"""Whose a stored event is: the visitors that it is joined with, by how they were found, the best first.
+
+    visitor   the one whose id it was sent with, then those that are proved to be the same person
+    session   those that were seen in its session
+    link      without a visitor id: those that were seen with its user id, its email, its phone, in this order
+
+Two look-ups for any number of events: of links, then of visitors. Visitors of one kind count as one, whose identifiers
+are the latest seen. A link of too many visitors, and a visitor in whom too many people were seen, join nobody; see
+`visitors.links`. Nothing here depends on the order in which the facts arrived.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from postback import pii, visitors
+from postback.db import Tx
+from postback.event import Consent, Event
+from postback.queue.sending import StoredEvent
+from postback.visitors import Identifier, Visitor, links
+
+_LINKED = (("external_id", "external_id_sha256"), ("email", "email_sha256"), ("phone", "phone_sha256"))
+
+
+class Layer(Struct, frozen=True):
+    """Visitors that were found one way; `origin`: visitor, session or link."""
+
+    origin: str
+    visitors: tuple[Visitor, ...]
+
+    @property
+    def identifiers(self) -> dict[str, Identifier]:
+        if len(self.visitors) == 1:
+            return self.visitors[0].identifiers
+        return visitors.merged(visitor.identifiers for visitor in self.visitors)
+
+    @property
+    def sealed(self) -> list[bytes]:
+        """Their readable identifiers, the device's before what was sent, the latest first."""
+        devices = [(v.device_at, v.device) for v in self.visitors if v.device_at and v.device]
+        said = [(v.sealed_at, v.sealed) for v in self.visitors if v.sealed_at and v.sealed]
+        return [blob for _, blob in sorted(devices, reverse=True) + sorted(said, reverse=True)]
+
+
+class _Question(Struct):
+    """What is looked up of one event: its visitor, then link keys by how they find."""
+
+    visitor_key: bytes | None
+    links: list[tuple[bytes, str]]
+    is_session_first: bool = False
+
+
+async def find(
+    tx: Tx, rows: Sequence[StoredEvent], events: Sequence[Event | None], link_key: bytes
+) -> dict[bytes, tuple[Layer, ...]]:
+    """Layers by event id. Reads only."""
+    asked = {row.id: _question(row, event, link_key) for row, event in zip(rows, events, strict=True) if event}
+    keys = {key for one in asked.values() for key, _ in one.links}
+    own = {one.visitor_key for one in asked.values() if one.visitor_key is not None}
+    linked, twins = await links.find(tx, sorted(keys), sorted(own)) if keys or own else ({}, {})
+    wanted = own.union(*linked.values(), *twins.values())
+    found = await visitors.find(tx, sorted(wanted)) if wanted else {}
+    return {row.id: _layers(asked[row.id], row.workspace_id, linked, twins, found) for row in rows if row.id in asked}
+
+
+def _question(row: StoredEvent, event: Event, link_key: bytes) -> _Question:
+    question = _Question(row.visitor_key, [])
+    if event.session_id:
+        question.links.append((pii.link_key(link_key, row.workspace_id, "session", event.session_id), "session"))
+    if row.visitor_key is None:
+        for kind, name in _LINKED:
+            if digest := event.user.get(name):
+                question.links.append((pii.link_key(link_key, row.workspace_id, kind, digest), "link"))
+        if event.dialect == "velaro" and event.session_id:
+            # Its `visitorId` names a session, else a visitor.
+            question.visitor_key = visitors.key_of(UUID(bytes=row.workspace_id), event.session_id)
+            question.is_session_first = True
+    return question
+
+
+def _layers(
+    asked: _Question,
+    workspace_id: bytes,
+    linked: dict[bytes, list[bytes]],
+    twins: dict[bytes, list[bytes]],
+    found: dict[bytes, Visitor],
+) -> tuple[Layer, ...]:
+    ways = [(origin, linked.get(key, ())) for key, origin in asked.links]
+    if (own := asked.visitor_key) is not None:
+        ways[asked.is_session_first : asked.is_session_first] = [("visitor", [own]), ("visitor", twins.get(own, ()))]
+    layers: list[Layer] = []
+    used: set[bytes] = set()
+    for origin, keys in ways:
+        here = [
+            found[key]
+            for key in keys
+            if key in found
+            and key not in used
+            and found[key].workspace_id.bytes == workspace_id
+            and (key == own or origin == "session" or not found[key].is_shared)
+        ]
+        used.update(visitor.key.bytes for visitor in here)
+        if here:
+            layers.append(Layer(origin, tuple(here)))
+    return tuple(layers)
+
+
+def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
+    """What holds of each purpose: denied where the event denies it, else the latest choice, of two at once the
+    denial."""
+    if not layers:
+        return event.consent
+    choices: dict[str, list[tuple[datetime, bool]]] = {}
+    for layer in layers:
+        for visitor in layer.visitors:
+            for purpose, (may, at) in visitors.consent(visitor.identifiers).items():
+                choices.setdefault(purpose, []).append((at, not may))
+    chosen: dict[str, bool] = {}
+    for purpose in Consent.__struct_fields__:
+        own: bool | None = getattr(event.consent, purpose, None)
+        if own is not None:
+            choices.setdefault(purpose, []).append((event.occurred_at, not own))
+        if known := choices.get(purpose):
+            chosen[purpose] = own is not False and not max(known)[1]
+    return Consent(**chosen) if chosen else None

@@ -1,0 +1,181 @@
+"""`/v1/admin/visitors/{id}`: all that is known of one visitor, by the id that the tag or a backend gave. Personal data
+is shown as its hashes, and of what is readable the names alone.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from urllib.parse import unquote
+from uuid import UUID
+
+from litestar import Request, get
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath
+from msgspec import Struct
+
+from postback import conversions, pii, visitors
+from postback.conversions import Filter
+from postback.db import Tx, buckets
+from postback.errors import NotFound
+from postback.event import IDENTIFIERS
+from postback.visitors import Visitor, links, touches
+from postback.visitors.touches import Touch
+from postback.web.admin.access import Caller
+from postback.web.admin.conversions import ConversionOut, shown
+from postback.web.admin.hub import Hub
+
+PATH = b"/visitors/"
+MOST_TOUCHES, MOST_CONVERSIONS = 500, 100
+# Touches are looked for as far back as this.
+SPAN = timedelta(days=400)
+
+
+class IdentifierOut(Struct, frozen=True):
+    """`origin`: the dialect that said this value first; `tag`: it was seen in the browser."""
+
+    name: str
+    value: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    origin: str
+
+
+class ChoiceOut(Struct, frozen=True):
+    purpose: Literal["analytics", "ad_user_data", "ad_personalization"]
+    granted: bool
+    at: datetime
+
+
+class SessionOut(Struct, frozen=True):
+    """`source` null: direct. `click_id`: the name of the one that it began with. Addresses are without their
+    queries."""
+
+    session_id: str | None
+    started_at: datetime
+    site: UUID | None
+    source: str | None
+    medium: str | None
+    campaign: str | None
+    term: str | None
+    content: str | None
+    click_id: str | None
+    referrer: str | None
+    landing: str | None
+    bot: bool
+
+
+class TouchOut(Struct, frozen=True):
+    """The start of a session, or an interaction (`open`) with a product."""
+
+    kind: Literal["session", "open"]
+    at: datetime
+    session_id: str | None
+    source: str | None
+    medium: str | None
+    campaign: str | None
+    product: str | None
+    widget: str | None
+    placement: str | None
+
+
+class VisitorOut(Struct, frozen=True):
+    """`readable`: names of what is kept encrypted. `linked`: visitors that are proved to be the same person. `shared`:
+    so many people were seen in it that it joins nobody's conversions but those that name it. `touches`: the newest 500,
+    sessions too; `conversions`: the newest 100 that name the visitor or one of its sessions."""
+
+    id: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    site: UUID | None
+    shared: bool
+    identifiers: list[IdentifierOut]
+    readable: list[str]
+    consent: list[ChoiceOut]
+    experiments: dict[str, str]
+    linked: list[str]
+    sessions: list[SessionOut]
+    touches: list[TouchOut]
+    conversions: list[ConversionOut]
+
+
+@get("/visitors/{visitor:path}", summary="One visitor: identifiers, sessions, touches, conversions")
+async def read(
+    hub: Needs[Hub], caller: Needs[Caller], request: Request[Any, Any, Any], visitor: FromPath[str]
+) -> VisitorOut:
+    """`visitor`: its id, percent-encoded. Conversions are looked for among the newest of the workspace."""
+    raw: bytes = request.scope["raw_path"]
+    sent = pii.stored_id(unquote(raw.partition(b"?")[0].partition(PATH)[2].decode("latin-1")))
+    key = visitors.key_of(caller.workspace_id, sent)
+    async with hub.pool.connection() as tx:
+        _, twins = await links.find(tx, (), [key])
+        found = await visitors.find(tx, [key, *twins.get(key, ())])
+        if (own := found.get(key)) is None or own.workspace_id != caller.workspace_id:
+            raise NotFound("There is no such visitor.")
+        now = caller.now
+        seen = await touches.of_visitors(tx, [key], now - SPAN, now + timedelta(days=1), MOST_TOUCHES)
+        made = await _conversions(tx, caller, key, seen)
+    return VisitorOut(
+        id=own.id or sent,
+        first_seen_at=own.first_seen_at or now,
+        last_seen_at=own.last_seen_at or now,
+        site=own.site_id,
+        shared=own.is_shared,
+        identifiers=_identifiers(own),
+        readable=sorted(_readable(own, hub)),
+        consent=[ChoiceOut(name, may, at) for name, (may, at) in sorted(visitors.consent(own.identifiers).items())],  # type: ignore[arg-type]
+        experiments=visitors.experiments(own.identifiers),
+        linked=sorted(twin.id for id_, twin in found.items() if id_ != key and twin.id),
+        sessions=[_session(touch) for touch in seen if touch.kind == touches.SESSION],
+        touches=[_touch(touch) for touch in seen],
+        conversions=made,
+    )
+
+
+async def _conversions(tx: Tx, caller: Caller, key: bytes, seen: Sequence[Touch]) -> list[ConversionOut]:
+    sessions = sorted({touch.session_id for touch in seen if touch.session_id})
+    wanted = Filter(workspace_id=caller.workspace_id, visitor_key=UUID(bytes=key), session_ids=sessions)
+    low, high = buckets.floor(caller.now - SPAN), buckets.floor(caller.now + timedelta(days=1))
+    found, _ = await conversions.list_all(tx, wanted, min_id=low, max_id=high, limit=MOST_CONVERSIONS)
+    return await shown(tx, caller, found[:MOST_CONVERSIONS])
+
+
+def _identifiers(visitor: Visitor) -> list[IdentifierOut]:
+    return [
+        IdentifierOut(name, one.value, _time(one.first_ms), _time(one.last_ms), one.origin)
+        for name, one in sorted(visitor.identifiers.items())
+        if name in IDENTIFIERS
+    ]
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _readable(visitor: Visitor, hub: Hub) -> Iterable[str]:
+    """What is sealed under a key that is gone is left out."""
+    found: set[str] = set()
+    for blob in (visitor.device, visitor.sealed):
+        if blob is not None:
+            try:
+                found |= pii.reveal(blob, hub.vault.sealer).keys()
+            except pii.SealError:
+                continue
+    return found
+
+
+def _session(touch: Touch) -> SessionOut:
+    return SessionOut(
+        touch.session_id, touch.at, UUID(bytes=touch.site_id) if touch.site_id else None, touch.source, touch.medium,
+        touch.campaign, touch.term, touch.content, touch.click_id, touch.referrer, touch.landing, touch.is_bot,
+    )  # fmt: skip
+
+
+def _touch(touch: Touch) -> TouchOut:
+    return TouchOut(
+        touch.kind,  # type: ignore[arg-type]  # what is written
+        touch.at, touch.session_id, touch.source, touch.medium, touch.campaign, touch.product, touch.widget,
+        touch.placement,
+    )  # fmt: skip
+
+
+HANDLERS = [read]

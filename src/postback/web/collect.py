@@ -1,0 +1,279 @@
+"""`/collect`: the browser tag's batches. What is its own stands here: the public site key, origins, rates, who it was
+that called, and the answer with ids, cookie and a fresh pb_vid. The events go the way of every other: `Ingest`.
+
+As there, `take` serves the usual post without waiting for anything but its commit, `post` any.
+"""
+
+import ipaddress
+import math
+import os
+import secrets
+import string
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from postback import visitors
+from postback.db import Pool, is_unavailable
+from postback.dialects import tag
+from postback.dialects.tag import Batch
+from postback.errors import (
+    Forbidden,
+    Invalid,
+    MethodNotAllowed,
+    PostbackError,
+    Rejected,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
+from postback.intake.directory import Directory, Snapshot
+from postback.intake.judge import Pending, check_origin
+from postback.keys import ApiKey
+from postback.settings import Settings, networks
+from postback.visitors import links, tokens
+from postback.web import bots, wire
+from postback.web.ingest import Answering, Ingest, Judged
+from postback.web.paces import Paces
+from postback.web.wire import Header, Limits, Receive, Scope, Send
+
+PATH = "/collect"
+COOKIE = "_pb_vid"
+COOKIE_SECONDS = 400 * 86_400
+_ID_CHARS = string.ascii_letters + string.digits
+_encode = msgspec.json.Encoder().encode
+
+
+class Collect:
+    """What the tag's path of one process needs."""
+
+    def __init__(
+        self, ingest: Ingest, directory: Directory, pool: Pool, link_key: bytes, settings: Settings, limits: Limits
+    ) -> None:
+        self._ingest = ingest
+        self._directory = directory
+        self._pool = pool
+        self._link_key = link_key
+        self._limits = limits
+        self._addresses = Paces(settings.collect_address_per_minute)
+        self._sites = Paces(settings.collect_site_per_minute)
+        self._proxies = networks(settings.trusted_proxies)
+
+    def take(
+        self, sent_headers: Sequence[Header], body: bytes, peer: str | None, is_https: bool, answer: Answering
+    ) -> bool:
+        """Take a usual batch, complete and of a known site; `answer` is called once it is committed. False: it is not
+        one, and nothing has happened."""
+        headers = wire.read_headers(sent_headers)
+        if len(body) > tag.MAX_BYTES or "content-encoding" in headers:
+            return False
+        headers[":address"] = self._address(headers, peer)
+        try:
+            wire.require_json(headers, tag.DIALECT.content_types)
+            batch = tag.parse(body, headers)
+            known = self._directory.known_site(batch.browser.site_key)
+            if known is None or batch.browser.link is not None or not batch.events:
+                return False
+            snapshot, caller = known
+            self._prepare(batch, headers)
+            judged = self._ingest.judged(batch, caller, snapshot, tag.DIALECT)
+            if len(judged.pending) < len(judged.results):
+                return False
+            self._count(caller, headers)
+        except (Rejected, TooMany):
+            return False
+        cors = _cors(headers)
+
+        def done(error: Exception | None) -> None:
+            try:
+                if error is not None:
+                    raise error
+                status, said, extra = self._answered(batch, judged, snapshot, caller, is_https, headers)
+                answer(status, said, extra, None)
+            except PostbackError as refusal:
+                refused = tag.refuse(refusal)
+                answer(refused.status, refused.body, (*wire.extra_headers(refusal), *cors), None)
+            except Exception:
+                answer(500, wire.failed(PATH), cors, None)
+
+        try:
+            self._ingest.enqueue(judged.pending, done)
+        except Unavailable as full:
+            done(full)
+        return True
+
+    async def post(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Serve one request; gives the status it was answered with."""
+        headers = wire.read_headers(scope["headers"])
+        cors = _cors(headers)
+        try:
+            if scope["method"] == "OPTIONS":
+                await wire.answer(send, 204, b"", (*cors, *_PREFLIGHT))
+                return 204
+            if scope["method"] != "POST":
+                raise MethodNotAllowed("OPTIONS, POST")
+            peer = scope["client"][0] if scope.get("client") else None
+            headers[":address"] = self._address(headers, peer)
+            status, body, extra = await self._take(headers, receive, scope.get("scheme") == "https")
+        except PostbackError as error:
+            answer = tag.refuse(error)
+            unread = receive if isinstance(error, TooLarge) else None
+            extra = wire.extra_headers(error) if isinstance(error, Forbidden) else (*wire.extra_headers(error), *cors)
+            await wire.answer(send, answer.status, answer.body, extra, unread=unread)
+            return answer.status
+        await wire.answer(send, status, body, extra)
+        return status
+
+    async def _take(
+        self, headers: dict[str, str], receive: Receive, is_https: bool
+    ) -> tuple[int, bytes, tuple[Header, ...]]:
+        wire.require_json(headers, tag.DIALECT.content_types)
+        _refuse(self._addresses.wait(headers[":address"], time.monotonic()), "This address")
+        body = await wire.read_body(receive, headers, tag.MAX_BYTES, self._limits)
+        batch = tag.parse(body, headers)
+        snapshot, caller = await self._directory.of_site(batch.browser.site_key)
+        now = self._ingest.now()
+        snapshot = await self._confirm(snapshot, caller)
+        check_origin(snapshot.sites[caller.id], batch.browser.origin)
+        _refuse(self._sites.wait(caller.id, time.monotonic()), "This site")
+        self._prepare(batch, headers)
+        carried = await self._carried(batch, snapshot, now.timestamp()) if batch.events else None
+        judged = self._ingest.judged(batch, caller, snapshot, tag.DIALECT)
+        if judged.pending:
+            await self._ingest.submit(judged.pending)
+        return self._answered(batch, judged, snapshot, caller, is_https, headers, carried)
+
+    async def _confirm(self, snapshot: Snapshot, caller: ApiKey) -> Snapshot:
+        """The snapshot in force, since what writes nothing is not held to it otherwise. Raises Forbidden."""
+        try:
+            return await self._directory.confirm(snapshot, caller, self._ingest.now())
+        except Rejected:
+            raise Forbidden("There is no site of this site_key.", field="site_key") from None
+
+    def _count(self, caller: ApiKey, headers: dict[str, str]) -> None:
+        now = time.monotonic()
+        _refuse(self._addresses.wait(headers[":address"], now), "This address")
+        _refuse(self._sites.wait(caller.id, now), "This site")
+
+    def _prepare(self, batch: Batch, headers: dict[str, str]) -> None:
+        """Give a browser without ids its own, and say of each event whose it is."""
+        browser = batch.browser
+        browser.visitor_id = browser.visitor_id or _new_id("v_")
+        browser.session_id = browser.session_id or _new_id("s_")
+        browser.is_bot = browser.is_bot or bots.is_bot(headers.get("user-agent"))
+        for event in batch.events:
+            if not isinstance(event, Invalid):
+                event.visitor_id, event.session_id = browser.visitor_id, browser.session_id
+                event.is_bot = browser.is_bot
+
+    async def _carried(self, batch: Batch, snapshot: Snapshot, now: float) -> tokens.Token | None:
+        """The visitor that the batch's pb_vid carried here: of those who bring one, the first. Raises Unavailable."""
+        browser = batch.browser
+        workspace = snapshot.id_bytes
+        token = tokens.read(self._link_key, workspace, browser.link or "", now)
+        if token is None or browser.visitor_id is None:
+            browser.link = None
+            return None
+        own = visitors.key_of(snapshot.workspace.id, browser.visitor_id)
+        old = visitors.key_of(snapshot.workspace.id, token.visitor_id)
+        via = links.token_key(self._link_key, workspace, token.nonce)
+        if own != old:
+            try:
+                async with self._pool.connection() as tx:
+                    first = await links.claim(tx, via, own, self._ingest.now())
+            except Exception as error:
+                if is_unavailable(error):
+                    raise Unavailable("The database is away; nothing was written. Try again in a second.") from error
+                raise
+            if first != own:
+                browser.link = None
+                return None
+        browser.twin = (old, via)
+        return token
+
+    def _answered(
+        self,
+        batch: Batch,
+        judged: Judged,
+        snapshot: Snapshot,
+        caller: ApiKey,
+        is_https: bool,
+        headers: dict[str, str],
+        carried: tokens.Token | None = None,
+    ) -> tuple[int, bytes, tuple[Header, ...]]:
+        """Raises what stands for the batch as a whole."""
+        results = [r.result if isinstance(r, Pending) else r for r in judged.results]
+        if any(isinstance(result, Rejected) and result.status == 401 for result in results):
+            # The site's key was changed while they waited.
+            raise Forbidden("There is no site of this site_key.", field="site_key")
+        taken, browser = tag.taken([r for r in results if r is not None]), batch.browser
+        visitor_id = carried.visitor_id if carried else browser.visitor_id or ""
+        session_id = carried.session_id if carried else browser.session_id or ""
+        taken.visitor_id, taken.session_id = visitor_id, session_id
+        nonce = os.urandom(tokens.NONCE_BYTES)
+        now = self._ingest.now().timestamp()
+        taken.link = tokens.make(self._link_key, snapshot.id_bytes, visitor_id, session_id, now, nonce)
+        taken.link_expires_in = tokens.LIFE_SECONDS
+        taken.link_domains = snapshot.sites[caller.id].link_domains
+        extra = _cors(headers)
+        if browser.may_measure:
+            extra = (*extra, (b"set-cookie", self._cookie(browser.cookie, visitor_id, is_https, headers)))
+        return 200, _encode(taken), extra
+
+    def _cookie(self, name: str | None, visitor_id: str, is_https: bool, headers: dict[str, str]) -> bytes:
+        if self._is_proxy(headers[":peer"]) and (scheme := headers.get("x-forwarded-proto")):
+            is_https = scheme.strip().lower() == "https"
+        cookie = f"{name or COOKIE}={visitor_id}; Max-Age={COOKIE_SECONDS}; Path=/; SameSite=Lax"
+        return (cookie + "; Secure" if is_https else cookie).encode()
+
+    def _address(self, headers: dict[str, str], peer: str | None) -> str:
+        """Whose request this is: the last address in X-Forwarded-For that is not a trusted proxy's."""
+        headers[":peer"] = peer or ""
+        if self._is_proxy(peer):
+            for text in reversed(headers.get("x-forwarded-for", "").split(",")):
+                if (found := text.strip()) and not self._is_proxy(found):
+                    return found if _ip(found) else peer or ""
+        return peer or ""
+
+    def _is_proxy(self, address: str | None) -> bool:
+        if not self._proxies or (ip := _ip(address)) is None:
+            return False
+        return any(ip in network for network in self._proxies)
+
+
+def _ip(text: str | None) -> Any:
+    try:
+        return ipaddress.ip_address(text or "")
+    except ValueError:
+        return None
+
+
+def _new_id(prefix: str) -> str:
+    return prefix + "".join(secrets.choice(_ID_CHARS) for _ in range(22))
+
+
+def _refuse(wait: float, who: str) -> None:
+    if wait > 0:
+        seconds = math.ceil(wait)
+        raise TooMany(f"{who} sends too often; try again in {seconds} s.", retry_after_seconds=seconds)
+
+
+_PREFLIGHT: tuple[Header, ...] = (
+    (b"access-control-allow-methods", b"POST"),
+    (b"access-control-allow-headers", b"content-type"),
+    (b"access-control-max-age", b"86400"),
+)
+
+
+def _cors(headers: dict[str, str]) -> tuple[Header, ...]:
+    """What lets the page read the answer: a preflight does not say which site it is for, so that the post decides."""
+    if (origin := headers.get("origin")) is None or not origin.isprintable():
+        return ()
+    return (
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", b"retry-after"),
+        (b"vary", b"origin"),
+    )

@@ -1,0 +1,279 @@
+"""`/collect` over real sockets: who may post, what comes back, what is kept of it, and what malformed parts cost."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+COLLECT = "/collect"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0"
+ORIGIN = "https://shop.example"
+NOW = datetime.now(UTC)
+
+
+def ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def event(name: str = "page_view", **fields: Any) -> dict[str, Any]:
+    return {"event": name, "event_id": f"{name}-1", "occurred_at": NOW.isoformat(), "url": f"{ORIGIN}/"} | fields
+
+
+def batch(served: Any, *events: dict[str, Any], **about: Any) -> dict[str, Any]:
+    usual = {
+        "site_key": served.keys.site_key, "sent_at": datetime.now(UTC).isoformat(), "visitor_id": "v_1",
+        "session_id": "s_1",
+    }  # fmt: skip
+    return usual | about | {"events": list(events)}
+
+
+async def post(served: Any, body: Any, **headers: str) -> tuple[int, Any, Any]:
+    sent = {"Content-Type": "text/plain;charset=UTF-8", "User-Agent": FIREFOX, "Origin": ORIGIN} | headers
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with served.http.post(served.url + COLLECT, data=data, headers=sent) as answer:
+        return answer.status, await answer.json(content_type=None), answer.headers
+
+
+async def taken(served: Any, *events: dict[str, Any], **about: Any) -> dict[str, Any]:
+    status, body, _ = await post(served, batch(served, *(events or (event(),)), **about))
+    assert status == 200, body
+    return body
+
+
+def rows(served: Any, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        return conn.execute(query.encode()).fetchall()
+
+
+def stored(served: Any) -> list[dict[str, Any]]:
+    return [json.loads(body) for (body,) in rows(served, "SELECT body FROM event ORDER BY id")]
+
+
+def identifiers(served: Any) -> dict[str, list[Any]]:
+    """Of the only visitor."""
+    [(found,)] = rows(served, "SELECT identifiers FROM visitor")
+    return found
+
+
+async def test_a_batch_is_taken_and_answered_with_ids_cookie_and_a_link(served: Any) -> None:
+    status, body, headers = await post(served, batch(served, event(), event("open", product="p1")))
+    assert (status, body["accepted"], body["rejected"]) == (200, 2, [])
+    assert (body["visitor_id"], body["session_id"], body["link_expires_in"]) == ("v_1", "s_1", 300)
+    assert body["link"]
+    assert headers["Set-Cookie"] == "_pb_vid=v_1; Max-Age=34560000; Path=/; SameSite=Lax"
+    assert headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert headers["Access-Control-Allow-Credentials"] == "true"
+    assert [one["dialect"] for one in stored(served)] == ["tag", "tag"]
+
+
+async def test_the_cookie_has_the_name_that_the_page_chose_and_none_where_analytics_is_denied(served: Any) -> None:
+    _, _, headers = await post(served, batch(served, event(), cookie="_sgnl_vid"))
+    assert headers["Set-Cookie"].startswith("_sgnl_vid=v_1;")
+    _, _, headers = await post(served, batch(served, event(), cookie="a=b; c"))
+    assert headers["Set-Cookie"].startswith("_pb_vid=v_1;")
+    consent = {"analytics": False}
+    status, body, headers = await post(served, batch(served, event("consent"), event("x"), consent=consent))
+    assert (status, body["accepted"], [one["index"] for one in body["rejected"]]) == (200, 1, [1])
+    assert "Set-Cookie" not in headers
+
+
+async def test_a_browser_without_ids_or_with_malformed_ones_is_given_its_own(served: Any) -> None:
+    for about in ({"visitor_id": None, "session_id": None}, {"visitor_id": "<script>", "session_id": "x" * 129}):
+        body = await taken(served, event(event_id=str(about)), **about)
+        assert body["visitor_id"].startswith("v_")
+        assert body["session_id"].startswith("s_")
+    assert "visitor_id: malformed, replaced" in stored(served)[1]["notes"]
+
+
+@pytest.mark.parametrize("key", ["nobody", "", "a\u00e9"])
+async def test_a_wrong_site_key_is_403_and_writes_nothing(served: Any, key: str) -> None:
+    status, body, headers = await post(served, batch(served, event(), site_key=key))
+    assert (status, body["error"]["field"]) == (403, "site_key")
+    assert "Access-Control-Allow-Origin" not in headers
+    assert not stored(served)
+
+
+async def test_an_api_key_and_a_site_key_do_not_open_each_others_doors(served: Any) -> None:
+    assert (await post(served, batch(served, event(), site_key=served.keys.api_key)))[0] == 403
+    for key in (served.keys.site_key, f"site {served.keys.site_key}"):
+        assert (await served.call("POST", "/v1/events", event(), key=key))[0] == 401
+
+
+async def test_a_foreign_origin_is_403_and_writes_nothing(served: Any) -> None:
+    site = f"/v1/admin/sites/{served.keys.site}"
+    assert (await served.call("PATCH", site, {"allowed_origins": [ORIGIN]}))[0] == 200
+    for origin in ("https://evil.example", "https://shop.example.evil.example", "null", "http://shop.example"):
+        assert (await post(served, batch(served, event()), Origin=origin))[0] == 403
+    assert not stored(served)
+    assert (await post(served, batch(served, event())))[0] == 200
+
+
+async def test_a_removed_sites_key_takes_nothing_from_its_removal_on(served: Any) -> None:
+    _, other = await served.call("POST", "/v1/admin/sites", {"name": "other"})
+    assert (await post(served, batch(served, event(), site_key=other["site_key"])))[0] == 200
+    assert (await served.call("DELETE", f"/v1/admin/sites/{other['id']}"))[0] == 204
+    assert (await post(served, batch(served, event(event_id="2"), site_key=other["site_key"])))[0] == 403
+    assert len(stored(served)) == 1
+
+
+async def test_a_preflight_is_answered(served: Any) -> None:
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    async with served.http.options(served.url + COLLECT, headers=headers) as answer:
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert answer.headers["Access-Control-Allow-Methods"] == "POST"
+        assert answer.headers["Access-Control-Allow-Headers"] == "content-type"
+    async with served.http.get(served.url + COLLECT) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+
+
+REFUSED: list[tuple[bytes, int]] = [
+    (b"", 400),
+    (b"{", 400),
+    (b"[]", 422),
+    (b'{"site_key": 1}', 422),
+    (b'{"events": []}', 422),
+    (b'{"site_key": "x", "events": [' + b",".join([b'{"event": "x"}'] * 51) + b"]}", 422),
+    (b" " * 64_001, 413),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), REFUSED, ids=[str(body[:20]) for body, _ in REFUSED])
+async def test_a_body_that_cannot_be_used_is_refused_in_a_way_that_the_page_can_read(
+    served: Any, body: bytes, status: int
+) -> None:
+    got, said, headers = await post(served, body)
+    assert (got, headers["Access-Control-Allow-Origin"]) == (status, ORIGIN)
+    assert said["error"]["message"]
+    assert not stored(served)
+
+
+async def test_one_wrong_event_harms_no_other(served: Any) -> None:
+    body = await taken(served, event("a"), {"event": 7}, event("b", value="x"), event("c", occurred_at="soon"))
+    assert body["accepted"] == 1
+    assert [(one["index"], one["error"].get("field")) for one in body["rejected"]] == [
+        (1, "event"), (2, "value"), (3, "occurred_at"),
+    ]  # fmt: skip
+
+
+async def test_identifiers_go_to_the_visitor_each_with_its_times(served: Any) -> None:
+    first, last = NOW - timedelta(days=3), NOW - timedelta(days=1)
+    seen = {"value": "fbclick", "first": ms(first), "last": ms(last)}
+    await taken(served, identifiers={"fbclid": seen, "fbp": {"value": "fb.1.1763719200123.42"}})
+    found = identifiers(served)
+    assert found["fbclid"] == ["fbclick", ms(first), ms(last), "tag"]
+    assert found["fbp"][0] == "fb.1.1763719200123.42"
+    assert "click_ids" not in stored(served)[0]
+
+
+MALFORMED: dict[str, Any] = {
+    "fbclid": {"value": "x" * 10_000}, "fbc": {"value": "fbc.1.2"}, "gclid": {"value": "<script>"}, "ttclid": {"value": 7},
+    "msclkid": {"value": "a b"}, "unknown": {"value": "x"}, "wbraid": None, "twclid": [],
+}  # fmt: skip
+
+
+async def test_a_malformed_identifier_is_dropped_alone_with_a_note(served: Any) -> None:
+    about = {"identifiers": MALFORMED | {"epik": {"value": "good"}}, "utm": {"source": "<script>alert(1)</script>"}}
+    await taken(served, event("a"), event("b"), **about)
+    found = identifiers(served)
+    assert found.keys() & MALFORMED.keys() == set()
+    assert found["epik"][0] == "good"
+    notes = stored(served)[0]["notes"]
+    assert {"click_ids.fbclid: malformed, dropped", "click_ids.fbc: malformed, dropped"} <= set(notes)
+    assert "utm.source: malformed, dropped" in notes
+    assert "notes" not in stored(served)[1]
+
+
+@pytest.mark.parametrize("about", [{"identifiers": 7}, {"utm": []}, {"session": "x"}, {"consent": 1}, {"link": {}}])
+async def test_a_part_of_the_wrong_type_costs_no_event(served: Any, about: dict[str, Any]) -> None:
+    assert (await taken(served, **about))["accepted"] == 1
+
+
+@pytest.mark.parametrize("wrong_by", [timedelta(hours=5), -timedelta(days=40)])
+async def test_a_wrong_clock_is_corrected_by_the_time_of_sending(served: Any, wrong_by: timedelta) -> None:
+    clock, real = datetime.now(UTC) + wrong_by, datetime.now(UTC)
+    click = {"value": "c", "first": ms(clock - timedelta(minutes=9)), "last": ms(clock - timedelta(minutes=9))}
+    await taken(
+        served, event(occurred_at=(clock - timedelta(minutes=2)).isoformat()), sent_at=clock.isoformat(),
+        identifiers={"gclid": click},
+    )  # fmt: skip
+    at = datetime.fromisoformat(stored(served)[0]["occurred_at"])
+    assert abs(at - (real - timedelta(minutes=2))) < timedelta(seconds=30)
+    assert abs(identifiers(served)["gclid"][1] - ms(real - timedelta(minutes=9))) < 30_000
+
+
+async def test_no_time_of_a_browser_lies_ahead(served: Any) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    click = {"value": "c", "first": ms(ahead), "last": ms(ahead)}
+    await taken(served, event(occurred_at=ahead.isoformat()), identifiers={"gclid": click})
+    assert datetime.fromisoformat(stored(served)[0]["occurred_at"]) <= datetime.now(UTC)
+    assert identifiers(served)["gclid"][2] <= ms(datetime.now(UTC))
+
+
+@pytest.mark.parametrize("headers", [{"User-Agent": "Googlebot/2.1"}, {"User-Agent": "HeadlessChrome/142"}, {}])
+async def test_a_bot_is_kept_and_marked_and_makes_no_conversion(served: Any, headers: dict[str, str]) -> None:
+    hook = {"name": "hook", "config": {"url": "http://127.0.0.1:9/x"}}
+    await served.call("POST", "/v1/admin/integration-catalog/webhook/install", hook)
+    about = {} if headers else {"bot": True}
+    status, _, _ = await post(served, batch(served, event("purchase", order_id="o1"), **about), **headers)
+    assert status == 200
+    assert stored(served)[0]["is_bot"] is True
+    assert rows(served, "SELECT count(*) FROM conversion") == [(0,)]
+    assert [status for status, _ in rows(served, "SELECT status, reason FROM delivery")] == ["skipped"]
+
+
+async def test_identify_and_consent_go_to_no_destination_unless_a_blueprint_names_them(served: Any) -> None:
+    hook = {"name": "hook", "config": {"url": "http://127.0.0.1:9/x"}}
+    _, made = await served.call("POST", "/v1/admin/integration-catalog/webhook/install", hook)
+    await taken(served, event("identify"), event("consent"), event("page_view"))
+    found = rows(served, "SELECT e.name, d.status FROM event e JOIN delivery d ON d.event_id = e.id ORDER BY 1")
+    assert found == [("consent", "skipped"), ("identify", "skipped"), ("page_view", "queued")]
+    blueprint = {"blueprint": {"rules": [{"event": "identify"}, {"event": "*"}]}}
+    assert (await served.call("PATCH", f"/v1/admin/destinations/{made['id']}", blueprint))[0] == 200
+    await taken(served, event("identify", event_id="again"))
+    found = rows(served, "SELECT d.status FROM event e JOIN delivery d ON d.event_id = e.id WHERE e.event_id = 'again'")
+    assert found == [("queued",)]
+
+
+async def test_the_servers_copy_of_a_browsers_event_is_one_conversion(served: Any) -> None:
+    sale = {"value": 10, "currency": "EUR"}
+    await taken(served, event("purchase", event_id="order-1", **sale))
+    _, receipt = await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "order-1", **sale})
+    assert receipt["status"] == "duplicate"
+    await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "order-2", **sale})
+    assert (await taken(served, event("purchase", event_id="order-2", **sale)))["accepted"] == 1
+    assert rows(served, "SELECT count(*) FROM conversion") == [(2,)]
+
+
+async def test_a_batch_sent_again_is_the_same_batch(served: Any) -> None:
+    about = {"session": {"started_at": NOW.isoformat(), "landing": f"{ORIGIN}/?utm_source=x", "referrer": ""}}
+    for _ in range(2):
+        assert (await taken(served, event("page_view"), event("open", product="p"), **about))["accepted"] == 2
+    assert len(stored(served)) == 2
+    assert rows(served, "SELECT kind FROM touch ORDER BY kind") == [("open",), ("session",)]
+
+
+async def test_hashes_made_in_the_browser_are_taken_by_name_and_nothing_readable_is_kept(served: Any) -> None:
+    person = {"email_sha256": "A" * 64, "email_google_sha256": "b" * 64, "phone_sha256": "no hash", "user_id": "u1"}
+    await taken(served, event("identify", user_data=person))
+    [one] = stored(served)
+    assert (one["user"]["email_sha256"], one["user"]["email_google_sha256"]) == ("a" * 64, "b" * 64)
+    assert "user_data.phone_sha256: not a SHA-256 by a known name, dropped" in one["notes"]
+    assert {kind for (kind,) in rows(served, "SELECT kind FROM link")} == {"session", "email", "external_id"}
+    assert FIREFOX not in str(rows(served, "SELECT * FROM visitor"))
+
+
+async def test_what_is_denied_is_not_kept_though_it_was_sent(served: Any) -> None:
+    ids = {"gclid": {"value": "g"}, "fbp": {"value": "fb.1.1.1"}, "ga_client_id": {"value": "1.2"}}
+    person = {"email_sha256": "a" * 64}
+    await taken(served, event(user_data=person), identifiers=ids, consent={"ad_user_data": False})
+    assert identifiers(served).keys() == {"ga_client_id", "consent.ad_user_data"}
+    assert "user" not in stored(served)[0]
+
+
+async def test_an_empty_batch_asks_for_a_fresh_link_and_writes_nothing(served: Any) -> None:
+    status, body, _ = await post(served, batch(served))
+    assert (status, body["accepted"], bool(body["link"])) == (200, 0, True)
+    assert rows(served, "SELECT count(*) FROM visitor") == [(0,)]

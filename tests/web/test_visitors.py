@@ -1,0 +1,84 @@
+"""`/v1/admin/visitors/{id}`: what is known of one visitor."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+VISITORS = "/v1/admin/visitors/"
+FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0"}
+AT = "2026-11-20T10:00:00Z"
+
+
+async def collect(served: Any, *events: dict[str, Any], visitor: str = "v1", **about: Any) -> dict[str, Any]:
+    body = {"site_key": served.keys.site_key, "visitor_id": visitor, "session_id": f"s of {visitor}".replace(" ", "-")}
+    body |= {"sent_at": datetime.now(UTC).isoformat(), "events": list(events or [{"event": "page_view"}])} | about
+    async with served.http.post(f"{served.url}/collect", data=json.dumps(body), headers=FIREFOX) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
+async def visitor(served: Any, id_: str = "v1") -> dict[str, Any]:
+    status, found = await served.call("GET", VISITORS + quote(id_, safe=""))
+    assert status == 200, found
+    return found
+
+
+async def test_a_visitor_is_shown_with_all_that_the_tag_and_the_backend_said(served: Any) -> None:
+    now = datetime.now(UTC).isoformat()
+    landing = "https://shop.example/boots?utm_source=news&utm_medium=email&utm_campaign=autumn&gclid=g1"
+    ms = int(datetime.fromisoformat(AT).timestamp() * 1000)
+    await collect(
+        served,
+        {"event": "page_view", "experiments": {"100": "200"}},
+        {"event": "open", "product": "p1", "widget": "w1", "placement": "top"},
+        session={"started_at": now, "landing": landing, "referrer": "https://mail.example/inbox?id=7"},
+        identifiers={"gclid": {"value": "g1", "first": ms, "last": ms}},
+        consent={"ad_user_data": True},
+    )
+    order = {"event": "purchase", "order_id": "o1", "value": 5, "visitor_id": "v1", "user_id": "u1"}
+    assert (await served.call("POST", "/v1/events", order))[0] == 202
+    found = await visitor(served)
+    by_name = {one["name"]: one for one in found["identifiers"]}
+    assert by_name["gclid"] == {
+        "name": "gclid", "value": "g1", "first_seen_at": AT, "last_seen_at": AT, "origin": "tag",
+    }  # fmt: skip
+    assert by_name["external_id_sha256"]["origin"] == "native"
+    assert found["readable"] == ["client_ip_address", "client_user_agent", "user_id"]
+    assert found["experiments"] == {"100": "200"}
+    assert [(one["purpose"], one["granted"]) for one in found["consent"]] == [("ad_user_data", True)]
+    [session] = found["sessions"]
+    assert (session["source"], session["medium"], session["campaign"]) == ("news", "email", "autumn")
+    assert (session["click_id"], session["landing"]) == ("gclid", "https://shop.example/boots")
+    assert session["referrer"] == "https://mail.example/inbox"
+    [opened] = [one for one in found["touches"] if one["kind"] == "open"]
+    assert (opened["product"], opened["widget"], opened["placement"]) == ("p1", "w1", "top")
+    assert [one["order_id"] for one in found["conversions"]] == ["o1"]
+
+
+async def test_a_conversion_of_one_of_its_sessions_is_the_visitors(served: Any) -> None:
+    await collect(served, session={"started_at": datetime.now(UTC).isoformat()})
+    await served.call("POST", "/v1/track", {"event_type": "purchase", "session_id": "s-of-v1"})
+    assert [one["session_id"] for one in (await visitor(served))["conversions"]] == ["s-of-v1"]
+
+
+async def test_a_payment_page_starts_no_touch(served: Any) -> None:
+    start = {"started_at": datetime.now(UTC).isoformat(), "landing": "https://shop.example/thanks"}
+    for n, (referrer, added, count) in enumerate(
+        [
+            ("https://www.paypal.com/checkout", [], 0),
+            ("https://pay.bank.example/3ds", [], 1),
+            ("https://pay.bank.example/3ds", ["bank.example"], 0),
+            ("https://notpaypal.com/", [], 1),
+        ]
+    ):
+        site = f"/v1/admin/sites/{served.keys.site}"
+        assert (await served.call("PATCH", site, {"payment_referrers": added}))[0] == 200
+        await served.call("GET", "/v1/admin/sites")  # by which this process has read it
+        await collect(served, visitor=f"v{n}", session=start | {"referrer": referrer})
+        assert len((await visitor(served, f"v{n}"))["sessions"]) == count, referrer
+
+
+async def test_an_unknown_visitor_is_404_whatever_its_id(served: Any) -> None:
+    for id_ in ("nobody", "a/b", "%00", "x" * 2000):
+        assert (await served.call("GET", VISITORS + quote(id_, safe="")))[0] == 404
