@@ -72,7 +72,11 @@ def _made() -> Litestar:
         },
         request_class=StrictRequest,
         response_class=JsonResponse,
-        exception_handlers=answers.HANDLERS | dict.fromkeys((NotFoundException, MethodNotAllowedException), _no_route),
+        exception_handlers={
+            **answers.HANDLERS,
+            NotFoundException: _no_route,
+            MethodNotAllowedException: _no_route,
+        },
         openapi_config=None,
         logging_config=None,
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
+from msgspec import structs
 
 from postback import keys as rules
 from postback.errors import NotFound, Rejected
@@ -24,7 +25,7 @@ _MEANINGS = {
 
 
 def _fields(view: View) -> list[Field]:
-    scopes = [scope for scope in get_args(rules.Scope) if scope not in GUARDED or scope in view.caller.scopes]
+    scopes = [str(scope) for scope in get_args(rules.Scope) if scope not in GUARDED or scope in view.caller.scopes]
     return [
         Field("label", "Label", required=True, placeholder="Checkout backend", help="Who uses it: one key for each."),
         Field("scopes", "May", kind="select", options=[(scope, _MEANINGS.get(scope, scope)) for scope in scopes]),
@@ -51,8 +52,7 @@ async def new(view: Needs[View]) -> Response[str]:
 @post("/keys/new", status_code=200)
 async def create(view: Needs[View]) -> Response[str]:
     """Not a redirect: the key is shown by this answer alone."""
-    fields = [Field(**{n: getattr(f, n) for n in f.__struct_fields__} | {"kind": "list"}) if f.name == "scopes" else f
-              for f in _fields(view)]  # fmt: skip
+    fields = [structs.replace(field, kind="list") if field.name == "scopes" else field for field in _fields(view)]
     try:
         made = await view.ask(keys.create, data=view.body(KeyIn, fields))
     except Rejected as problem:

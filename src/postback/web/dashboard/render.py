@@ -51,7 +51,15 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"time": time, "day": day, "money": amount, "count": count, "json": pretty, "words": words}
+    filters: dict[str, Any] = {
+        "time": time,
+        "day": day,
+        "money": amount,
+        "count": count,
+        "json": pretty,
+        "words": words,
+    }
+    made.filters.update(filters)
     made.globals["asset"] = asset
     return made
 

@@ -1,8 +1,6 @@
 """The first page: what needs doing. Until there is an event, the way to the first one; later what goes wrong, and what
 came last."""
 
-from typing import Any
-
 from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 
@@ -35,7 +33,7 @@ async def make_key(view: Needs[View]) -> Response[str]:
     return await _start(view, key=made.key)
 
 
-async def _start(view: View, **context: Any) -> Response[str]:
+async def _start(view: View, key: str | None = None) -> Response[str]:
     first = await view.ask(events.list_all, limit=1)
     installed = await view.ask(destinations.list_all, limit=1)
     delivered = await view.ask(deliveries.list_all, limit=1, status="delivered")
@@ -45,7 +43,7 @@ async def _start(view: View, **context: Any) -> Response[str]:
         destination=next(iter(installed.items), None),
         delivery=next(iter(delivered.items), None),
         may_make_key=view.may(keys.create),
-        **{"key": None} | context,
+        key=key,
     )
 
 
