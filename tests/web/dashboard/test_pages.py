@@ -59,6 +59,7 @@ async def test_all_that_pages_lead_to_is_there_and_nothing_in_them_runs(owner: A
         "deliveries",
         "conversions",
         "orders",
+        "visitors",
         "integrations",
         "goals",
         "sites",

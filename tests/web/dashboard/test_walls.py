@@ -10,6 +10,9 @@ ADMIN = "/v1/admin"
 # Where the API lists what a page names, where it does not say so itself.
 LISTS = {"integrations": "destinations"}
 # Not of a workspace; a link that is its own key.
+# What no list gives: the ids of what is made below.
+NAMED = {"orders": "o/1", "visitors": "v/1"}
+# Not of a workspace; a link that is its own key.
 OPEN = {"/app/static/{name}", "/app/join/{token}", "/app/integrations/library/{connector}", "/app/{rest}"}
 
 
@@ -19,7 +22,7 @@ async def test_no_page_shows_or_changes_a_thing_of_another_workspace(served: Any
     for path, body in (
         (f"{ADMIN}/integration-catalog/webhook/install", {"config": {"url": "https://hooks.example.com/"}}),
         (f"{ADMIN}/event-types", {"name": "quiz"}),
-        ("/v1/events", {"event": "purchase", "order_id": "o/1", "value": 5, "currency": "EUR"}),
+        ("/v1/events", {"event": "purchase", "order_id": "o/1", "value": 5, "currency": "EUR", "visitor_id": "v/1"}),
     ):
         assert (await served.call("POST", path, body))[0] in (201, 202)
     before = await state(served)
@@ -27,7 +30,7 @@ async def test_no_page_shows_or_changes_a_thing_of_another_workspace(served: Any
         if "{" not in path or path in OPEN:
             continue
         head = path.split("/")[2]
-        for id_ in ["o/1"] if head == "orders" else await ids(served, head):
+        for id_ in [NAMED[head]] if head in NAMED else await ids(served, head):
             where = re.sub(r"{\w+}", quote(id_, safe=""), path)
             if method == "GET":
                 assert (await owner.get(where)).status == 200, where

@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
-from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, usage
+from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, usage, visitors
 from postback.web.dashboard.view import View
 
 STATUSES = ("queued", "retrying", "delivered", "skipped", "failed", "held")
@@ -41,8 +41,7 @@ async def read_event(view: Needs[View], event: FromPath[UUID]) -> Response[str]:
         until=(shown.received_at + _FLUSH).isoformat(),
     )
     made = [one for one in near.items if one.event_id == shown.event_id and one.site == shown.site]
-    aims = {goal.id: goal for goal in view.caller.snapshot.goals.values()}
-    return view.page("event.html", event=shown, ways=ways, conversions=made, goals=aims)
+    return view.page("event.html", event=shown, ways=ways, conversions=made, goals=view.caller.snapshot.goals)
 
 
 @get("/deliveries")
@@ -79,6 +78,13 @@ async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str
     return view.page("order.html", order=await view.ask(conversions.read_order, **given))
 
 
+@get("/visitors/{visitor:path}")
+async def read_visitor(view: Needs[View], visitor: FromPath[str]) -> Response[str]:
+    """The API's handler reads the id as it was sent."""
+    shown = await view.ask(visitors.read, visitor=visitor)
+    return view.page("visitor.html", visitor=shown, goals=view.caller.snapshot.goals)
+
+
 @get("/usage")
 async def read_usage(view: Needs[View]) -> Response[str]:
     return view.page("usage.html", usage=await view.ask_list(usage.read))
@@ -91,5 +97,5 @@ async def list_changes(view: Needs[View]) -> Response[str]:
 
 HANDLERS = [
     list_events, live, read_event, list_deliveries, read_delivery, list_conversions, read_conversion, read_order,
-    read_usage, list_changes,
+    read_visitor, read_usage, list_changes,
 ]  # fmt: skip

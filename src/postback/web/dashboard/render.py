@@ -9,7 +9,6 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
@@ -51,14 +50,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = {
-        "time": time,
-        "day": day,
-        "money": amount,
-        "count": count,
-        "json": pretty,
-        "words": words,
-    }
+    filters: dict[str, Any] = {"time": time, "money": amount, "count": count, "json": pretty, "words": words}
     made.filters.update(filters)
     made.globals["asset"] = asset
     return made
@@ -81,12 +73,6 @@ def time(context: Any, at: datetime | None) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
         exact.isoformat(), exact.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3], local.strftime(form)
     )
-
-
-@pass_context
-def day(context: Any, at: datetime) -> str:
-    zone: ZoneInfo = context["view"].zone
-    return at.astimezone(zone).strftime("%-d %B %Y")
 
 
 def amount(value: Decimal | None, currency: str | None) -> Markup:
