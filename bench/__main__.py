@@ -1,4 +1,4 @@
-"""`python -m bench [part ...]`: all parts, or some of idle, intake, drain, stored (then no page is written).
+"""`python -m bench [part ...]`: all parts, or some of idle, intake, collect, drain, stored, identity (no page then).
 
 QUICK=1 in the environment: fewer and shorter turns, fewer events stored. Progress goes to stderr, the table to stdout.
 Exit code 1 where it could not be measured; a target that is missed is marked in the table and does not fail it.
@@ -14,13 +14,13 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
-from bench import database, drain, idle, intake, machine, page, stored
+from bench import collect, database, drain, identity, idle, intake, machine, page, stored
 from bench.plan import FULL, QUICK, Plan
 from bench.process import FOLDER, BenchError, progress
 from bench.report import Report, rate
 from postback.errors import PostbackError
 
-PARTS = ("idle", "intake", "drain", "stored")
+PARTS = ("idle", "intake", "collect", "drain", "stored", "identity")
 
 
 async def run(parts: Sequence[str], plan: Plan, report: Report) -> str:
@@ -37,10 +37,14 @@ async def run(parts: Sequence[str], plan: Plan, report: Report) -> str:
         words = machine.in_words(await database.version(server))
         if "intake" in parts:
             single_posts = await intake.measure(report, plan, server)
+        if "collect" in parts:
+            await collect.measure(report, plan, server)
         if "drain" in parts:
             await drain.measure(report, plan, server, single_posts)
         if "stored" in parts:
             await stored.measure(report, plan, server)
+        if "identity" in parts:
+            await identity.measure(report, plan, server)
     return words
 
 

@@ -1,7 +1,7 @@
 // autocannon's side of `load.py`: every request carries events of its own. Prints one line: RESULT and what `load.py`
 // reads. Times in microseconds (autocannon counts milliseconds).
 const { readFileSync } = require("node:fs");
-const [, , library, url, connections, seconds, run, batchText, templateFile, key] = process.argv;
+const [, , library, url, connections, seconds, run, batchText, templateFile, key, opening] = process.argv;
 const autocannon = require(library);
 
 const pieces = readFileSync(templateFile, "utf8").split(/@(id|phone)@/);
@@ -17,7 +17,7 @@ function event() {
 
 function body() {
   if (batch === 0) return event();
-  return `{"events":[${Array.from({ length: batch }, event).join(",")}]}`;
+  return `${opening}"events":[${Array.from({ length: batch }, event).join(",")}]}`;
 }
 
 autocannon(
@@ -27,7 +27,11 @@ autocannon(
     duration: Number(seconds),
     timeout: 30,
     method: "POST",
-    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    headers: {
+      authorization: `Bearer ${key}`,
+      "content-type": "application/json",
+      "user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/146.0",
+    },
     requests: [{ setupRequest: (request) => ({ ...request, body: body() }) }],
   },
   (error, result) => {

@@ -1,5 +1,5 @@
 -- wrk's side of `load.py`: every request carries events of its own. Arguments: run, events a request (0: one, unwrapped),
--- file of the event's template, API key. Prints one line: RESULT and what `load.py` reads. Times in microseconds.
+-- file of the event's template, API key, what stands before the events. Prints one line: RESULT and what `load.py` reads. Times in microseconds.
 local threads = 0
 
 function setup(thread)
@@ -7,7 +7,7 @@ function setup(thread)
   threads = threads + 1
 end
 
-local pieces, batch, head, run
+local pieces, batch, head, run, opening
 local events = 0
 
 local function split(template)
@@ -40,7 +40,7 @@ local function body()
   if batch == 0 then
     return table.concat(out, "", 1, add_event(out, 0))
   end
-  out[1] = '{"events":['
+  out[1] = opening .. '"events":['
   local n = 1
   for i = 1, batch do
     if i > 1 then n = n + 1; out[n] = "," end
@@ -51,11 +51,12 @@ local function body()
 end
 
 function init(args)
-  run, batch = args[1], tonumber(args[2])
+  run, batch, opening = args[1], tonumber(args[2]), args[5]
   local file = assert(io.open(args[3]))
   pieces = split(file:read("*a"))
   file:close()
-  local headers = {["Authorization"] = "Bearer " .. args[4], ["Content-Type"] = "application/json"}
+  local headers = {["Authorization"] = "Bearer " .. args[4], ["Content-Type"] = "application/json",
+                   ["User-Agent"] = "Mozilla/5.0 (X11; Linux x86_64) Firefox/146.0"}
   -- Ids and phones have one length, and so have all bodies: the head is made once.
   local sample = body()
   head = wrk.format("POST", nil, headers, sample)

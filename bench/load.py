@@ -21,11 +21,14 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Target:
-    """Where the load goes. `api_key` is sent as a bearer token."""
+    """Where the load goes. `api_key` is sent as a bearer token. `template`: each event; `opening`: what stands before
+    the events of a batch, in an object."""
 
     port: int
     path: str
     api_key: str
+    template: str = event.TEMPLATE
+    opening: str = "{"
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ def generator() -> str:
 async def run(target: Target, *, connections: int, seconds: int, batch: int = 0) -> Figures:
     """Load for some seconds; `batch` events a request, 0: one, not in a list. Raises BenchError."""
     template = FOLDER / "event.json"
-    template.write_text(event.TEMPLATE)
+    template.write_text(target.template)
     url = f"http://127.0.0.1:{target.port}{target.path}"
     run_id = event.new_run()
-    arguments = [run_id, str(batch), str(template), target.api_key]
+    arguments = [run_id, str(batch), str(template), target.api_key, target.opening]
     if wrk := shutil.which("wrk"):
         # One thread makes and sends more than one core can take, and leaves the other core alone.
         options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(SCRIPT)]

@@ -20,6 +20,7 @@ class Plan:
     stored: tuple[int, ...]
     stored_rounds: int
     stored_warm_up: int
+    visitors: tuple[int, ...]
 
 
 FULL = Plan(
@@ -36,6 +37,7 @@ FULL = Plan(
     stored=(1_000_000, 5_000_000),
     stored_rounds=3,
     stored_warm_up=10,
+    visitors=(100_000, 10_000_000),
 )
 QUICK = Plan(
     name="quick",
@@ -51,4 +53,5 @@ QUICK = Plan(
     stored=(200_000,),
     stored_rounds=1,
     stored_warm_up=3,
+    visitors=(100_000, 1_000_000),
 )

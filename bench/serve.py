@@ -96,6 +96,8 @@ def environment(server: Embedded, name: str, seal_key: str) -> dict[str, str]:
             "POSTBACK_SEAL_KEYS": seal_key,
             "POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS": "1",
             "POSTBACK_LOG_LEVEL": "warning",
+            "POSTBACK_COLLECT_ADDRESS_PER_MINUTE": "0",
+            "POSTBACK_COLLECT_SITE_PER_MINUTE": "0",
         }
     )
 

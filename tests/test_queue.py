@@ -10,6 +10,7 @@ import pytest
 from postback.connectors import catalog
 from postback.db import Pool, buckets, connect, partitions
 from postback.delivery import housekeeping
+from postback.delivery.housekeeping import Kept
 from postback.installation import Made
 from postback.queue import leases, ledger, sending
 from postback.queue.sending import Claimed, Ended, Settled, Ticket, Window
@@ -21,6 +22,7 @@ from delivering import FOR_TESTS, Hub, open_hub
 
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
 EVERYWHERE = Window(UUID(int=0), UUID(int=2**128 - 1))
+MONTH = Kept(*[timedelta(days=30)] * 4)
 ME, OTHER = UUID(int=1), UUID(int=2)
 
 
@@ -163,7 +165,7 @@ async def test_the_ledger_still_tells_of_months_that_were_dropped(hub: Hub) -> N
     await hub.put([to], 1)
     await hub.tx.execute("UPDATE delivery SET status = 'delivered' WHERE event_id = %s", (ids[0],))
     for _ in range(2):
-        await housekeeping.keep_partitions(hub.pool, now, timedelta(days=30))
+        await housekeeping.keep_partitions(hub.pool, now, MONTH)
     assert {row[0] for row in await hub.rows("event_id")}.isdisjoint(ids)
     names = [name for name, *_ in await partitions.older_than(hub.tx, now)]
     assert all(f"{old:%Y_%m}" not in name for name in names)
@@ -184,10 +186,27 @@ async def test_visitors_and_links_that_were_not_seen_for_the_retention_time_are_
         await hub.tx.execute(
             "INSERT INTO link SELECT 60, gen_random_uuid(), gen_random_uuid(), %s FROM generate_series(1, 5)", (at,)
         )
-    assert await housekeeping.trim(hub.pool, [60, 8], now - timedelta(days=30)) == 1105
+    assert await housekeeping.trim(hub.pool, [60, 8], now, MONTH) == 1105
     for table, column, left in ("visitor", "last_seen_at", 1100), ("link", "seen_at", 5):
         query = f"SELECT count(*), min({column}) > now() - interval '2 days' FROM {table}"
         assert await (await hub.tx.execute(query.encode())).fetchall() == [(left, True)]
+
+
+async def test_attempts_may_go_before_their_events(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    now = datetime.now(UTC)
+    old = partitions.month(now) - timedelta(days=70)
+    await partitions.make_ahead(hub.tx, old, months=0)
+    ids = await hub.put([to], 2, at=old + timedelta(hours=5))
+    for id_ in ids:
+        row = (buckets.of_id(id_), id_, to.id, old)
+        await hub.tx.execute(
+            "INSERT INTO attempt (bucket, event_id, destination_id, n, at) VALUES (%s, %s, %s, 1, %s)", row
+        )
+    month, year = timedelta(days=30), timedelta(days=365)
+    await housekeeping.keep_partitions(hub.pool, now, Kept(events=year, attempts=month, sealed=year, visitors=year))
+    assert len(await hub.rows()) == 2
+    assert await hub.attempts() == []
 
 
 async def test_dedup_keys_of_old_events_are_forgotten(hub: Hub) -> None:

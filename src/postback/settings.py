@@ -64,7 +64,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         "info"
     )
     retention_days: Annotated[
-        int, _about("Age at which events, deliveries and readable personal data are dropped.", "days", ge=1, le=36500)
+        int, _about("Age at which events, deliveries and conversions are dropped.", "days", ge=1, le=36500)
+    ] = 400
+    attempt_retention_days: Annotated[
+        int, _about("Age at which attempts go: what was sent and answered. At most retention_days.", "days", ge=7)
+    ] = 400
+    sealed_retention_days: Annotated[
+        int, _about("Age at which readable personal data, kept encrypted, goes from events and visitors.", "days", ge=1)
+    ] = 400
+    visitor_retention_days: Annotated[
+        int, _about("Visitors and what links to them go when they were not seen for so long.", "days", ge=1)
     ] = 400
     connections_max: Annotated[
         int,

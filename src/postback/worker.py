@@ -4,6 +4,7 @@
     scan           once a second, five times while there is work: changed configurations, lanes' rows, who has work;
                    every ten seconds what is open for removed destinations
     jobs           once a second, five times while one moves: a step or more of each replay and backfill
+    privacy        the same for erasures, for half of the time at most; what older keys sealed is sealed anew
     housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links, jobs
 
 Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
@@ -36,6 +37,7 @@ from postback.delivery.settler import Settler
 from postback.delivery.token import Tokens
 from postback.destinations import Destination
 from postback.pii import Vault
+from postback.privacy import erasing, erasures, upkeep
 from postback.queue import jobs, sending
 from postback.queue.sending import Window
 from postback.secret import Secret
@@ -51,6 +53,7 @@ HOUSEKEEPING_SECONDS = 3600
 LOCKED_SECONDS = 600  # until what was refused is tried again
 FIRST_TRIM_SECONDS, TRIM_SECONDS = 300, 86_400
 HOUSEKEEPING_POLL_SECONDS = 60
+ON_THEIR_WAY = 4  # timeouts, after which what was claimed is settled
 _AWAY_SECONDS = 0.5
 
 
@@ -150,7 +153,14 @@ class Worker:
         settling = asyncio.create_task(self._settler.run())
         loops = [
             asyncio.create_task(self._for_ever(step))
-            for step in (self._heartbeat_loop, self._scan_loop, self._jobs_loop, self._housekeeping_loop)
+            for step in (
+                self._heartbeat_loop,
+                self._scan_loop,
+                self._jobs_loop,
+                self._privacy_loop,
+                self._reseal_loop,
+                self._housekeeping_loop,
+            )
         ]
         log.info("worker started", worker=str(self.leases.worker))
         try:
@@ -296,10 +306,28 @@ class Worker:
                 self._wake.set()
             await asyncio.sleep(BUSY_POLL_SECONDS if moved else POLL_SECONDS)
 
+    # ---- privacy
+
+    async def _privacy_loop(self) -> None:
+        grace = timedelta(seconds=self._settings.send_timeout_seconds * ON_THEIR_WAY)
+        tools = erasing.Tools(self._keys.sealer, self._keys.link_key, grace)
+        while True:
+            moved, began = False, time.monotonic()
+            if own := self.leases.claimable():
+                async with self._pool.connection() as tx:
+                    if ids := await erasures.running(tx, own):
+                        moved = await erasing.run(tx, ids, tools, self.leases.now())
+            await asyncio.sleep(time.monotonic() - began if moved else POLL_SECONDS)
+
+    async def _reseal_loop(self) -> None:
+        while True:
+            took = await upkeep.reseal(self._pool, self.leases.claimable(), self._keys.sealer, self.leases.now())
+            await asyncio.sleep(took or HOUSEKEEPING_POLL_SECONDS)
+
     # ---- housekeeping
 
     async def _housekeeping_loop(self) -> None:
-        retention = timedelta(days=self._settings.retention_days)
+        kept = housekeeping.kept(self._settings)
         while True:
             while not self.leases.epochs:  # noqa: ASYNC110  # they come within a second, and this is rare
                 await asyncio.sleep(POLL_SECONDS)
@@ -307,13 +335,14 @@ class Worker:
             if then >= self._partitions_at and BUCKETS[0] in self.leases.epochs:
                 self._partitions_at = then + LOCKED_SECONDS
                 try:
-                    await housekeeping.keep_partitions(self._pool, now, retention)
+                    await housekeeping.keep_partitions(self._pool, now, kept)
                     self._partitions_at = then + HOUSEKEEPING_SECONDS
                 except LockNotAvailable:
                     log.warning("a partition is in use: tried again later", seconds=LOCKED_SECONDS)
             if then >= self._trim_at:
                 self._trim_at = then + LOCKED_SECONDS
-                await housekeeping.trim(self._pool, self.leases.claimable(), now - retention)
+                await housekeeping.trim(self._pool, self.leases.claimable(), now, kept)
+                await upkeep.drop_sealed(self._pool, self.leases.claimable(), now - kept.sealed)
                 await housekeeping.trim_usage(self._pool, self.leases.claimable(), now)
                 self._trim_at = then + TRIM_SECONDS
             await asyncio.sleep(HOUSEKEEPING_POLL_SECONDS)

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 
+def sh_text(command: str) -> str:
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
 def sh(command: str) -> Any:
-    return json.loads(subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout)
+    return json.loads(sh_text(command))
 
 
 def test_its_curl_runs_as_printed_and_the_event_arrives_at_every_platform(
@@ -40,5 +44,10 @@ def test_its_curl_runs_as_printed_and_the_event_arrives_at_every_platform(
         eventually(lambda platform=platform: arrived(platform), because=lambda: "".join(demo.logs))
     for platform in ("ga4", "convert"):
         eventually(lambda platform=platform: sh(watch.replace("meta", platform))["requests"])
+    # The shop's page has the tag; its backend posts orders with the visitor's id.
+    [shop] = re.findall(r"^a shop +(\S+)", printed, re.MULTILINE)
+    assert "/tag.js" in sh_text(f"curl -sS {shop}/lamp")
+    assert "Order shop-1" in sh_text(f"curl -sS {shop}/buy -d product=lamp -d visitorId=v_demo -d sessionId=s_demo")
+    eventually(lambda: "v_demo" in sh_text(watch.replace("platform=meta", "platform=webhook")))
     assert demo.end() == 0
     assert set(Path(tempfile.gettempdir()).glob("postback-demo-*")) <= before

@@ -21,6 +21,7 @@ from postback.db import connect
 from postback.db.buckets import BUCKETS
 from postback.delivery import estimate as estimates
 from postback.delivery import housekeeping, replay
+from postback.delivery.housekeeping import Kept
 from postback.destinations import Destination
 from postback.queue import jobs
 from postback.queue.jobs import Job, Kind
@@ -187,7 +188,7 @@ async def test_old_jobs_are_forgotten_and_what_runs_is_not(hub: Hub, to: Destina
     done, running = await make(hub, "replay", to), await make(hub, "replay", to)
     await hub.tx.execute("UPDATE job SET changed_at = now() - interval '401 days'")
     await jobs.stop(hub.tx, done.id, datetime.now(UTC) - RETENTION - timedelta(days=1))
-    assert await housekeeping.trim(hub.pool, BUCKETS, datetime.now(UTC) - RETENTION) == 1
+    assert await housekeeping.trim(hub.pool, BUCKETS, datetime.now(UTC), Kept(*[RETENTION] * 4)) == 1
     assert [job.id for job in await listed(hub)] == [running.id]
 
 

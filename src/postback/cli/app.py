@@ -41,6 +41,7 @@ keys = App(name="keys", help="API keys: make, list, replace, revoke.")
 sites = App(name="sites", help="Sites: make, list, change, remove.")
 goals = App(name="goals", help="Goals: make, list, change, remove.")
 destinations = App(name="destinations", help="Destinations: install, list, pause, resume, probe.")
+privacy = App(name="privacy", help="A person: erase, export; verify a receipt.")
 db = App(name="db", help="The database: migrate, back up, restore.")
 for _group, _commands in (
     (keys, {"create": "create", "list": "list_all", "rotate": "rotate", "revoke": "revoke"}),
@@ -50,6 +51,7 @@ for _group, _commands in (
         destinations,
         {"install": "install", "list": "list_all", "pause": "pause", "resume": "resume", "probe": "probe"},
     ),
+    (privacy, {"erase": "erase", "export": "export", "verify": "verify"}),
     (db, {"migrate": "migrate", "backup": "backup", "restore": "restore"}),
 ):
     app.command(_group)

@@ -1,4 +1,4 @@
-"""`postback demo`: all of it on a scratch folder, against the platforms' stand-ins, with made-up traffic.
+"""`postback demo`: all of it on a scratch folder, against the platforms' stand-ins, with a shop and made-up traffic.
 
 Nothing leaves this machine, and nothing is left when it ends.
 """
@@ -20,6 +20,7 @@ from postback import destinations, installation, workspaces
 from postback.cli import environment, logs, serve, show, traffic
 from postback.cli.failures import WrongUsage
 from postback.cli.installed import Installed
+from postback.cli.shop import Shop
 from postback.cli.supervisor import Child
 from postback.client import Client, NotReached, NotTaken
 from postback.db import buckets, connect, server
@@ -35,6 +36,7 @@ async def demo(
     *,
     port: Annotated[int, Parameter(help="Port of Postback; the next free one where it is taken. [8080]")] = 8080,
     sandbox_port: Annotated[int, Parameter(help="Port of the stand-ins; likewise. [9090]")] = 9090,
+    shop_port: Annotated[int, Parameter(help="Port of the shop; likewise. [9191]")] = 9191,
     events_per_second: Annotated[float, Parameter(help="Made-up traffic; 0: none. [2]")] = 2,
 ) -> int:
     """Run everything on a scratch folder, with stand-ins for the platforms and made-up traffic."""
@@ -47,13 +49,17 @@ async def demo(
         with _listen(settings, port) as listening:
             with _listen(settings, sandbox_port) as free:
                 stand_ins = serve.address(free)
-            return await _run(settings, listening, stand_ins, events_per_second)
+            with _listen(settings, shop_port) as shop:
+                return await _run(settings, listening, stand_ins, shop, events_per_second)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _run(settings: Settings, listening: socket.socket, stand_ins: str, events_per_second: float) -> int:
+async def _run(
+    settings: Settings, listening: socket.socket, stand_ins: str, door: socket.socket, events_per_second: float
+) -> int:
     url = serve.address(listening)
+    shop = Shop(door)
     sandbox_port = stand_ins.rpartition(":")[2]
     sandbox = Child("sandbox", [*serve.PROGRAM, "sandbox", "--port", sandbox_port], environment.for_child(settings))
 
@@ -63,12 +69,16 @@ async def _run(settings: Settings, listening: socket.socket, stand_ins: str, eve
 
     async def ready(made: Installed) -> None:
         await serve.until_it_answers(HOST, int(sandbox_port))
-        _say(url, stand_ins, made.api_key)
+        client = Client(url, made.api_key, timeout_seconds=PATIENCE_SECONDS, patience_seconds=PATIENCE_SECONDS)
+        await shop.start(url, made.site_key, client)
+        _say(url, stand_ins, serve.address(door), made.api_key)
         if events_per_second > 0:
-            client = Client(url, made.api_key, timeout_seconds=PATIENCE_SECONDS, patience_seconds=PATIENCE_SECONDS)
             await _send(client, 1 / events_per_second)
 
-    return await serve.run(settings, listening, more=[sandbox], installed=installed, ready=ready)
+    try:
+        return await serve.run(settings, listening, more=[sandbox], installed=installed, ready=ready)
+    finally:
+        await shop.stop()
 
 
 def _settings(data_dir: Path) -> Settings:
@@ -145,10 +155,11 @@ async def _install(settings: Settings, dsn: Secret, stand_ins: str) -> None:
         await tx.close()
 
 
-def _say(url: str, stand_ins: str, api_key: str) -> None:
+def _say(url: str, stand_ins: str, shop: str, api_key: str) -> None:
     for line in (
         f"Postback   {url}  (dashboard: {url}/app)",
         f"stand-ins  {stand_ins}  (Meta, GA4, Google Ads, TikTok, Convert, a webhook)",
+        f"a shop     {shop}  (with the browser tag; its orders carry the visitor's id alone)",
         "\nSend an event of your own:\n",
         show.curl(f"{url}/v1/events", api_key, serve.EXAMPLE),
         "\nSee what arrived at Meta's stand-in:\n",

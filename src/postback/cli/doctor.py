@@ -20,6 +20,8 @@ from postback.cli.session import database, session
 from postback.db import Tx, migrate, server
 from postback.db.server_settings import RECOMMENDED
 from postback.errors import PostbackError
+from postback.pii import Sealer
+from postback.privacy import upkeep
 from postback.secret import Secret
 from postback.settings import Settings
 
@@ -77,11 +79,28 @@ async def _of_database(settings: Settings, dsn: Secret) -> AsyncGenerator[Findin
             yield Finding("seal key", "wrong", error.message)
             return
         yield Finding("seal key", "ok", "it opens this database")
+        async for finding in _older_keys(s.tx, vault.sealer):
+            yield finding
         found = await destinations.all_sendable(s.tx, vault.sealer)
         lanes = await destinations.lanes(s.tx, sorted({d.bucket for d in found}))
         for destination in found:
             if destination.removed_at is None:
                 yield _destination(destination, lanes.get(destination.id))
+
+
+async def _older_keys(tx: Tx, sealer: Sealer) -> AsyncGenerator[Finding, None]:
+    """Whether what they sealed was sealed anew; reads all that is sealed once it should be."""
+    left = await upkeep.left(tx, sealer)
+    for key_id in sealer.older:
+        about = f"seal key {key_id.hex()}"
+        if left:
+            said = f"older; a worker seals anew what it sealed, {left} of {upkeep.PARTS} parts are left"
+            yield Finding(about, "advice", said, "Keep it until this says that nothing needs it.")
+        elif await upkeep.is_needed(tx, key_id):
+            said = "older, and something is sealed by it still"
+            yield Finding(about, "advice", said, "Restart every process with the newest key in front; then wait a day.")
+        else:
+            yield Finding(about, "ok", "nothing needs it any more: take it out of POSTBACK_SEAL_KEYS")
 
 
 def _version(facts: server.Server) -> Finding:

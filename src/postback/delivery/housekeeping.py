@@ -11,11 +11,13 @@ from itertools import groupby
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
 
 from postback import keys
 from postback.db import Pool, Queries, Tx, buckets, partitions
 from postback.queue import ledger, sending
 from postback.queue.sending import Window
+from postback.settings import Settings
 from postback.workspaces import sessions
 
 log = structlog.get_logger()
@@ -27,11 +29,41 @@ _FAR = timedelta(days=3650)
 _COUNTED = ("delivery", "usage")
 
 
-async def keep_partitions(pool: Pool, now: datetime, retention: timedelta) -> None:
+class Kept(Struct, frozen=True):
+    """How long each kind of data is kept."""
+
+    events: timedelta
+    attempts: timedelta
+    sealed: timedelta
+    visitors: timedelta
+
+    @property
+    def sooner(self) -> dict[str, timedelta]:
+        """Partitioned tables that may go before their events."""
+        return {"attempt": min(self.attempts, self.events), "touch": min(self.visitors, self.events)}
+
+
+def kept(settings: Settings) -> Kept:
+    days = (
+        settings.retention_days,
+        settings.attempt_retention_days,
+        settings.sealed_retention_days,
+        settings.visitor_retention_days,
+    )
+    return Kept(*(timedelta(days=n) for n in days))
+
+
+async def keep_partitions(pool: Pool, now: datetime, kept: Kept) -> None:
     """Make partitions ahead and drop those whose retention is over."""
     async with pool.connection() as tx:
         await partitions.make_ahead(tx, now)
-        old = await partitions.older_than(tx, now - retention)
+        for early, age in kept.sooner.items():
+            for name, table, _ in await partitions.older_than(tx, now - age):
+                if table == early:
+                    async with tx.transaction():
+                        await tx.execute(_queue.wait_briefly)
+                        await _drop(tx, name)
+        old = await partitions.older_than(tx, now - kept.events)
         for start, group in groupby(old, key=lambda found: found[2]):
             names = {table: name for name, table, _ in group}
             async with tx.transaction():
@@ -67,11 +99,12 @@ async def end_removed(pool: Pool, removed: Sequence[UUID], own: Sequence[int], n
     return ended
 
 
-async def trim(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
-    """Forget what is older than `oldest`, in some buckets: keys of events, visitors, links, jobs; how many it were."""
-    count = await trim_dedup(pool, own, oldest)
-    for statement in (_visitors.trim, _visitors.trim_links, _jobs.trim):
-        count += await _trim(pool, own, statement, oldest)
+async def trim(pool: Pool, own: Sequence[int], now: datetime, kept: Kept) -> int:
+    """Forget what is too old, in some buckets: keys of events, visitors, links, jobs; how many it were."""
+    count = await trim_dedup(pool, own, now - kept.events)
+    ages = ((_visitors.trim, kept.visitors), (_visitors.trim_links, kept.visitors), (_jobs.trim, kept.events))
+    for statement, age in ages:
+        count += await _trim(pool, own, statement, now - age)
     return count
 
 

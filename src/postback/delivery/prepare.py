@@ -25,6 +25,7 @@ from postback.destinations import Destination
 from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
 from postback.money import Money
 from postback.pii import SealError, Vault
+from postback.pii.person import ERASED
 from postback.queue.sending import StoredEvent
 from postback.visitors import Visitor
 
@@ -89,6 +90,8 @@ def build(known: Known, destination: Destination, keys: Vault, now: datetime) ->
     Raises what a connector's bug raises.
     """
     connector, event = destination.connector, known.event
+    if ERASED in event.notes:
+        return Skipped(ERASED)
     if expired := _expired(event, connector, now):
         return expired
     choice = identity.consent(event, known.layers)

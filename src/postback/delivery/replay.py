@@ -24,6 +24,7 @@ from postback.db.buckets import BUCKETS
 from postback.destinations import Destination
 from postback.event import Event
 from postback.orders import UNCOUNTED
+from postback.pii.person import ERASED
 from postback.queue import history, jobs, lists
 from postback.queue.history import Given, Lacking, Span
 from postback.queue.jobs import Job, Place
@@ -246,8 +247,10 @@ def _waits(event: Event) -> str | None:
 
 
 def fate(one: Lacking, destination: Destination, now: datetime) -> Given | None:
-    """What a past event's delivery is to be; None: it is past the platform's age limit, and none is made."""
+    """What a past event's delivery is to be; None: it is past the platform's age limit, or erased, and none is made."""
     event = _decode(one.body)
+    if ERASED in event.notes:
+        return None
     age = now - event.occurred_at
     limit = destination.connector.max_age(event)
     if limit is not None and age > limit:

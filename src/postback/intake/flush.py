@@ -22,7 +22,7 @@ from postback.db import Tx, is_refusal
 from postback.db.trip import Rows, Trip, int8, moment
 from postback.dialects import Accepted
 from postback.errors import Invalid, PostbackError
-from postback.intake import dedup, limits, rows, sales
+from postback.intake import dedup, erased, limits, rows, sales
 from postback.intake.dedup import Filed
 from postback.intake.directory import Snapshot
 from postback.intake.judge import Pending
@@ -96,6 +96,7 @@ class Flush:
 
         Raises Moved, Excess, psycopg.Error: then the transaction is the caller's to roll back.
         """
+        await erased.strip_late(conn, events)
         self._told = None
         first = rows.fold(events)
         if not is_retry and self._careful_left == 0:
@@ -268,7 +269,7 @@ class Flush:
         duplicates = 0
         for event in events:
             key = event.dedup_key
-            leader, sent = first[key], event.event
+            leader, sent = first[key], event.event if event.whole is None else event.whole.event
             if key in winners:
                 id_, conversion_id, answers = leader.id, leader.conversion_id, leader.settled.answers
                 is_duplicate = event is not leader

@@ -35,7 +35,7 @@ class Pending(Struct, eq=False):
     """An event that waits for its commit. Ids and keys are 16 bytes; `body_hash` tells a collision; `id` comes with the
     flush, `result` when the event's fate is known. `raw` and `names` are what it was judged by, for when the
     configuration moves. `settled` is the fate that its order leaves it, `is_counted` whether it counts against a plan;
-    both come with each try of the flush."""
+    both come with each try of the flush. `whole`: what it was before it was stripped, see `intake.erased`."""
 
     key: ApiKey
     snapshot: Snapshot
@@ -56,6 +56,9 @@ class Pending(Struct, eq=False):
     is_billable: bool = False
     is_counted: bool = False
     admission: Admission | None = None
+    installation_key: bytes = b""
+    user_id: str | None = None
+    whole: "Whole | None" = None
     conversion_id: bytes | None = None
     id: bytes = b""
     result: Result | None = None
@@ -64,6 +67,22 @@ class Pending(Struct, eq=False):
     def may_be_free(self) -> bool:
         """Whether only the flush tells if a plan counts it: a status may be of an order that was counted before."""
         return self.post is not None and self.event.order is not None and self.event.order.status is not None
+
+
+class Whole(Struct, frozen=True):
+    """An event with its person, while what waits is without."""
+
+    event: Event
+    body: bytes
+    sealed: bytes | None
+    visitor_key: bytes | None
+    seen: Seen | None
+    post: Post | None
+
+    def restore(self, pending: Pending) -> None:
+        pending.event, pending.body, pending.sealed = self.event, self.body, self.sealed
+        pending.visitor_key, pending.seen, pending.post = self.visitor_key, self.seen, self.post
+        pending.whole = None
 
 
 class Judge:
@@ -131,6 +150,8 @@ class Judge:
             fate,
             (),
             post,
+            installation_key=self._installation_key,
+            user_id=done.readable.get("user_id"),
         )
         _weigh(pending, snapshot, place, goal)
         return pending
@@ -140,6 +161,8 @@ def judge_again(pending: Pending, snapshot: Snapshot, now: datetime) -> None:
     """The configuration moved: whether the key still opens, the name and the site are still taken, and what the
     destinations of today will do."""
     pending.snapshot = snapshot
+    if pending.whole is not None:
+        pending.whole.restore(pending)
     try:
         if refusal := snapshot.refuse(pending.key, now):
             raise refusal

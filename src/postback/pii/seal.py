@@ -33,6 +33,16 @@ class Sealer:
 
     __slots__ = ("_encrypt", "_id", "_openers", "random_bytes")
 
+    @property
+    def current(self) -> bytes:
+        """The id of the key that seals: 4 bytes, with which its blobs begin."""
+        return self._id
+
+    @property
+    def older(self) -> list[bytes]:
+        """Ids of the keys that only open, newest first."""
+        return [id_ for id_ in self._openers if id_ != self._id]
+
     def __init__(self, keys: Sequence[bytes], random_bytes: Callable[[int], bytes]) -> None:
         if not keys:
             raise SealError("There is no seal key: one is needed to keep readable data encrypted.")
@@ -56,6 +66,12 @@ class Sealer:
             return opener.decrypt(bytes(blob[_ID_BYTES:body]), bytes(blob[body:]), aad)
         except (InvalidTag, ValueError) as broken:
             raise SealError("The sealed data was altered, or is not what it is taken for.") from broken
+
+    def reseal(self, blob: bytes) -> bytes | None:
+        """The same sealed by the newest key; None where it is, or where it does not open."""
+        if self.is_current(blob) or bytes(blob[:_ID_BYTES]) not in self._openers:
+            return None
+        return self.seal(self.unseal(blob))
 
     def is_current(self, blob: bytes) -> bool:
         """Whether the newest key sealed it."""

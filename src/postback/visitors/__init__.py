@@ -23,7 +23,7 @@ from psycopg.rows import args_row
 
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
-from postback.event import Consent
+from postback.event import Consent, Event
 from postback.visitors import links as linking
 from postback.visitors import touches
 from postback.visitors.links import NewLink
@@ -102,6 +102,14 @@ _encode = msgspec.json.Encoder().encode
 def key_of(workspace_id: UUID, visitor_id: str) -> bytes:
     """16 bytes that name a visitor's row; another workspace's same id is another row."""
     return hashlib.blake2b(visitor_id.encode(), digest_size=16, key=workspace_id.bytes).digest()
+
+
+def keys_of(event: Event, workspace_id: UUID, visitor_key: bytes | None) -> list[bytes]:
+    """Rows of visitors that a stored event names; a Velaro post's session may be a visitor's id."""
+    keys = [visitor_key] if visitor_key is not None else []
+    if event.dialect == "velaro" and event.session_id:
+        keys.append(key_of(workspace_id, event.session_id))
+    return keys
 
 
 def as_identifiers(experiments: Mapping[str, str], consent: Consent | None = None) -> dict[str, str]:

@@ -24,6 +24,7 @@ from prometheus_client.process_collector import ProcessCollector
 from postback import __version__, destinations
 from postback.db import is_unavailable
 from postback.db.buckets import BUCKETS, floor
+from postback.privacy import upkeep
 from postback.queue import sending
 from postback.web.admin.hub import Hub
 
@@ -49,6 +50,7 @@ class Gauges:
     def __init__(self) -> None:
         self.readings: list[Reading] = []
         self.is_up = False
+        self.reseal_left = 0
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()
 
@@ -59,6 +61,8 @@ class Gauges:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     self.readings = await _read(hub)
+                    async with hub.pool.connection() as tx:
+                        self.reseal_left = await upkeep.left(tx, hub.vault.sealer)
                 self.is_up = True
             except Exception as error:
                 if not is_unavailable(error):
@@ -97,6 +101,11 @@ class _Snapshot:
         yield from self._of_writer()
         yield self._of_requests()
         yield from _of_destinations(self._gauges.readings)
+        yield GaugeMetricFamily(
+            "postback_reseal_left",
+            f"Parts of {upkeep.PARTS} in which older seal keys may still be needed; 0: none is.",
+            value=self._gauges.reseal_left,
+        )
         yield GaugeMetricFamily("postback_database_up", "1: it answered the last question.", value=self._gauges.is_up)
 
     def _of_writer(self) -> Iterable[Metric]:

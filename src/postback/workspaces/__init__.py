@@ -48,12 +48,13 @@ class Installation(Struct, frozen=True):
 
 
 class Workspace(Struct, frozen=True):
-    """`plan_id` None: no cap."""
+    """`plan_id` None: no cap. `erased_at`: when somebody was last erased; an older event may be of an erased person."""
 
     id: UUID
     name: str
     organization_id: str
     plan_id: UUID | None = None
+    erased_at: datetime | None = None
 
 
 class WorkspaceOut(Struct, frozen=True):
@@ -326,6 +327,11 @@ async def set_plan(tx: Tx, workspace: Workspace, plan_id: UUID | None) -> Worksp
         await tx.execute(_queries.set_plan, {"id": workspace.id, "plan_id": plan_id})
     await bump(tx, workspace.id)
     return structs.replace(workspace, plan_id=plan_id)
+
+
+async def mark_erased(tx: Tx, id: UUID, at: datetime) -> None:
+    """Whoever calls this has bumped the version before."""
+    await tx.execute(_queries.mark_erased, {"id": id, "at": at})
 
 
 async def sites(tx: Tx, workspace_ids: Sequence[UUID], *, with_removed: bool = False) -> list[Site]:

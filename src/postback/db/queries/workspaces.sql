@@ -43,13 +43,16 @@ SELECT v.workspace_id, v.version
  WHERE v.bucket = %(bucket)s AND v.workspace_id = ANY (%(workspace_ids)s::uuid[]);
 
 -- list_workspaces: oldest first. -> Workspace rows
-SELECT id, name, organization_id, plan_id FROM workspace ORDER BY created_at, id;
+SELECT id, name, organization_id, plan_id, erased_at FROM workspace ORDER BY created_at, id;
 
 -- read_workspaces: -> Workspace rows
-SELECT id, name, organization_id, plan_id FROM workspace WHERE id = ANY (%(ids)s::uuid[]);
+SELECT id, name, organization_id, plan_id, erased_at FROM workspace WHERE id = ANY (%(ids)s::uuid[]);
 
 -- set_plan: -> nothing
 UPDATE workspace w SET plan_id = %(plan_id)s WHERE w.id = %(id)s;
+
+-- mark_erased: when somebody of a workspace was last erased. -> nothing
+UPDATE workspace w SET erased_at = GREATEST(w.erased_at, %(at)s) WHERE w.id = %(id)s;
 
 -- insert_site: -> id, unless its key is taken
 INSERT INTO site AS s (id, workspace_id, name, site_key, country, currency, timezone, window_days, order_counts_from,

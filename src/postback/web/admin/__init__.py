@@ -1,5 +1,5 @@
 """The admin API: `/v1/admin/...` with a key, and what any installation has beside it: health, metrics,
-`/openapi.json`, `/docs`.
+`/openapi.json`, `/docs`, `/tag.js`.
 
 Handlers stay thin: they call the rooms below and give their shapes. A handler's signature is the truth: its paths,
 parameters, body and answer stand in `/openapi.json` as they are declared.

@@ -14,7 +14,7 @@ from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.pii import Vault
 from postback.settings import Settings
-from postback.web import dashboard, health, metrics, openapi, reference, wire
+from postback.web import dashboard, health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
     audit,
@@ -29,6 +29,7 @@ from postback.web.admin import (
     keys,
     members,
     plans,
+    privacy,
     probe,
     replays,
     sites,
@@ -46,7 +47,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors,
+    visitors, privacy,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
@@ -62,6 +63,7 @@ def _made() -> Litestar:
             *metrics.HANDLERS,
             *openapi.HANDLERS,
             *reference.HANDLERS,
+            *tag.HANDLERS,
             dashboard.router(),
         ],
         dependencies={

@@ -195,7 +195,7 @@ def _fields(row: EventRow) -> dict[str, Any]:
         "order_id": row.order_id,
         "order_status": event.order.status if event.order else None,
         "dialect": event.dialect,
-        "notes": [*event.notes, *(row.notes or ())],
+        "notes": list(dict.fromkeys([*event.notes, *(row.notes or ())])),
     }
 
 

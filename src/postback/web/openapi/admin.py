@@ -5,7 +5,6 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from litestar import Litestar, Response
-from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import HeaderParameter, ParameterKwarg
 from litestar.routes import HTTPRoute
@@ -97,8 +96,8 @@ def _answer(handler: HTTPRouteHandler, kind: Any, schemas: Schemas) -> Schema:
     if get_origin(kind) in (Union, UnionType):  # with a response of another status, which `also` describes
         (kind,) = (one for one in get_args(kind) if get_origin(one) is not Response)
     if get_origin(kind) is Response:
-        is_text = handler.media_type in (MediaType.TEXT, MediaType.HTML)
-        media_type = str(MediaType(handler.media_type).value) if is_text else "application/json"
+        declared = str(getattr(handler.media_type, "value", handler.media_type))
+        media_type = declared if declared.startswith("text/") else "application/json"
         return answer(handler.opt.get("answer", {"type": "string"}), description, media_type)
     if get_origin(kind) is Tagged:
         return answer(schemas.of(get_args(kind)[0]), description, is_tagged=True)

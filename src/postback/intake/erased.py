@@ -1,0 +1,55 @@
+"""Late events of erased people: what they did before they were erased is taken without them.
+
+Such an event is stored without any identifier, its conversions and its worth count, and nobody is sent it. Only an
+event that occurred before its workspace's newest erasure is looked up, so that live traffic costs one comparison.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from msgspec import structs
+
+from postback import tombstones, visitors
+from postback.db import Tx
+from postback.intake.judge import Pending, Whole
+from postback.intake.sales import skipped
+from postback.pii.person import ERASED, Maker, Trace, belongs, stripped
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def strip_late(tx: Tx, events: Sequence[Pending]) -> None:
+    """Take the person from those events that are of one who was erased since. `tx` outside a transaction: an erasure
+    bumps the version, so that a flush which misses its tombstones does not commit."""
+    late = [(event, _traces(event)) for event in events if _is_late(event)]
+    if not late:
+        return
+    keys = sorted({mac for _, traces in late for _, macs in traces for mac in macs})
+    found = await tombstones.find(tx, keys) if keys else {}
+    for event, traces in late:
+        at = event.event.occurred_at
+        known = {mac for mac, stone in found.items() if at <= stone.erased_at}
+        if belongs(traces, {mac for mac in known if found[mac].is_seed}, known)[0]:
+            _strip(event)
+
+
+def _is_late(pending: Pending) -> bool:
+    erased_at = pending.snapshot.workspace.erased_at
+    return erased_at is not None and pending.whole is None and pending.event.occurred_at <= erased_at
+
+
+def _traces(pending: Pending) -> list[Trace]:
+    event, maker = pending.event, Maker(pending.installation_key, pending.snapshot.id_bytes)
+    keys = visitors.keys_of(event, pending.snapshot.workspace.id, pending.visitor_key)
+    return maker.of_event(event, keys, pending.user_id)
+
+
+def _strip(pending: Pending) -> None:
+    event, post = pending.event, pending.post
+    pending.whole = Whole(event, pending.body, pending.sealed, pending.visitor_key, pending.seen, post)
+    pending.event = stripped(event, UUID(bytes=pending.id))
+    pending.body = _encode(pending.event)
+    pending.sealed = pending.visitor_key = pending.seen = None
+    pending.post = structs.replace(post, order_id=ERASED) if post is not None else None
+    pending.fate = pending.settled = skipped(pending.fate, ERASED)

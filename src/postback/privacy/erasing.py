@@ -1,0 +1,269 @@
+"""Erasing a person: the walk over a workspace's events, in small transactions, while everything goes on.
+
+    begin    in one transaction: tombstones of what was asked for, visitors' rows gone, the configuration's version
+             bumped, so that no flush takes an older event of theirs any more
+    events   rounds over all events: those of the person are stripped, their open deliveries end as skipped, what was
+             sent of them is blanked; what they name beside (a second email, another browser) makes another round
+    links    links that lead to the person's visitors go
+    wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked last
+
+What is counted stays: events, usage, deliveries, conversions and their value. Repeating a step is harmless.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct, structs
+
+from postback import conversions, tombstones, workspaces
+from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
+from postback.db.buckets import BUCKETS
+from postback.pii import Sealer
+from postback.pii.person import ERASED, Maker, stripped
+from postback.privacy import erasures, people, receipt
+from postback.privacy.erasures import Erasure, State
+from postback.privacy.people import LAST, Found, Kind, Person, Reader
+from postback.visitors import links
+
+log = structlog.get_logger()
+EXAMINED = 1000
+LEAST_PER_BUCKET = 20  # what an empty bucket costs, in events
+LINK_BUCKETS = 8
+MOST_ROUNDS = 8
+STEPS_A_TURN = 20
+PERHAPS = "erased: it was under way and may have arrived"
+# More of one kind beside what was asked for is no single person's: a shop's own address, a shared browser.
+SHARED_BY = {"email": 10, "phone": 10, "external_id": 10, "visitor": 50, "session": 2000}
+_queries = Queries("privacy")
+_encode = msgspec.json.Encoder().encode
+
+
+class Tools(Struct, frozen=True):
+    """`grace`: how long after its cancelling a delivery may still be on its way."""
+
+    sealer: Sealer
+    installation_key: bytes
+    grace: timedelta
+
+    def maker(self, workspace_id: UUID) -> Maker:
+        return Maker(self.installation_key, workspace_id.bytes)
+
+
+async def begin(
+    tx: Tx, tools: Tools, workspace_id: UUID, kind: Kind, value: str, *, country: str | None, created_by: str, id: UUID
+) -> tuple[Erasure, bool]:
+    """Ask for an erasure, in the caller's transaction, and whether it is new: while one of the same identifier runs,
+    that one is given. Raises Invalid."""
+    maker = tools.maker(workspace_id)
+    person = await people.meant(tx, workspace_id, kind, value, country, maker)
+    for other in await erasures.list_all(tx, workspace_id, before=LAST, limit=1, running_of=person.seeds[0]):
+        return other, False
+    removed: Counter[str] = Counter()
+    erased_at = await _mark(tx, workspace_id, person, maker, removed, list(person.visitors))
+    state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
+    made = await erasures.add(
+        tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
+    )
+    return made, True
+
+
+async def run(tx: Tx, ids: Sequence[UUID], tools: Tools, now: datetime) -> bool:
+    """Go on with some erasures for a while. Whether any moved, so that it makes sense to look again soon."""
+    moved = False
+    for id_ in ids:
+        try:
+            for _ in range(STEPS_A_TURN):
+                if not await step(tx, id_, tools, now):
+                    break
+                moved = True
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.exception("an erasure stumbled; it is tried again", erasure=str(id_))
+    return moved
+
+
+async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
+    """One transaction's worth of an erasure. False: it does not run any more, or waits."""
+    async with tx.transaction():
+        erasure = await erasures.hold(tx, id)
+        if erasure is None or (state := erasure.state) is None:
+            return False
+        removed = Counter(erasure.removed)
+        if state.stage == "events":
+            await _walk(tx, erasure, state, tools, removed, now)
+        elif state.stage == "links":
+            await _unlink(tx, state, removed)
+        elif state.cancelled_at is not None and now < state.cancelled_at + tools.grace:
+            return False
+        else:
+            await _blank(tx, state.cancelled, removed)
+            erasure = _done(erasure, state, removed, tools, now)
+        await erasures.write(tx, structs.replace(erasure, removed=dict(removed)), now)
+        return erasure.status == "running"
+
+
+async def _mark(
+    tx: Tx, workspace_id: UUID, person: Person, maker: Maker, removed: Counter[str], visitor_keys: Sequence[bytes]
+) -> datetime:
+    """From the commit on, no older event brings the person back; what their visitors' rows name is theirs too. The
+    moment until which events are old."""
+    await workspaces.bump(tx, workspace_id)
+    # After the bump: whatever was committed under the old version is older than this.
+    erased_at = await server.clock(tx)
+    await people.widen(tx, person, visitor_keys, maker)
+    await workspaces.mark_erased(tx, workspace_id, erased_at)
+    await tombstones.lay(tx, person.macs(), person.seeds, erased_at)
+    if person.visitors:
+        places = _places(person.visitors)
+        removed["visitors"] += (await tx.execute(_queries.drop_visitors, places)).rowcount
+        span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
+        removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
+    return erased_at
+
+
+async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
+    maker = tools.maker(erasure.workspace_id)
+    reader = Reader(erasure.workspace_id, tools.sealer, maker)
+    left = EXAMINED
+    while left > 0 and state.bucket < len(BUCKETS):
+        bucket = BUCKETS[state.bucket]
+        rows = await reader.page(tx, bucket, state.after, state.until, left)
+        if mine := list(reader.theirs(rows, state.person, state.erased_at)):
+            await _strip(tx, bucket, mine, state, removed, now)
+            for found in mine:
+                if found.spreads and not state.is_shared:
+                    state.found.add(found.traces, found.visitor_keys, maker)
+            state.is_shared |= any(len(macs) > SHARED_BY[kind] for kind, macs in _new(state).items())
+        if len(rows) < left:
+            state.bucket, state.after = state.bucket + 1, UUID(int=0)
+        else:
+            state.after = rows[-1].id
+        left -= max(len(rows), LEAST_PER_BUCKET)
+    if state.bucket == len(BUCKETS):
+        await _next_round(tx, erasure.workspace_id, state, maker, removed)
+
+
+async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:
+    """Another one where more was found to be the person's; else what leads to them goes."""
+    state.bucket, state.after = 0, UUID(int=0)
+    person, found = state.person, state.found
+    if state.is_shared or not any(_new(state).values()) or state.round == MOST_ROUNDS:
+        state.stage = "links"
+        return
+    visitor_keys = [key for key in found.visitors if key not in person.visitors]
+    person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
+    state.erased_at = await _mark(tx, workspace_id, person, maker, removed, visitor_keys)
+    state.until, state.round = _until(state.erased_at), state.round + 1
+    state.found = Person(person.seeds, {}, [])
+
+
+def _new(state: State) -> dict[str, set[bytes]]:
+    """What this round found beside what was known, by kind."""
+    known = state.person.known
+    return {kind: set(macs).difference(known.get(kind, ())) for kind, macs in state.found.known.items()}
+
+
+def _until(erased_at: datetime) -> UUID:
+    """Ids beyond are of flushes that knew of the tombstones; clocks may be a little apart."""
+    return buckets.floor(erased_at + timedelta(hours=1))
+
+
+async def _strip(
+    tx: Tx, bucket: int, mine: Sequence[Found], state: State, removed: Counter[str], now: datetime
+) -> None:
+    ids = [found.row.id for found in mine]
+    low, high = buckets.span(ids)
+    row: dict[str, object] = {"bucket": bucket, "ids": ids, "min_id": low, "max_id": high, "now": now}
+    bodies = arrays.byteas(_encode(stripped(found.event, found.row.id)) for found in mine)
+    removed["events"] += (await tx.execute(_queries.strip_events, row | {"bodies": bodies})).rowcount
+    cursor = await tx.execute(_queries.cancel, row | {"reason": ERASED, "perhaps": PERHAPS}, binary=True)
+    cancelled = [id_ for (id_,) in await cursor.fetchall()]
+    removed["deliveries_cancelled"] += len(cancelled)
+    if cancelled:
+        state.cancelled += sorted(set(cancelled) - set(state.cancelled))
+        state.cancelled_at = now
+    removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
+    orders = order_keys(mine)
+    removed["conversions"] += (await tx.execute(_queries.strip_conversions, spans(ids, orders))).rowcount
+    if orders:
+        named = _places(sorted(set(orders.values()))) | {"order_id": ERASED}
+        removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
+
+
+def order_keys(mine: Sequence[Found]) -> dict[UUID, bytes]:
+    """Keys of the orders that events are posts of, by event."""
+    return {
+        found.row.id: conversions.key_of(found.row.site_id.bytes, order.id)
+        for found in mine
+        if (order := found.event.order) is not None and order.id is not None and found.row.site_id is not None
+    }
+
+
+def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
+    """Where the conversions of some events lie: in the bucket of each, or in its order's, beside its id."""
+    rows = [(buckets.of_id(id_), id_) for id_ in ids]
+    rows += [(buckets.of_key(key), id_) for id_, key in orders.items() if buckets.of_key(key) != buckets.of_id(id_)]
+    lows = [UUID(bytes=id_.bytes[:12] + bytes(4)) for _, id_ in rows]
+    highs = [UUID(bytes=id_.bytes[:12] + b"\xff" * 4) for _, id_ in rows]
+    own = [bucket for bucket, _ in rows]
+    return {
+        "buckets": own,
+        "touched": sorted(set(own)),
+        "event_ids": [id_ for _, id_ in rows],
+        "lows": lows,
+        "highs": highs,
+        "min_id": min(lows),
+        "max_id": max(highs),
+    }
+
+
+async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
+    keys = [UUID(bytes=mac) for mac in sorted(state.person.macs())]
+    visitor_keys = [UUID(bytes=key) for key in state.person.visitors]
+    for bucket in BUCKETS[state.bucket : state.bucket + LINK_BUCKETS]:
+        row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys}
+        removed["links"] += (await tx.execute(_queries.drop_links, row)).rowcount
+        removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
+    if state.bucket == 0 and state.person.visitors:
+        spans = [links.aliases_of(key) for key in state.person.visitors]
+        removed["links"] += (await tx.execute(_queries.drop_aliases, _places([low for low, _ in spans]) | {
+            "highs": [UUID(bytes=high) for _, high in spans]})).rowcount  # fmt: skip
+    state.bucket += LINK_BUCKETS
+    if state.bucket >= len(BUCKETS):
+        state.stage = "wait"
+
+
+async def _blank(tx: Tx, ids: Sequence[UUID], removed: Counter[str]) -> None:
+    for bucket in sorted({buckets.of_id(id_) for id_ in ids}):
+        own = [id_ for id_ in ids if buckets.of_id(id_) == bucket]
+        low, high = buckets.span(own)
+        row = {"bucket": bucket, "ids": own, "min_id": low, "max_id": high}
+        removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
+
+
+def _done(erasure: Erasure, state: State, removed: Counter[str], tools: Tools, now: datetime) -> Erasure:
+    removed["tombstones"] = len(state.person.macs())
+    text, signature = receipt.sign(
+        tools.installation_key,
+        {
+            "erasure": erasure.id,
+            "workspace": erasure.workspace_id,
+            "asked_by": erasure.kind,
+            "subject": erasure.subject.hex(),
+            "requested_at": buckets.time_of(erasure.id),
+            "finished_at": now,
+            "removed": dict(removed),
+            "shared": state.is_shared,
+        },
+    )
+    return structs.replace(erasure, status="done", state=None, receipt=text, signature=signature)
+
+
+def _places(keys: Sequence[bytes]) -> dict[str, object]:
+    own = [buckets.of_key(key) for key in keys]
+    return {"buckets": own, "keys": [UUID(bytes=key) for key in keys], "touched": sorted(set(own))}

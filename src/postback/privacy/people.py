@@ -1,0 +1,147 @@
+"""Whom an identifier means, and which stored events are theirs.
+
+Nothing stored is indexed by person, so events are walked, bucket by bucket; see docs/decisions/erasure.md.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct
+from psycopg.rows import args_row
+
+from postback import pii, visitors
+from postback.db import Queries, Tx, buckets
+from postback.errors import Invalid
+from postback.event import Event
+from postback.pii import Sealer, SealError
+from postback.pii.person import ERASED, Maker, Trace, belongs
+from postback.visitors import links
+
+log = structlog.get_logger()
+Kind = Literal["email", "phone", "external_id", "user_id", "visitor_id"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LAST = UUID(int=2**128 - 1)
+_queries = Queries("privacy")
+_decode = msgspec.json.Decoder(Event).decode
+
+
+class Person(Struct):
+    """MACs by kind; `seeds`: those that were asked for. `visitors`: keys of the rows. All are 16 bytes."""
+
+    seeds: list[bytes]
+    known: dict[str, list[bytes]]
+    visitors: list[bytes]
+
+    def macs(self) -> set[bytes]:
+        return {mac for macs in self.known.values() for mac in macs}
+
+    def add(self, traces: Sequence[Trace], visitor_keys: Sequence[bytes], maker: Maker) -> None:
+        """What is theirs too."""
+        self.visitors += [key for key in dict.fromkeys(visitor_keys) if key not in self.visitors]
+        for kind, macs in [*traces, *(("visitor", (maker.of_visitor(key),)) for key in visitor_keys)]:
+            held = self.known.setdefault(kind, [])
+            held += [mac for mac in dict.fromkeys(macs) if mac not in held]
+
+
+class Stored(Struct, frozen=True):
+    """An event as it lies there; `body` None: another workspace's."""
+
+    id: UUID
+    body: bytes | None
+    sealed: bytes | None
+    visitor_key: UUID | None
+    site_id: UUID | None
+    event_id: str
+    order_id: str | None
+
+
+class Found(Struct, frozen=True):
+    """An event of the person. `spreads`: what else it names is theirs too."""
+
+    row: Stored
+    event: Event
+    readable: dict[str, str]
+    traces: list[Trace]
+    visitor_keys: list[bytes]
+    spreads: bool
+
+
+class Reader:
+    """Reads one workspace's events as people. `sealer` opens what tells a user id."""
+
+    def __init__(self, workspace_id: UUID, sealer: Sealer, maker: Maker) -> None:
+        self.workspace_id = workspace_id
+        self.maker = maker
+        self._sealer = sealer
+
+    async def page(self, tx: Tx, bucket: int, after: UUID, until: UUID, examined: int) -> list[Stored]:
+        """The next events of a bucket, up to the id `until`."""
+        row = {"bucket": bucket, "min_id": UUID(int=min(after.int + 1, LAST.int)), "max_id": until}
+        async with tx.cursor(row_factory=args_row(Stored), binary=True) as cursor:
+            await cursor.execute(_queries.events, row | {"workspace_id": self.workspace_id, "examined": examined})
+            return await cursor.fetchall()
+
+    def theirs(self, rows: Sequence[Stored], person: Person, erased_at: datetime) -> Iterator[Found]:
+        """Those of the person that occurred, or came, until a moment. What was erased already is nobody's."""
+        seeds, known = set(person.seeds), person.macs()
+        for row in rows:
+            if row.body is None:
+                continue
+            try:
+                event = _decode(row.body)
+            except msgspec.DecodeError:
+                log.error("a stored event cannot be read", event_id=row.id.hex)
+                continue
+            if ERASED in event.notes or (event.occurred_at > erased_at and buckets.time_of(row.id) > erased_at):
+                continue
+            readable = self.open(row.sealed)
+            visitor_key = row.visitor_key.bytes if row.visitor_key is not None else None
+            visitor_keys = visitors.keys_of(event, self.workspace_id, visitor_key)
+            traces = self.maker.of_event(event, visitor_keys, readable.get("user_id"))
+            is_theirs, spreads = belongs(traces, seeds, known)
+            if is_theirs:
+                yield Found(row, event, readable, traces, visitor_keys, spreads)
+
+    def open(self, sealed: bytes | None) -> dict[str, str]:
+        """Readable identifiers, as far as they open."""
+        try:
+            return pii.reveal(sealed, self._sealer) if sealed else {}
+        except SealError:  # its key is gone, and what it sealed with it
+            return {}
+
+
+async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str | None, maker: Maker) -> Person:
+    """Whom somebody asks for; nobody need be stored. Raises Invalid. `country`: of phones without a plus."""
+    if not value.strip() or len(value) > 1024:
+        raise Invalid(f"{kind} must have 1 to 1024 characters.", field=kind)
+    person = Person([], {}, [])
+    if kind == "visitor_id":
+        person.add([], [visitors.key_of(workspace_id, pii.stored_id(value))], maker)
+        person.seeds = sorted(person.macs())
+    else:
+        traces = maker.asked(kind, value.strip(), country)
+        if traces is None:
+            raise Invalid(f"This is no {kind} that an event could bear; nothing is stored under it.", field=kind)
+        person.add(traces, [], maker)
+        person.seeds = sorted(person.macs())
+        linked, _ = await links.find(tx, person.seeds)
+        person.add([], sorted({key for found in linked.values() for key in found}), maker)
+    return person
+
+
+async def widen(tx: Tx, person: Person, visitor_keys: Sequence[bytes], maker: Maker) -> None:
+    """What the rows of some of the person's visitors name, and visitors that are proved to be the same one; neither
+    where it names somebody else."""
+    if not visitor_keys:
+        return
+    _, twins = await links.find(tx, (), visitor_keys)
+    others = sorted({key for found in twins.values() for key in found} - set(person.visitors))
+    for key, visitor in (await visitors.find(tx, [*visitor_keys, *others])).items():
+        traces = maker.of_user({name: one.value for name, one in visitor.identifiers.items()})
+        known = person.macs() | {maker.of_visitor(key)}
+        if belongs([*traces, ("visitor", (maker.of_visitor(key),))], set(person.seeds), known)[1]:
+            person.add(traces, [key], maker)

@@ -1,0 +1,114 @@
+/**
+ * What an ad click and other vendors' scripts left in the browser: click ids and campaign parameters of the address,
+ * cookies. Names are those that the server knows. Each is kept with the first and the last time it was seen, in
+ * milliseconds of the browser's clock.
+ */
+import { mayAdvertise, mayMeasure } from "./consent";
+import { cookie, cookies, readJson, setCookie, write } from "./store";
+
+interface Seen {
+  value: string;
+  first: number;
+  last: number;
+}
+export type Identifiers = Record<string, Seen>;
+export type Utm = Record<string, string | number>;
+
+const IDENTIFIERS = "_pb_ids";
+const UTM = "utm";
+const MAX_CHARS = 1024;
+const MAX_TAG_CHARS = 150;
+const META_DAYS = 90;
+const DAY_MS = 864e5;
+const PARAMETERS =
+  " gclid gbraid wbraid dclid msclkid fbclid ttclid twclid li_fat_id epik sccid rdt_cid irclickid oppref ";
+const TAGS = /^utm_(source|medium|campaign|term|content|id)$/;
+/** Sent as they stand, under their name without the first underscores. */
+const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");
+const GOOGLE: Record<string, string> = { gb: "wbraid", dc: "dclid" };
+
+let ids: Identifiers = {};
+
+function seen(name: string, value: string | undefined, at: number): void {
+  const known = ids[name];
+  if (!value || value.length > MAX_CHARS || at <= known?.last) return;
+  if (known?.value == value) known.last = at;
+  else ids[name] = { value, first: at, last: at };
+}
+
+const isParameter = (name: string): boolean => PARAMETERS.includes(` ${name} `);
+
+/** What this page's address tells of a campaign. */
+const parameters = (): [string, string][] =>
+  [...new URLSearchParams(location.search)]
+    .map(([name, value]): [string, string] => [name.toLowerCase(), value])
+    .filter(([name, value]) => value && (TAGS.test(name) || isParameter(name)));
+
+export const campaign = (): string => parameters().join("&").slice(0, MAX_CHARS);
+
+/** Note what the address says. */
+export function readAddress(): void {
+  const now = Date.now();
+  const tags: Record<string, string> = {};
+  ids = readJson(IDENTIFIERS) || ids;
+  for (const [name, value] of parameters()) {
+    if (!isParameter(name)) tags[name.slice(4)] = value.slice(0, MAX_TAG_CHARS);
+    // It may go into a cookie.
+    else if (!/[;@\s]/.test(value)) seen(name, value, now);
+  }
+  if (Object.keys(tags)[0]) seen(UTM, JSON.stringify(tags), now);
+  readCookies();
+}
+
+/** Note what other scripts have put down by now, and mint Meta's two where there are none. */
+function readCookies(): void {
+  const now = Date.now();
+  for (const from of COOKIES) {
+    const name = from.replace(/^_+/, "");
+    // Of a click, the address is nearer to the truth than a cookie is.
+    if (!ids[name] || !isParameter(name)) seen(name, cookie(from), now);
+  }
+  for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
+    seen(GOOGLE[kind], id, +seconds * 1e3);
+  seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."), now);
+  const stream = /(?:^|; )_ga_\w+=(?:GS1\.\d\.|GS2\.\d\.(?:[^;]*\$)?s)(\d+)/.exec(cookies());
+  if (stream) seen("ga_session_id", stream[1], now);
+  // Without a say over advertising, what is for it is neither kept nor sent.
+  if (!mayAdvertise()) {
+    for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];
+  } else if (mayMeasure()) readMeta(now);
+  write(IDENTIFIERS, JSON.stringify(ids));
+}
+
+function readMeta(now: number): void {
+  const click = ids.fbclid;
+  const [, , minted, clicked] = cookie("_fbc").split(".");
+  // A click that is not the cookie's, and later than it, beats it; a click that is too old is none.
+  if (click && click.value != clicked && now - click.first < META_DAYS * DAY_MS && !(+minted > click.last))
+    seen("fbc", mint("_fbc", click.first, click.value), now);
+  else seen("fbc", cookie("_fbc"), now);
+  seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", now, `${Math.floor(1e9 + Math.random() * 9e9)}`), now);
+}
+
+/** `fb.<labels of the cookie's domain less one>.<ms>.<id>`, set on the shortest domain that the browser takes. */
+function mint(name: string, at: number, id: string): string {
+  const labels = location.hostname.split(".");
+  for (let count = 1; count <= labels.length; count++) {
+    const value = `fb.${count - 1}.${at}.${id}`;
+    setCookie(name, value, META_DAYS, labels.slice(-count).join("."));
+    if (cookie(name) == value) return value;
+  }
+  return `fb.1.${at}.${id}`;
+}
+
+/** Identifiers and campaign as they are now. */
+export function read(): { identifiers: Identifiers; utm?: Utm } {
+  readCookies();
+  const { utm, ...identifiers } = ids;
+  return { identifiers, utm: utm && { ...JSON.parse(utm.value), first: utm.first, last: utm.last } };
+}
+
+export function forget(): void {
+  ids = {};
+  write(IDENTIFIERS, null);
+}

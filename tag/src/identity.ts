@@ -1,0 +1,86 @@
+/**
+ * Who and which visit. The visitor's id lives in a cookie that our server sets, and in localStorage; the session's in
+ * sessionStorage, ends after 30 minutes of rest or with a new campaign, and a new tab goes on with that of the last.
+ */
+import { campaign } from "./clicks";
+import { cookie, cut, keep, read, readJson, SESSION, setCookie, write } from "./store";
+
+export interface Session {
+  id: string;
+  /** The last event, in milliseconds of the browser's clock. */
+  at: number;
+  /** The campaign parameters of the page that it began with. */
+  by: string;
+  /** What our server is told; `new` until it has heard of it. */
+  told: { started_at: string; landing: string; referrer: string; new: boolean };
+}
+
+const VISITOR = "_pb_vid";
+const LAST_SESSION = "_pb_ls";
+const IDLE_MS = 18e5;
+const DAYS = 400;
+const USABLE = /^[\w.-]{1,128}$/;
+
+let visitor: string;
+let cookieName: string;
+let mayKeep = false;
+
+export const fresh = (kind: string): string => kind + "_" + crypto.getRandomValues(new Uint32Array(3)).join("");
+
+/** Find or make the visitor's id; `told`: the one that the page was told before we came. */
+export function begin(cookie_: string, told?: string): void {
+  cookieName = cookie_;
+  setVisitor([told, cookie(cookieName), read(VISITOR)].find((one) => one && USABLE.test(one)) || fresh("v"));
+}
+
+export const visitorId = (): string => visitor;
+
+export function setVisitor(id: string): void {
+  visitor = id;
+  write(VISITOR, id);
+  // One that our server set may live longer than one that a script sets, so it is not written over.
+  if (mayKeep && cookie(cookieName) != id) setCookie(cookieName, id, DAYS);
+}
+
+/** From now on ids may outlive the page, or not; null: it is not known yet. */
+export function keepIds(allowed: boolean | null): void {
+  mayKeep = !!allowed;
+  keep(mayKeep);
+  if (allowed) setVisitor(visitor);
+  else if (allowed === false) setCookie(cookieName, "", 0);
+}
+
+/** The session of this moment, begun anew where it must be. `isEvent`: keeps it alive. `told` as in `begin`. */
+export function session(isEvent?: boolean, told?: string): Session {
+  const now = Date.now();
+  const by = campaign();
+  const known = [readJson<Session>(SESSION), readJson<Session>(LAST_SESSION)];
+  let found = known.find(
+    (one) => one && now - one.at < IDLE_MS && (!by || by == one.by),
+  );
+  if (!found) {
+    const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
+    const landing = cut(location.href);
+    const referrer = cut(document.referrer);
+    found = { id, at: now, by, told: { started_at: new Date().toISOString(), landing, referrer, new: true } };
+    isEvent = true;
+  }
+  if (isEvent) {
+    found.at = now;
+    setSession(found);
+  }
+  return found;
+}
+
+export function setSession(one: Session): void {
+  const text = JSON.stringify(one);
+  write(SESSION, text);
+  write(LAST_SESSION, text);
+}
+
+/** Somebody else from here on. */
+export function forget(): void {
+  write(SESSION, null);
+  write(LAST_SESSION, null);
+  setVisitor(fresh("v"));
+}

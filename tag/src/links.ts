@@ -1,0 +1,85 @@
+/**
+ * How ids get to where the tag does not reach: hidden fields of forms, and a short-lived `pb_vid` on links and forms to
+ * the hosts that the site allows.
+ */
+import { session, visitorId } from "./identity";
+import { attempt } from "./store";
+
+export interface Answer {
+  visitor_id?: string;
+  session_id?: string;
+  link?: string;
+  /** Seconds. */
+  link_expires_in?: number;
+  link_domains?: string[];
+}
+
+const TOKEN = "pb_vid";
+const NAMES = /^(visitor|session)(_id|Id)$/;
+
+let token = "";
+let tokenUntil = 0;
+let domains: string[] = [];
+let isByName: boolean;
+let ask: () => void;
+let timer: ReturnType<typeof setTimeout>;
+const filled = new WeakSet<HTMLInputElement>();
+
+const without = (href: string): string => href.replace(/([?&])pb_vid=[^&#]*&?/, "$1").replace(/[?&](?=#|$)/, "");
+
+/** The token in this page's address, which is taken out of it. */
+export function arrived(): string | undefined {
+  const found = new URLSearchParams(location.search).get(TOKEN);
+  if (found) attempt(() => history.replaceState(history.state, "", without(location.href)));
+  return found || undefined;
+}
+
+export function take(answer: Answer): void {
+  domains = answer.link_domains || domains;
+  if (answer.link) {
+    token = answer.link;
+    const lasts = answer.link_expires_in! * 1e3;
+    tokenUntil = Date.now() + lasts;
+    clearTimeout(timer);
+    timer = setTimeout(renew, lasts * 0.8);
+  }
+  fill(document);
+}
+
+const renew = (): unknown => document.hidden || (domains[0] && ask());
+
+/** Fill forms and mark links from now on. `byName`: fields of a known name too. `asks`: for a fresh token. */
+export function watch(byName: boolean, asks: () => void): void {
+  const on = (types: string, then: (event: any) => void): void =>
+    types.split(" ").forEach((type) => addEventListener(type, then, true));
+  ask = asks;
+  isByName = byName;
+  fill(document);
+  on("DOMContentLoaded", () => fill(document));
+  on("visibilitychange", renew);
+  // Whatever makes a form be sent makes its data be gathered, and asks us then.
+  on("formdata", ({ target, formData }) => {
+    fill(target, formData);
+    if (leads(new URL(target.getAttribute("action") || "", location.href))) formData.set(TOKEN, token);
+  });
+  on("pointerdown click", (event) => {
+    const anchor: HTMLAnchorElement | undefined = event.target.closest?.("a[href]");
+    if (!anchor || !leads(anchor)) return;
+    const [href, hash] = without(anchor.href).split("#");
+    anchor.href = href + (href.includes("?") ? "&" : "?") + TOKEN + "=" + token + (hash ? "#" + hash : "");
+  });
+}
+
+const leads = ({ host, hostname }: { host: string; hostname: string }): boolean =>
+  Date.now() < tokenUntil && host != location.host && domains.some((one) => `.${hostname}`.endsWith(`.${one}`));
+
+function fill(root: ParentNode, data?: FormData): void {
+  for (const input of root.querySelectorAll<HTMLInputElement>("input[type=hidden]")) {
+    const marked = input.dataset.postback;
+    if (marked != null || (isByName && NAMES.test(input.name) && (!input.value || filled.has(input)))) {
+      filled.add(input);
+      input.value = /^s/.test(marked || input.name) ? session().id : visitorId();
+      data?.set(input.name, input.value);
+    }
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Events on their way. Each stands in localStorage under a key of its own until our server has answered for it, so that
+ * tabs cannot write over each other's; it keeps its `event_id`, by which the server knows a repeat. A page claims what is
+ * its own for a while, and renews that as it sends; when the claim has run out, the page has gone, and any other takes over.
+ */
+import { read as readClicks } from "./clicks";
+import { consented, mayAdvertise, mayMeasure } from "./consent";
+import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
+import { take, type Answer } from "./links";
+import { CONSENT, keys, read, readJson, write } from "./store";
+
+export interface Event {
+  event: string;
+  event_id: string;
+  occurred_at: string;
+  user_data?: Record<string, string>;
+  [field: string]: unknown;
+}
+
+/** Whose, of which visit, what, claimed until when. */
+type Entry = [visitor: string, visit: Session, event: Event, claimedUntil: number];
+
+const QUEUE = /^_pb_c?q/;
+const MAX_WAITING = 500;
+// Of an entry, and about of a batch: whatever the letters, less than the 64 KB that may outlive a page.
+const MAX_CHARS = 8e3;
+const TIMEOUT_MS = 1e4;
+const CLAIM_MS = 15e3;
+const LONGEST_PAUSE_MS = 3e5;
+
+let url: string;
+let about: object;
+let link: string | undefined;
+let failures = 0;
+/** Of this page, and not under way. */
+const mine: Record<string, boolean> = {};
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+/** Where to, and what every batch says; `token`: the link that the visitor came by. */
+export function open(endpoint: string, said: object, token?: string): void {
+  url = endpoint + "/collect";
+  about = said;
+  link = token;
+  addEventListener("online", () => {
+    failures = 0;
+    send();
+  });
+  addEventListener("visibilitychange", () => document.hidden && send());
+}
+
+/** Queue an event as of now. What is denied never was; before it is known, the queue lives in memory. */
+export function put(event: Event): void {
+  const isConsent = event.event == "consent";
+  if (!isConsent && mayMeasure() === false) return;
+  const now = Date.now();
+  const text = JSON.stringify([visitorId(), session(true), event, now + CLAIM_MS]);
+  if (text.length > MAX_CHARS || keys(QUEUE)[MAX_WAITING]) return console.warn("postback: too much");
+  const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
+  mine[key] = true;
+  write(key, text, isConsent);
+  if (!failures) later(0);
+}
+
+/** What was chosen decides what waits: it goes out, or goes away. */
+export function decide(): void {
+  if (mayMeasure() === false) for (const key of keys(/^_pb_q/)) write(key, null);
+  later(0);
+}
+
+function later(ms: number): void {
+  clearTimeout(timer);
+  timer = setTimeout(() => send(), ms);
+}
+
+/** Send what waits and is not claimed. `isAsking`: even nothing, for a fresh link. */
+export async function send(isAsking?: boolean): Promise<void> {
+  const may = mayMeasure();
+  if (may == null) return;
+  const now = Date.now();
+  const batch: Record<string, Entry> = {};
+  let first: Entry | undefined;
+  let chars = 0;
+  let next = 0;
+  for (const key of keys(QUEUE)) {
+    const entry = readJson<Entry>(key);
+    if (!entry) write(key, null, true);
+    else if (entry[3] > now && !mine[key]) next ||= entry[3];
+    // One batch is one visitor's, of one visit.
+    else if (chars < MAX_CHARS && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
+      first ||= entry;
+      batch[key] = entry;
+      chars += read(key)!.length;
+    }
+  }
+  if (!first && !(isAsking && may)) return next ? later(next - now + 99) : undefined;
+  const [visitor, visit] = first || [visitorId(), session()];
+  const body = written(visitor, visit, Object.values(batch));
+  for (const key in batch) {
+    mine[key] = false;
+    batch[key][3] = now + CLAIM_MS;
+    write(key, JSON.stringify(batch[key]), true);
+  }
+  let status = 0;
+  let after = 0;
+  try {
+    // It outlives the page, but then nobody hears the answer: the next page sends it again under the same id.
+    const signal = AbortSignal.timeout?.(TIMEOUT_MS);
+    const answer = await fetch(url, { method: "POST", body, keepalive: true, credentials: "include", signal });
+    status = answer.status;
+    after = +answer.headers.get("Retry-After")! * 1e3 || 0;
+    if (answer.ok) adopt(visitor, visit.id, await answer.json());
+  } catch {}
+  if (status && status < 429 && status != 408) {
+    for (const key in batch) write(key, null, true);
+    failures = 0;
+    if (keys(QUEUE)[0]) later(0);
+  } else {
+    for (const key in batch) mine[key] = true;
+    later(Math.max(after, Math.min(LONGEST_PAUSE_MS, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
+  }
+}
+
+function written(visitor: string, { id, told }: Session, entries: Entry[]): string {
+  const may = mayAdvertise();
+  return JSON.stringify({
+    ...about,
+    sent_at: new Date().toISOString(),
+    visitor_id: visitor,
+    consent: consented(),
+    ...(mayMeasure() && { session_id: id, session: told, ...readClicks(), link }),
+    events: entries.map(([, , event]) => (may ? event : { ...event, user_data: undefined })),
+  });
+}
+
+/** The server knows who this is better than we do. */
+function adopt(visitor: string, id: string, answer: Answer): void {
+  link = undefined;
+  const visit = session();
+  if (visitor == visitorId() && answer.visitor_id) setVisitor(answer.visitor_id);
+  if (id == visit.id) setSession({ ...visit, id: answer.session_id || id, told: { ...visit.told, new: false } });
+  take(answer);
+}

@@ -1,0 +1,157 @@
+"""Only what the visitor allowed leaves the browser, or stays in it."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import BrowserContext, Page
+from recorder import Recorder
+
+ALL = "{analytics: true, ad_user_data: true, ad_personalization: true}"
+NO_ADS = "{analytics: true, ad_user_data: false, ad_personalization: false}"
+NONE = "{analytics: false, ad_user_data: false, ad_personalization: false}"
+ADS = {"gclid", "fbclid", "fbc", "fbp"}
+KEPT = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
+ASKING = "data-consent=required"
+
+
+async def landed(page: Page, recorder: Recorder, before: str = "", attributes: str = "") -> None:
+    head = recorder.script(attributes)
+    recorder.pages["/"] = (
+        f"<!doctype html><script>{before}</script>{head}<form><input type=hidden name=visitorId></form>"
+    )
+    await page.goto(recorder.url("/?gclid=G1&fbclid=F1&utm_source=a"))
+
+
+async def settle(page: Page) -> None:
+    """Time enough for what should not be sent to be sent."""
+    await page.evaluate("new Promise((done) => setTimeout(done, 150))")
+
+
+async def test_before_consent_nothing_is_sent_or_stored_and_a_late_one_loses_nothing(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    identity = await page.evaluate("postback.getIdentity()")
+    await page.evaluate("postback.track('lead')")
+    await settle(page)
+    assert recorder.batches == []
+    assert await page.evaluate(KEPT) == []
+    assert await context.cookies() == []
+    assert await page.evaluate("document.querySelector('input').value") == identity["visitorId"]
+    await page.evaluate(f"postback.consent({ALL})")
+    await recorder.first("lead")
+    await recorder.first("consent")
+    assert {batch["visitor_id"] for batch in recorder.batches} == {identity["visitorId"]}
+    assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": True, "ad_personalization": True}
+    assert recorder.batches[0]["identifiers"].keys() >= ADS
+    assert recorder.batches[0]["utm"]["source"] == "a"
+    await page.goto(recorder.url("/"))
+    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
+    assert recorder.batches[-1]["visitor_id"] == identity["visitorId"]
+    assert len(recorder.named("consent")) == 1
+
+
+async def test_consent_to_some_is_denial_of_the_rest_where_it_is_required(page: Page, recorder: Recorder) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate("postback.consent({analytics: true})")
+    await recorder.first("page_view")
+    assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": False, "ad_personalization": False}
+    assert not ADS & recorder.batches[0]["identifiers"].keys()
+
+
+async def test_denied_before_anything_was_sent_only_the_denial_leaves(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate(f"postback.track('lead'); postback.consent({NONE}); postback.track('signup')")
+    await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    await page.goto(recorder.url("/"))
+    await page.evaluate("postback.track('lead')")
+    await settle(page)
+    [batch] = recorder.batches
+    assert [event["event"] for event in batch["events"]] == ["consent"]
+    assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
+    assert batch["consent"]["analytics"] is False
+    assert await page.evaluate(KEPT) == ["_pb_c"]
+    assert await context.cookies() == []
+
+
+async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    await context.set_offline(True)
+    await page.evaluate("postback.track('lead')")
+    await page.evaluate(f"postback.identify({{email: 'jane@example.com'}}).then(() => postback.consent({NONE}))")
+    await context.set_offline(False)
+    await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    assert [event["event"] for event in recorder.events] == ["page_view", "consent"]
+    assert recorder.batches[1]["visitor_id"] == recorder.batches[0]["visitor_id"]
+    assert await page.evaluate(KEPT) == ["_pb_c"]
+    assert "_pb_vid" not in {one["name"] for one in await context.cookies()}
+    await page.evaluate(f"postback.consent({ALL}); postback.track('signup')")
+    await recorder.first("signup")
+
+
+async def test_without_a_say_over_advertising_its_ids_and_who_it_is_stay_here(page: Page, recorder: Recorder) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    assert recorder.batches[0]["identifiers"].keys() >= ADS
+    await page.evaluate(f"postback.consent({NO_ADS})")
+    await page.evaluate("postback.identify({email: 'jane@example.com', userId: 'u-1'})")
+    await recorder.first("identify")
+    for batch in recorder.batches[1:]:
+        assert not ADS & batch["identifiers"].keys()
+        assert all("user_data" not in event for event in batch["events"])
+        assert batch["utm"]["source"] == "a"
+    assert "gclid" not in await page.evaluate("localStorage._pb_ids")
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "expected"),
+    [
+        ("navigator.__defineGetter__('globalPrivacyControl', () => true)", "", {"ad_user_data": False, "ad_personalization": False}),
+        ("dataLayer = []; function gtag() { dataLayer.push(arguments) } gtag('consent', 'default', {ad_storage: 'denied', ad_user_data: 'granted'})",
+         "", {"ad_user_data": False}),
+        ("dataLayer = []; function gtag() { dataLayer.push(arguments) } gtag('consent', 'default', {analytics_storage: 'denied', ad_user_data: 'denied'})",
+         "gtag('consent', 'update', {analytics_storage: 'granted', ad_user_data: 'granted'})", {"analytics": True, "ad_user_data": True}),
+        ("__tcfapi = (command, version, then) => { window.told = then }",
+         "told({gdprApplies: true, eventStatus: 'cmpuishown'}, true); told({gdprApplies: true, eventStatus: 'useractioncomplete', purpose: {consents: {1: true, 8: true}}}, true)",
+         {"analytics": True, "ad_user_data": False, "ad_personalization": False}),
+        ("__tcfapi = (command, version, then) => then({gdprApplies: false, eventStatus: 'tcloaded'}, true)", "", {"analytics": True}),
+    ],
+    ids=["gpc", "google-default-ads", "google-update", "tcf", "tcf-elsewhere"],
+)  # fmt: skip
+async def test_what_the_browser_or_a_consent_platform_says_holds(
+    page: Page, recorder: Recorder, before: str, then: str, expected: dict[str, Any]
+) -> None:
+    await landed(page, recorder, before)
+    if then:
+        await settle(page)
+        assert recorder.batches == []
+        await page.evaluate(then)
+    await recorder.first("page_view")
+    batch = recorder.batches[0]
+    assert batch["consent"] == expected
+    assert ADS & batch["identifiers"].keys() == (ADS if expected.get("ad_user_data") is not False else set())
+
+
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [
+        ("dataLayer = [['consent', 'default', {analytics_storage: 'denied'}]]", "dataLayer.push(['consent', 'update', {analytics_storage: 'denied'}])"),
+        ("__tcfapi = (command, version, then) => { window.told = then }", "told({gdprApplies: true, eventStatus: 'useractioncomplete', purpose: {consents: {}}}, true)"),
+    ],
+    ids=["google", "tcf"],
+)  # fmt: skip
+async def test_a_platforms_denial_sends_no_page_view(page: Page, recorder: Recorder, before: str, then: str) -> None:
+    await landed(page, recorder, before)
+    await page.evaluate(then)
+    await page.evaluate("postback.track('lead')")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    await settle(page)
+    assert {event["event"] for event in recorder.events} <= {"consent"}
+    assert await page.evaluate(KEPT) == ["_pb_c"]

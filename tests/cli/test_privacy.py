@@ -1,0 +1,36 @@
+"""`postback privacy`, where no worker runs: the command does the work."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Run = Callable[..., Any]
+
+
+def test_a_person_is_exported_erased_and_the_receipt_is_theirs(on_database: Run, tmp_path: Path) -> None:
+    file = tmp_path / "person.json"
+    told = on_database("privacy", "export", str(file), "--email", "jane@x.example")
+    assert (told.code, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
+    assert json.loads(file.read_text()) == {"events": [], "visitors": [], "touches": [], "links": 0}
+    done = on_database("privacy", "erase", "--email", "jane@x.example", "--yes", "--json").json
+    assert (done["status"], done["asked_by"], done["removed"]["tombstones"]) == ("done", "email", 1)
+    receipt = tmp_path / "receipt.json"
+    receipt.write_text(json.dumps(done["receipt"]))
+    verify = ["privacy", "verify", str(receipt)]
+    assert on_database(*verify, "--json").json == {"genuine": True, "of_this_person": None}
+    assert on_database(*verify, "--email", "Jane@X.example", "--json").json["of_this_person"] is True
+    other = on_database(*verify, "--email", "bob@x.example")
+    assert (other.code, "another person's" in other.out) == (1, True)
+    receipt.write_text(json.dumps(done["receipt"] | {"text": done["receipt"]["text"].replace("email", "phone")}))
+    assert on_database(*verify).code == 1
+    assert "jane" not in done["receipt"]["text"]
+
+
+def test_nobody_is_erased_unasked_or_unnamed(on_database: Run) -> None:
+    assert on_database("privacy", "erase", "--email", "jane@x.example").code == 2
+    unnamed = on_database("privacy", "erase", "--yes")
+    assert (unnamed.code, "exactly one of" in unnamed.err) == (2, True)
+    two = on_database("privacy", "erase", "--yes", "--email", "a@x.example", "--phone", "+14155550100")
+    assert two.code == 2

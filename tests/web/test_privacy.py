@@ -1,0 +1,102 @@
+"""Erasures and exports over HTTP."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from postback.db import Pool
+from postback.installation import open_vault
+from postback.privacy import erasing
+
+ERASURES, EXPORTS = "/v1/admin/privacy/erasures", "/v1/admin/privacy/exports"
+JANE = {"email": "jane@secret.example"}
+
+
+async def post(served: Any, event_id: str, **fields: object) -> None:
+    event = {"event": "purchase", "event_id": event_id, "user_data": JANE, "visitor_id": "v-jane", **fields}
+    assert (await served.call("POST", "/v1/events", event))[0] == 202
+
+
+async def test_an_erasure_is_asked_for_listed_and_read_and_names_nobody(served: Any) -> None:
+    await post(served, "e1")
+    status, made = await served.call("POST", ERASURES, JANE)
+    assert (status, made["status"], made["asked_by"], made["receipt"]) == (201, "running", "email", None)
+    assert made["removed"]["visitors"] == 1
+    assert (await served.call("POST", ERASURES, JANE))[1]["id"] == made["id"]
+    assert (await served.call("GET", f"{ERASURES}/{made['id']}"))[1] == made
+    _, listed = await served.call("GET", ERASURES)
+    assert [one["id"] for one in listed["items"]] == [made["id"]]
+    _, audit = await served.call("GET", "/v1/admin/audit?noun=erasure")
+    assert [(one["action"], one["noun_id"], one["after"]["asked_by"]) for one in audit["items"]] == [
+        ("created", made["id"], "email")
+    ]
+    assert "jane" not in str([made, listed, audit]).lower()
+
+
+async def test_an_export_is_the_whole_of_it_and_is_written_down(served: Any) -> None:
+    await post(served, "e1", properties={"size": "M"})
+    await post(served, "other", user_data={"email": "bob@x.example"}, visitor_id="v-bob")
+    status, found = await served.call("POST", EXPORTS, JANE)
+    assert status == 201
+    assert [(one["event"]["event_id"], one["event"]["properties"]) for one in found["events"]] == [
+        ("e1", {"size": "M"})
+    ]
+    assert len(found["visitors"]) == 1
+    _, audit = await served.call("GET", "/v1/admin/audit?noun=export")
+    assert len(audit["items"]) == 1
+    assert "jane" not in str(audit).lower()
+
+
+@pytest.mark.parametrize("path", [ERASURES, EXPORTS])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "email"),
+        ({"email": "a@x.example", "phone": "+14155550100"}, "phone"),
+        ({"email": "no address"}, "email"),
+        ({"name": "Jane"}, "name"),
+    ],
+)
+async def test_a_person_is_named_by_exactly_one_usable_identifier(
+    served: Any, path: str, body: dict[str, str], field: str
+) -> None:
+    status, answer = await served.call("POST", path, body)
+    assert (status, answer["error"]["field"]) == (422, field), answer
+
+
+async def test_only_a_key_that_may_erase_erases_and_exports(served: Any) -> None:
+    _, admin = await served.call("POST", "/v1/admin/keys", {"label": "a", "scopes": ["admin", "read"]})
+    _, eraser = await served.call("POST", "/v1/admin/keys", {"label": "e", "scopes": ["erase"]})
+    for path in (ERASURES, EXPORTS):
+        assert (await served.call("POST", path, JANE, key=admin["key"]))[0] == 403
+        assert (await served.call("POST", path, JANE, key=eraser["key"]))[0] == 201
+    assert (await served.call("GET", ERASURES, key=admin["key"]))[0] == 403
+
+
+async def test_a_phone_without_a_plus_is_of_the_first_sites_country(served: Any) -> None:
+    _, sites = await served.call("GET", "/v1/admin/sites")
+    await served.call("PATCH", f"/v1/admin/sites/{sites['items'][0]['id']}", {"country": "US"})
+    _, with_plus = await served.call("POST", ERASURES, {"phone": "+14155550100"})
+    assert (await served.call("POST", ERASURES, {"phone": "(415) 555-0100"}))[1]["subject"] == with_plus["subject"]
+
+
+async def test_an_erased_event_is_found_by_the_senders_id_and_shows_nobody(served: Any, pool: Pool) -> None:
+    await post(served, "e1", order_id="order-of-jane", value=9, currency="EUR")
+    _, made = await served.call("POST", ERASURES, JANE)
+    async with pool.connection() as tx:
+        vault = await open_vault(tx, served.settings)
+        tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
+        while await erasing.step(tx, UUID(made["id"]), tools, datetime.now(UTC)):
+            pass
+    _, done = await served.call("GET", f"{ERASURES}/{made['id']}")
+    assert (done["status"], done["percent"], done["removed"]["events"]) == ("done", 100, 1)
+    status, seen = await served.call("GET", "/v1/events/e1")
+    assert (status, seen["event"]) == (200, "purchase")
+    _, events = await served.call("GET", "/v1/admin/events")
+    _, one = await served.call("GET", f"/v1/admin/events/{events['items'][0]['id']}")
+    assert (one["notes"], one["value"], one["identifiers"]) == (["erased"], 9, {})
+    _, conversions = await served.call("GET", "/v1/admin/conversions")
+    assert [(c["value"], c["order_id"], c["visitor_id"]) for c in conversions["items"]] == [(9, None, None)]
+    assert "order-of-jane" not in str([seen, events, one, conversions])
