@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from postback import secret
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}</textarea></title>"
 ADMIN = "/v1/admin"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture
@@ -267,3 +269,11 @@ async def test_what_has_no_page_says_so_as_a_page(owner: Any) -> None:
     for path in ("/app/nothing", "/app/goals/99", "/app/events/x", "/app/orders/none"):
         page = await owner.get(path)
         assert (page.status, "Not found" in page.text) == (404, True), path
+
+
+async def test_a_site_gives_its_tags_snippet_as_the_documentation_has_it(served: Any, owner: Any) -> None:
+    page = await owner.get(f"/app/sites/{served.keys.site}")
+    documented = re.search(r"```html\n(<script data-site=.*?</script>)\n```", (DOCS / "tag.md").read_text(), re.S)
+    assert documented is not None
+    snippet = documented[1].replace("https://HOST", served.url).replace("SITE_KEY", served.keys.site_key)
+    assert snippet in page.text

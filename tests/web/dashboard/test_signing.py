@@ -173,3 +173,13 @@ async def test_who_has_an_account_joins_another_workspace_by_its_password_and_lo
     assert served.keys.site_key not in (await ada.get("/app/sites")).text
     assert (await ada.submit("/app", "/app/look-at", workspace=NOBODY)).status == 404
     assert (await ada.submit("/app", "/app/look-at", site=served.keys.site)).status == 404
+
+
+async def test_attempts_are_counted_by_the_address_that_asks_and_not_by_what_it_says(
+    served: Any, stranger: Any
+) -> None:
+    for number in range(20):
+        said = {"X-Forwarded-For": f"203.0.113.{number}"}
+        form = {"email": f"{number}@example.com", "password": "wrong"}
+        assert (await stranger.post("/app/sign-in", form, **said)).status == 401
+    assert (await stranger.sign_in("another@example.com", "wrong")).status == 429

@@ -18,11 +18,18 @@ from postback.web.admin import signed_in
 from postback.web.admin.hub import Hub
 from postback.web.dashboard import forms, render
 from postback.web.dashboard.view import View, require_person, theme_of
+from postback.web.proxies import Proxies
 from postback.workspaces import accounts, audit, sessions
 
 HOME = "/app"
 _OURS = re.compile(r"/app(?:/[A-Za-z0-9_.~%-]+)*(?:\?[A-Za-z0-9_.~%=&+:-]*)?")
 _Web = Request[Any, Any, Any]
+
+
+def client_of(request: _Web, hub: Hub) -> str:
+    """The address that attempts are counted by."""
+    peer = request.client.host if request.client else None
+    return Proxies(hub.settings.trusted_proxies).client(request.headers.get("x-forwarded-for", ""), peer)
 
 
 def ours(path: str | None) -> str:
@@ -46,7 +53,7 @@ async def sign_in(request: _Web, hub: Needs[Hub]) -> Response[Any]:
     signed_in.require_same_site(request)
     form = await forms.read(request, hub)
     email, there, now = form.get("email", "")[:300], ours(form.get("next")), hub.writer.now()
-    address = request.client.host if request.client else ""
+    address = client_of(request, hub)
     try:
         async with hub.pool.connection() as tx:
             await sessions.attempt(tx, email, address, now)
@@ -80,7 +87,7 @@ async def join(request: _Web, hub: Needs[Hub], token: FromPath[str]) -> Response
     signed_in.require_same_site(request)
     form = await forms.read(request, hub)
     password, now = form.get("password", "")[:1000], hub.writer.now()
-    address = request.client.host if request.client else ""
+    address = client_of(request, hub)
     async with hub.pool.connection() as tx:
         found = await accounts.invitation(tx, token, now)
         known = await accounts.by_email(tx, found.email)
@@ -128,7 +135,7 @@ async def account(view: Needs[View]) -> Response[str]:
 async def change_password(view: Needs[View]) -> Response[Any]:
     """All sessions end but this one, which goes on under a new token."""
     form, session, now = view.form, view.person.session, view.now
-    address = view.request.client.host if view.request.client else ""
+    address = client_of(view.request, view.hub)
     async with view.hub.pool.connection() as tx:
         try:
             await sessions.attempt(tx, session.email, address, now)

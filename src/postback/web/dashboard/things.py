@@ -1,6 +1,8 @@
 """Goals, sites and event types: each a list, a form to make one, and a page to change or remove it."""
 
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -120,10 +122,14 @@ def typed(shown: object, fields: list[Field]) -> dict[str, str]:
     }  # fmt: skip
 
 
+@cache
+def snippet() -> str:
+    """The tag's stub, as docs/tag.md has it."""
+    return files("postback.web.dashboard").joinpath("templates", "stub.txt").read_text()
+
+
 def _handlers(thing: Thing) -> list[Any]:
-    context: dict[str, Any] = {
-        "thing": thing,
-    }
+    context: dict[str, Any] = {"thing": thing, "snippet": snippet()}
     one = f"/{thing.path}/{{id_:{thing.id_kind}}}"
     template = thing.noun.replace(" ", "_")
 
