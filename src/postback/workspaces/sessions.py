@@ -8,6 +8,7 @@ lock another one out for long, of an address up to a quarter of an hour.
 import hashlib
 import math
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -82,10 +83,10 @@ async def forgive(tx: Tx, email: str, address: str, now: datetime) -> None:
     await tx.execute(_queries.forgive_one, _of_subject(_of_address(address)) | {"now": now})
 
 
-async def trim(tx: Tx, own: list[int], now: datetime) -> None:
+async def trim(tx: Tx, own: Sequence[int], now: datetime) -> None:
     """Forget, in some buckets, sessions that ended and attempts of long ago."""
-    await tx.execute(_queries.trim, {"buckets": own, "now": now})
-    await tx.execute(_queries.trim_attempts, {"buckets": own, "now": now})
+    await tx.execute(_queries.trim, {"buckets": list(own), "now": now})
+    await tx.execute(_queries.trim_attempts, {"buckets": list(own), "now": now})
 
 
 def _of_email(email: str) -> bytes:

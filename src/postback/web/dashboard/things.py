@@ -80,6 +80,10 @@ def _site_fields(view: View) -> list[Field]:
             "allowed_origins", "Allowed origins", kind="lines", placeholder="https://shop.example",
             help="Pages that may send browser events, one a line. Empty: any.",
         ),
+        Field("link_domains", "Linked domains", kind="lines", advanced=True, placeholder="checkout.example",
+              help="Other domains of the shop, to which the visitor is carried over. One a line."),
+        Field("payment_referrers", "Payment pages", kind="lines", advanced=True, placeholder="pay.example",
+              help="Coming back from these begins no new visit, beside the usual providers. One a line."),
     ]  # fmt: skip
 
 
