@@ -119,8 +119,8 @@ class Collect:
         except PostbackError as error:
             answer = tag.refuse(error)
             unread = receive if isinstance(error, TooLarge) else None
-            extra = wire.extra_headers(error) if isinstance(error, Forbidden) else (*wire.extra_headers(error), *cors)
-            await wire.answer(send, answer.status, answer.body, extra, unread=unread)
+            # A refusal too, which the tag must read to give up; it tells a foreign page nothing.
+            await wire.answer(send, answer.status, answer.body, (*wire.extra_headers(error), *cors), unread=unread)
             return answer.status
         await wire.answer(send, status, body, extra)
         return status
