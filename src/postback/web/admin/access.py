@@ -64,7 +64,7 @@ async def require_caller(connection: ASGIConnection, handler: BaseRouteHandler) 
         caller = await _key(connection, hub, authorization or "")
     if not caller.may(handler):
         scopes = " or ".join(scopes_of(handler))
-        raise Forbidden(f"{caller.actor} has not the scope {scopes}; it has {', '.join(sorted(caller.scopes))}.")
+        raise Forbidden(f"This needs the scope {scopes}; you have {', '.join(sorted(caller.scopes))}.")
     _check_query(connection.scope["query_string"], handler)
     connection.scope["state"][CALLER] = caller
 
@@ -95,7 +95,7 @@ async def caller_for(person: signed_in.Person, hub: Hub) -> Caller:
     """A person as a caller. Raises Forbidden, Unavailable."""
     session = person.session
     if session.role is None:
-        raise Forbidden(f"{session.email} is no longer a member of this workspace.")
+        raise Forbidden("You are no longer a member of this workspace.")
     snapshot = await hub.directory.current(session.workspace_id)
     return Caller(snapshot, accounts.RIGHTS[session.role], f"account {session.email}", person.now)
 

@@ -155,7 +155,7 @@ async def require_person(connection: ASGIConnection[Any, Any, Any, Any], handler
         seats = await accounts.seats(tx, person.session.account_id)
         if person.session.role is None:
             if not seats:
-                raise NoSeat(f"{person.session.email} is a member of no workspace; ask an owner for an invitation.")
+                raise NoSeat("You are a member of no workspace any more; ask an owner for an invitation.")
             await sessions.look_at(tx, person.token, seats[0].workspace_id, None)
             person = await signed_in.require(connection, hub)
     caller = await caller_for(person, hub)
