@@ -10,7 +10,6 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
-import argon2
 from msgspec import Struct
 
 from postback import goals, keys, workspaces
@@ -19,7 +18,7 @@ from postback.errors import Conflict, PostbackError
 from postback.goals import Goal
 from postback.pii.seal import Sealer, SealError, Vault, new_key, parse_keys
 from postback.settings import Settings
-from postback.workspaces import Installation, Site, SiteIn, Workspace
+from postback.workspaces import Installation, Site, SiteIn, Workspace, accounts
 
 _CHECK = b"postback"
 _LINK_KEY_BYTES = 32
@@ -115,7 +114,8 @@ async def init(tx: Tx, settings: Settings, now: datetime) -> Made | None:
     password = secrets.token_urlsafe(16)
     owner = buckets.new_id(now)
     email = "owner@postback.local"
-    await workspaces.add_owner(tx, owner, email, argon2.PasswordHasher().hash(password), workspace.id, now)
+    await accounts.create(tx, owner, email, password, now)
+    await accounts.add_member(tx, buckets.new_id(now), owner, workspace.id, "owner", now)
     return Made(
         str(workspace.id), workspace.organization_id, str(site.id), site.site_key, *texts, email, password
     )  # fmt: skip

@@ -30,6 +30,7 @@ CONFIG = """
 "path.workspace_id" = "{workspace}"
 "path.conversion" = "{conversion}"
 "path.order_id" = "o1"
+"path.member_id" = "{member}"
 "path.replay_id" = "{replay}"
 "path.backfill_id" = "{backfill}"
 "path.visitor" = "v1"
@@ -100,6 +101,7 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
     _, plan = await served.call("POST", f"{admin}/plans", {"name": "small", "monthly_cap": 10})
     _, replay = await served.call("POST", f"{admin}/replays", {})
     _, backfill = await served.call("POST", f"{admin}/backfills", {"destination": destination["id"]})
+    _, members = await served.call("GET", f"{admin}/members")
     config = tmp_path / "schemathesis.toml"
     config.write_text(
         CONFIG.format(
@@ -115,6 +117,7 @@ async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool)
             conversion=conversions["items"][0]["id"],
             replay=replay["id"],
             backfill=backfill["id"],
+            member=members["items"][0]["id"],
         )
     )
     run = await asyncio.create_subprocess_exec(

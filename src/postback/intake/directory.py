@@ -280,15 +280,20 @@ class Directory:
 
     async def confirm(self, snapshot: Snapshot, key: ApiKey, now: datetime) -> Snapshot:
         """The snapshot that is in force now; for requests that write nothing. Raises Unauthenticated, Unavailable."""
-        version = await self._versions(snapshot.workspace.id)
-        current = self._snapshots.get(snapshot.workspace.id)
-        if current is None or version != current.version:
-            await self.reload([snapshot.workspace.id])
-            current = self._snapshots.get(snapshot.workspace.id)
-        if current is None:
-            raise Unauthenticated("This workspace is gone.")
+        current = await self.current(snapshot.workspace.id)
         if refusal := current.refuse(key, now):
             raise refusal
+        return current
+
+    async def current(self, workspace_id: UUID) -> Snapshot:
+        """The snapshot of a workspace that is in force now. Raises Unauthenticated, Unavailable."""
+        version = await self._versions(workspace_id)
+        current = self._snapshots.get(workspace_id)
+        if current is None or version != current.version:
+            await self.reload([workspace_id])
+            current = self._snapshots.get(workspace_id)
+        if current is None:
+            raise Unauthenticated("This workspace is gone.")
         return current
 
     async def reload(self, workspace_ids: Sequence[UUID]) -> None:

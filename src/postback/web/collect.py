@@ -4,14 +4,12 @@ that called, and the answer with ids, cookie and a fresh pb_vid. The events go t
 As there, `take` serves the usual post without waiting for anything but its commit, `post` any.
 """
 
-import ipaddress
 import math
 import os
 import secrets
 import string
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -32,11 +30,12 @@ from postback.errors import (
 from postback.intake.directory import Directory, Snapshot
 from postback.intake.judge import Pending, check_origin
 from postback.keys import ApiKey
-from postback.settings import Settings, networks
+from postback.settings import Settings
 from postback.visitors import links, tokens
 from postback.web import bots, wire
 from postback.web.ingest import Answering, Ingest, Judged
 from postback.web.paces import Paces
+from postback.web.proxies import Proxies
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
 PATH = "/collect"
@@ -59,7 +58,7 @@ class Collect:
         self._limits = limits
         self._addresses = Paces(settings.collect_address_per_minute)
         self._sites = Paces(settings.collect_site_per_minute)
-        self._proxies = networks(settings.trusted_proxies)
+        self._proxies = Proxies(settings.trusted_proxies)
 
     def take(
         self, sent_headers: Sequence[Header], body: bytes, peer: str | None, is_https: bool, answer: Answering
@@ -223,31 +222,15 @@ class Collect:
         return 200, _encode(taken), extra
 
     def _cookie(self, name: str | None, visitor_id: str, is_https: bool, headers: dict[str, str]) -> bytes:
-        if self._is_proxy(headers[":peer"]) and (scheme := headers.get("x-forwarded-proto")):
+        if self._proxies.hold(headers[":peer"]) and (scheme := headers.get("x-forwarded-proto")):
             is_https = scheme.strip().lower() == "https"
         cookie = f"{name or COOKIE}={visitor_id}; Max-Age={COOKIE_SECONDS}; Path=/; SameSite=Lax"
         return (cookie + "; Secure" if is_https else cookie).encode()
 
     def _address(self, headers: dict[str, str], peer: str | None) -> str:
-        """Whose request this is: the last address in X-Forwarded-For that is not a trusted proxy's."""
+        """Whose request this is."""
         headers[":peer"] = peer or ""
-        if self._is_proxy(peer):
-            for text in reversed(headers.get("x-forwarded-for", "").split(",")):
-                if (found := text.strip()) and not self._is_proxy(found):
-                    return found if _ip(found) else peer or ""
-        return peer or ""
-
-    def _is_proxy(self, address: str | None) -> bool:
-        if not self._proxies or (ip := _ip(address)) is None:
-            return False
-        return any(ip in network for network in self._proxies)
-
-
-def _ip(text: str | None) -> Any:
-    try:
-        return ipaddress.ip_address(text or "")
-    except ValueError:
-        return None
+        return self._proxies.client(headers.get("x-forwarded-for", ""), peer)
 
 
 def _new_id(prefix: str) -> str:

@@ -1,7 +1,7 @@
-"""Workspaces, their sites and accounts, the installation, and the version of a workspace's configuration.
+"""Workspaces, their sites, the installation, and the version of a workspace's configuration.
 
-Tables: installation, workspace, site, account, membership, config_version. Beside this file: `event_types` (a
-workspace's own events), `plans`, and `audit` (who changed what).
+Tables: installation, workspace, site, config_version. Beside this file: `accounts` (people), `sessions` (their
+browsers), `event_types` (a workspace's own events), `plans`, and `audit` (who changed what).
 
 Every change of what intake judges by (keys, sites, goals, destinations) calls `bump` in its own transaction. A flush
 reads the version `FOR SHARE`, so the change waits for flushes that began under the old one, and none begins after it.
@@ -282,16 +282,6 @@ _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*").fullmatch
 @cache
 def _timezones() -> frozenset[str]:
     return frozenset(available_timezones())
-
-
-async def add_owner(
-    tx: Tx, account_id: UUID, email: str, password_hash: str, workspace_id: UUID, now: datetime
-) -> None:
-    row = {"id": account_id, "email": email, "password_hash": password_hash, "now": now}
-    await tx.execute(_queries.insert_account, row)
-    await tx.execute(
-        _queries.insert_membership, {"account_id": account_id, "workspace_id": workspace_id, "role": "owner"}
-    )
 
 
 async def hold(tx: Tx, workspace_id: UUID) -> None:

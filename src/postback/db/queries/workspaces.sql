@@ -86,9 +86,3 @@ RETURNING s.id;
 
 -- remove_site: -> nothing
 UPDATE site s SET removed_at = %(now)s, plan_id = NULL WHERE s.workspace_id = %(workspace_id)s AND s.id = %(id)s;
-
--- insert_account: -> nothing
-INSERT INTO account (id, email, password_hash, created_at) VALUES (%(id)s, %(email)s, %(password_hash)s, %(now)s);
-
--- insert_membership: -> nothing
-INSERT INTO membership (account_id, workspace_id, role) VALUES (%(account_id)s, %(workspace_id)s, %(role)s);

@@ -6,13 +6,14 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
 
     application   all of it, put together
     hub           what the handlers of a process share
-    access        who calls
+    access        who calls, and what they may
+    signed_in     people, by the dashboard's cookie
     bodies        bodies in and out
     answers       what goes wrong
     pages, spans  lists
     shapes        what several paths answer with
     addresses     private ones are refused
     changes       of the configuration: in turn, written down, never over what the caller has not seen
-    keys, workspaces, sites, goals, event_types, plans, audit      the paths
+    keys, workspaces, members, sites, goals, event_types, plans, audit      the paths
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage, visitors
 """

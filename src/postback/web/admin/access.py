@@ -1,7 +1,8 @@
-"""Who calls: a key with the scope `admin`, for reading also `read`, of the whole workspace.
+"""Who calls: a key, or a person who is signed in; what each may do, by scopes.
 
-Runs before a body is read or anything is looked up. The key is confirmed against the workspace's version on every
-call, so that nothing begun after a revocation was answered gets past it.
+Runs before a body is read or anything is looked up. A key is confirmed against the workspace's version on every call, a
+person's role read, so that nothing begun after a revocation was answered gets past it. Reading takes the scope `admin`
+or `read`, of the whole workspace, changing `admin`, unless a handler's `opt` says otherwise.
 """
 
 from collections.abc import Sequence
@@ -18,30 +19,33 @@ from msgspec import Struct
 from postback import keys
 from postback.errors import Forbidden, Invalid, Unauthenticated
 from postback.intake.directory import Snapshot
-from postback.keys import ApiKey
 from postback.web import wire
-from postback.web.admin.hub import hub_of
+from postback.web.admin import signed_in
+from postback.web.admin.hub import Hub, hub_of
 from postback.web.calls import name_caller
+from postback.workspaces import accounts
 
 SCOPES = "scopes"
+# Of what is counted: goals and event types.
+COUNTING = ("admin", "goals")
 CALLER = "postback.caller"
 
 
 class Caller(Struct, frozen=True):
-    """The key of a request, its workspace as of this request, and the time it began."""
+    """Who calls and what they may, the workspace as of this request, and the time it began. `actor`: as the audit log
+    names them."""
 
     snapshot: Snapshot
-    key: ApiKey
+    scopes: frozenset[str]
+    actor: str
     now: datetime
 
     @property
     def workspace_id(self) -> UUID:
         return self.snapshot.workspace.id
 
-    @property
-    def actor(self) -> str:
-        """Who, as the audit log names them."""
-        return f"key {self.key.label} ...{self.key.last_four}"
+    def may(self, handler: BaseRouteHandler) -> bool:
+        return not self.scopes.isdisjoint(scopes_of(handler))
 
 
 def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
@@ -50,34 +54,54 @@ def scopes_of(handler: BaseRouteHandler) -> Sequence[str]:
     return handler.opt.get(SCOPES, by_method)
 
 
-async def require_key(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
-    """The guard of every path that needs a key. Raises Unauthenticated, Forbidden, Invalid, Unavailable."""
+async def require_caller(connection: ASGIConnection, handler: BaseRouteHandler) -> None:
+    """The guard of the admin API. Raises Unauthenticated, Forbidden, Invalid, Unavailable."""
     hub = hub_of(connection.scope)
-    text = _key_text(wire.read_headers(connection.scope["headers"]))
+    authorization = wire.read_headers(connection.scope["headers"]).get("authorization")
+    if authorization is None and signed_in.token_of(connection) is not None:
+        caller = await _person(connection, hub)
+    else:
+        caller = await _key(connection, hub, authorization or "")
+    if not caller.may(handler):
+        scopes = " or ".join(scopes_of(handler))
+        raise Forbidden(f"This needs the scope {scopes}; you have {', '.join(sorted(caller.scopes))}.")
+    _check_query(connection.scope["query_string"], handler)
+    connection.scope["state"][CALLER] = caller
+
+
+async def _key(connection: ASGIConnection, hub: Hub, authorization: str) -> Caller:
+    kind, _, text = authorization.partition(" ")
+    if kind.lower() != "bearer" or not text:
+        raise Unauthenticated("Missing API key: send Authorization: Bearer YOUR_ADMIN_KEY.")
     if problem := keys.diagnose(text, hub.settings.environment):
         raise problem
     now = hub.writer.now()
     snapshot, key = await hub.directory.authenticate(keys.fingerprint(text), now)
     name_caller(cast("wire.Scope", connection.scope), key)
     snapshot = await hub.directory.confirm(snapshot, key, now)
-    scopes = scopes_of(handler)
-    if not any(scope in key.scopes for scope in scopes):
-        raise Forbidden(f"This API key has the scope {', '.join(key.scopes)}; use one with {' or '.join(scopes)}.")
     if key.site_id is not None:
         raise Forbidden("This API key is bound to one site; the admin API takes keys of the whole workspace.")
-    _check_query(connection.scope["query_string"], handler)
-    connection.scope["state"][CALLER] = Caller(snapshot, key, now)
+    return Caller(snapshot, frozenset(key.scopes), f"key {key.label} ...{key.last_four}", now)
+
+
+async def _person(connection: ASGIConnection, hub: Hub) -> Caller:
+    person = await signed_in.require(connection, hub)
+    if cast("wire.Scope", connection.scope)["method"] not in signed_in.SAFE:
+        signed_in.require_token(person, connection.headers.get(signed_in.HEADER, ""))
+    return await caller_for(person, hub)
+
+
+async def caller_for(person: signed_in.Person, hub: Hub) -> Caller:
+    """A person as a caller. Raises Forbidden, Unavailable."""
+    session = person.session
+    if session.role is None:
+        raise Forbidden("You are no longer a member of this workspace.")
+    snapshot = await hub.directory.current(session.workspace_id)
+    return Caller(snapshot, accounts.RIGHTS[session.role], f"account {session.email}", person.now)
 
 
 def caller_of(scope: Scope) -> Caller:
     return scope["state"][CALLER]
-
-
-def _key_text(headers: dict[str, str]) -> str:
-    kind, _, text = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer" and text:
-        return text
-    raise Unauthenticated("Missing API key: send Authorization: Bearer YOUR_ADMIN_KEY.")
 
 
 def _check_query(query: bytes, handler: BaseRouteHandler) -> None:

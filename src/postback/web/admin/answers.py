@@ -58,15 +58,19 @@ def _http(request: Request, error: HTTPException) -> JsonResponse:
 
 
 def _bug(request: Request, error: Exception) -> JsonResponse:
+    return _answer(failure(request, error))
+
+
+def failure(request: Request, error: Exception) -> PostbackError:
+    """What to say of an error that nobody expected, which is logged: the database is away, or it is our bug."""
     if is_unavailable(error):
-        return _answer(Unavailable("The database is away; nothing was changed. Try again in a second."))
+        return Unavailable("The database is away; nothing was changed. Try again in a second.")
     error_id = wire.new_request_id()
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     log.error(
         "request failed", error_id=error_id, path=request.scope.get("path_template"), sqlstate=state, exc_info=error
     )
-    failure = PostbackError(f"Something went wrong here. Error {error_id}.")
-    return _answer(failure)
+    return PostbackError(f"Something went wrong here. Error {error_id}.")
 
 
 HANDLERS: ExceptionHandlersMap = {

@@ -1,11 +1,12 @@
-"""The admin API put together: its paths, in one Litestar application."""
+"""The admin API and the dashboard put together: their paths, in one Litestar application."""
 
 from collections import Counter
 from functools import cache
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.types import Scope
 
 from postback.db import Pool
@@ -13,7 +14,7 @@ from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.pii import Vault
 from postback.settings import Settings
-from postback.web import health, metrics, openapi, reference, tag, wire
+from postback.web import dashboard, health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
     audit,
@@ -26,6 +27,7 @@ from postback.web.admin import (
     events,
     goals,
     keys,
+    members,
     plans,
     privacy,
     probe,
@@ -35,7 +37,7 @@ from postback.web.admin import (
     visitors,
     workspaces,
 )
-from postback.web.admin.access import caller_of, require_key
+from postback.web.admin.access import caller_of, require_caller
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import HUB, Hub, hub_of
 from postback.web.calls import Calls
@@ -43,7 +45,7 @@ from postback.web.calls import Calls
 PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
-    keys, workspaces, sites, goals, event_types, plans, audit,
+    keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
     visitors, privacy,
 )  # fmt: skip
@@ -56,12 +58,13 @@ def _made() -> Litestar:
     """The paths, without what they serve: that comes with each request's scope. Making it takes 0.3 s."""
     return Litestar(
         [
-            Router(PREFIX, route_handlers=[h for room in _ROOMS for h in room.HANDLERS], guards=[require_key]),
+            Router(PREFIX, route_handlers=[h for room in _ROOMS for h in room.HANDLERS], guards=[require_caller]),
             *health.HANDLERS,
             *metrics.HANDLERS,
             *openapi.HANDLERS,
             *reference.HANDLERS,
             *tag.HANDLERS,
+            dashboard.router(),
         ],
         dependencies={
             "hub": Provide(hub_of, sync_to_thread=False),
@@ -71,10 +74,21 @@ def _made() -> Litestar:
         },
         request_class=StrictRequest,
         response_class=JsonResponse,
-        exception_handlers=answers.HANDLERS,
+        exception_handlers={
+            **answers.HANDLERS,
+            NotFoundException: _no_route,
+            MethodNotAllowedException: _no_route,
+        },
         openapi_config=None,
         logging_config=None,
     )
+
+
+def _no_route(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """A path or method that nothing takes: said by a page among pages, else by JSON."""
+    is_page = f"{request.scope['path']}/".startswith(f"{dashboard.PREFIX}/")
+    handlers: Any = dashboard.problems.HANDLERS if is_page else answers.HANDLERS
+    return handlers[HTTPException if is_page else type(error)](request, error)
 
 
 def _pulse(scope: Scope) -> health.Pulse:

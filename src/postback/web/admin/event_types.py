@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from postback.db import buckets
 from postback.errors import NotFound
-from postback.web.admin.access import Caller
+from postback.web.admin.access import COUNTING, SCOPES, Caller
 from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
@@ -19,7 +19,7 @@ from postback.workspaces.event_types import EventTypeIn, EventTypeOut, EventType
 _QUIZ = {"name": "quiz_completed", "billable": True, "required": ["user_data.email", "properties.score"]}
 
 
-@post("/event-types", summary="Make an event type", opt={EXAMPLE: _QUIZ})
+@post("/event-types", summary="Make an event type", opt={SCOPES: COUNTING, EXAMPLE: _QUIZ})
 async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[EventTypeIn]) -> Tagged[EventTypeOut]:
     """Standard events need none: 422. 409 where there is one of this name."""
     async with changing(hub, caller) as change:
@@ -42,7 +42,11 @@ async def read(caller: Needs[Caller], event_type_id: FromPath[UUID]) -> Tagged[E
     raise NotFound("There is no such event type.")
 
 
-@patch("/event-types/{event_type_id:uuid}", summary="Change an event type", opt={EXAMPLE: {"billable": False}})
+@patch(
+    "/event-types/{event_type_id:uuid}",
+    summary="Change an event type",
+    opt={SCOPES: COUNTING, EXAMPLE: {"billable": False}},
+)
 async def change(
     hub: Needs[Hub],
     caller: Needs[Caller],
@@ -60,7 +64,7 @@ async def change(
     return Tagged(shown)
 
 
-@delete("/event-types/{event_type_id:uuid}", summary="Remove an event type; its events stay")
+@delete("/event-types/{event_type_id:uuid}", summary="Remove an event type; its events stay", opt={SCOPES: COUNTING})
 async def remove(
     hub: Needs[Hub], caller: Needs[Caller], event_type_id: FromPath[UUID], if_match: IfMatch = None
 ) -> None:

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from postback import goals, workspaces
 from postback.errors import Invalid, NotFound
 from postback.goals import GoalIn, GoalOut, GoalPatch, goal_out
-from postback.web.admin.access import Caller
+from postback.web.admin.access import COUNTING, SCOPES, Caller
 from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
@@ -19,7 +19,7 @@ from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
 _TRIAL = {"name": "Trials", "events": ["start_trial"], "default_value": 12.5, "currency": "EUR", "window_days": 30}
 
 
-@post("/goals", summary="Make a goal", opt={EXAMPLE: _TRIAL})
+@post("/goals", summary="Make a goal", opt={SCOPES: COUNTING, EXAMPLE: _TRIAL})
 async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[GoalIn]) -> Tagged[GoalOut]:
     async with changing(hub, caller) as change:
         sites = {site.id: site for site in await workspaces.sites(change.tx, [caller.workspace_id])}
@@ -49,7 +49,11 @@ async def read(caller: Needs[Caller], goal_id: FromPath[int]) -> Tagged[GoalOut]
     return Tagged(goal_out(goal))
 
 
-@patch("/goals/{goal_id:int}", summary="Change a goal, or switch it off", opt={EXAMPLE: {"active": False}})
+@patch(
+    "/goals/{goal_id:int}",
+    summary="Change a goal, or switch it off",
+    opt={SCOPES: COUNTING, EXAMPLE: {"active": False}},
+)
 async def change(
     hub: Needs[Hub],
     caller: Needs[Caller],
@@ -68,7 +72,7 @@ async def change(
     return Tagged(shown)
 
 
-@delete("/goals/{goal_id:int}", summary="Remove a goal; its conversions stay")
+@delete("/goals/{goal_id:int}", summary="Remove a goal; its conversions stay", opt={SCOPES: COUNTING})
 async def remove(hub: Needs[Hub], caller: Needs[Caller], goal_id: FromPath[int], if_match: IfMatch = None) -> None:
     async with changing(hub, caller) as change:
         goal = await goals.read(change.tx, caller.workspace_id, goal_id)

@@ -140,7 +140,7 @@ async def revoke(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID])
 
 
 def _may_give(caller: Caller, scopes: list[keys.Scope] | list[str]) -> None:
-    if lacking := sorted(GUARDED & set(scopes) - set(caller.key.scopes)):
+    if lacking := sorted(GUARDED & set(scopes) - caller.scopes):
         raise Forbidden(f"Only a key with the scope {lacking[0]} gives it to another.", field="scopes")
 
 

@@ -23,6 +23,7 @@ from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.openapi.schemas import BODY_STATUSES, MEANINGS, Refusal, Schema, Schemas, answer, refusals
 
 ADMIN = "/v1/admin"
+PAGES = "/app"
 INJECTED = frozenset({"hub", "caller", "pulse", "gauges", "request", "return", "data"})
 _STATUS_TEXT = {200: "Done.", 201: "Made.", 204: "Done; there is nothing to say."}
 
@@ -30,7 +31,7 @@ _STATUS_TEXT = {200: "Done.", 201: "Made.", 204: "Done; there is nothing to say.
 def paths(app: Litestar, schemas: Schemas) -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for route in app.routes:
-        if not isinstance(route, HTTPRoute):
+        if not isinstance(route, HTTPRoute) or route.path.startswith(PAGES):
             continue
         for handler in route.route_handlers:
             for method in sorted(handler.http_methods - {"OPTIONS"}):

@@ -1,0 +1,101 @@
+"""API keys: made and shown once, rotated with a grace period, revoked after saying what will break."""
+
+from typing import Any, get_args
+from uuid import UUID
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency as Needs
+from litestar.params import FromPath
+from msgspec import structs
+
+from postback import keys as rules
+from postback.errors import NotFound, Rejected
+from postback.web.admin import keys
+from postback.web.admin.keys import GUARDED, KeyIn, KeyListed, RotateIn
+from postback.web.dashboard.forms import Field
+from postback.web.dashboard.view import View
+
+GRACES = [("0", "At once"), ("3600", "After an hour"), ("86400", "After a day"), ("604800", "After a week")]
+_MEANINGS = {
+    "ingest": "ingest: send events",
+    "read": "read: look at everything",
+    "admin": "admin: change everything",
+    "erase": "erase: admin, and owners and erasures",
+}
+
+
+def _fields(view: View) -> list[Field]:
+    scopes = [str(scope) for scope in get_args(rules.Scope) if scope not in GUARDED or scope in view.caller.scopes]
+    return [
+        Field("label", "Label", required=True, placeholder="Checkout backend", help="Who uses it: one key for each."),
+        Field("scopes", "May", kind="select", options=[(scope, _MEANINGS.get(scope, scope)) for scope in scopes]),
+        Field("site", "Site", kind="select", options=[("", "All sites"), *((str(s.id), s.name) for s in view.sites)],
+              help="A key of one site records for that site alone."),
+        Field("prefix", "Prefix", placeholder="pb", advanced=True,
+              help="Whose code expects another: vel (Velaro), sel (Selektable)."),
+        Field("expires_at", "Expires", placeholder="2027-01-31", advanced=True, help="ISO 8601; empty: never."),
+        Field("rate_limit_per_minute", "Requests a minute", kind="number", advanced=True, help="0: no limit."),
+    ]  # fmt: skip
+
+
+@get("/keys")
+async def list_all(view: Needs[View]) -> Response[str]:
+    return view.page("keys.html", found=await view.ask_list(keys.list_all), may_make=view.may(keys.create))
+
+
+@get("/keys/new")
+async def new(view: Needs[View]) -> Response[str]:
+    view.require(keys.create)
+    return _form(view, {"scopes": "ingest"}, None)
+
+
+@post("/keys/new", status_code=200)
+async def create(view: Needs[View]) -> Response[str]:
+    """Not a redirect: the key is shown by this answer alone."""
+    fields = [structs.replace(field, kind="list") if field.name == "scopes" else field for field in _fields(view)]
+    try:
+        made = await view.ask(keys.create, data=view.body(KeyIn, fields))
+    except Rejected as problem:
+        return _form(view, view.form, problem)
+    return view.page("key_made.html", made=made, old=None)
+
+
+def _form(view: View, values: dict[str, str], problem: Rejected | None) -> Response[str]:
+    status = problem.status if problem else 200
+    return view.page("key_new.html", status, fields=_fields(view), values=values, problem=problem)
+
+
+@get("/keys/{id_:uuid}")
+async def read(view: Needs[View], id_: FromPath[UUID]) -> Response[str]:
+    return view.page("key.html", key=await _find(view, id_), graces=GRACES, problem=None)
+
+
+@post("/keys/{id_:uuid}/rotate", status_code=200)
+async def rotate(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
+    key = await _find(view, id_)
+    try:
+        data = view.body(RotateIn, [Field("grace_seconds", "Grace", kind="number")])
+        made = await view.ask(keys.rotate, key_id=id_, data=data)
+    except Rejected as problem:
+        return view.page("key.html", problem.status, key=key, graces=GRACES, problem=problem)
+    return view.page("key_made.html", made=made, old=await _find(view, id_))
+
+
+@post("/keys/{id_:uuid}/revoke")
+async def revoke(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
+    await view.ask(keys.revoke, key_id=id_)
+    return view.to(f"/app/keys/{id_}", "revoked")
+
+
+async def _find(view: View, id_: UUID) -> KeyListed:
+    cursor = None
+    while True:
+        page = await view.ask(keys.list_all, limit=500, cursor=cursor)
+        for key in page.items:
+            if key.id == id_:
+                return key
+        if (cursor := page.next_cursor) is None:
+            raise NotFound("There is no such key.")
+
+
+HANDLERS = [list_all, new, create, read, rotate, revoke]

@@ -1,0 +1,26 @@
+// What forms cannot do by themselves: copying, and choosing without a second click. Pages work without it.
+"use strict";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const text = button.parentElement.querySelector("pre, input");
+  try {
+    await navigator.clipboard.writeText(text.value ?? text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text); // no clipboard on plain HTTP: the text is selected instead
+    button.textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
+});
+
+for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = false;
+for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
+document.addEventListener("htmx:afterSwap", (event) => {
+  for (const button of event.target.querySelectorAll("button[data-copy]")) button.hidden = false;
+});
