@@ -14,10 +14,16 @@ from postback.orders import RANK, STATUSES, TAKEN_BACK, Entry, State
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 AMOUNTS = st.decimals(0, 1000, places=2)
 TIMES = st.integers(0, 20).map(lambda minutes: NOON + timedelta(minutes=minutes))
+CURRENCIES = st.sampled_from(["EUR", "USD"])
 POSTS = st.builds(
-    Entry, event_id=st.just("e"), status=st.sampled_from(STATUSES), amount=st.none() | AMOUNTS, at=st.none() | TIMES
+    Entry,
+    event_id=st.just("e"),
+    status=st.sampled_from(STATUSES),
+    amount=st.none() | AMOUNTS,
+    at=st.none() | TIMES,
+    currency=CURRENCIES,
 )
-REFUNDS = st.builds(Entry, event_id=st.just("r"), amount=st.none() | AMOUNTS, at=st.none() | TIMES)
+REFUNDS = st.builds(Entry, event_id=st.just("r"), amount=st.none() | AMOUNTS, at=st.none() | TIMES, currency=CURRENCIES)
 ENTRIES = st.lists(POSTS | REFUNDS, max_size=8)
 COUNTS_FROM = st.sampled_from(["completed", "processing"])
 
@@ -39,6 +45,12 @@ def state(*entries: Entry, counts_from: str = "completed") -> State:
 def test_any_order_of_the_same_entries_folds_alike(entries: list[Entry], counts_from: str, data: st.DataObject) -> None:
     shuffled: Sequence[Entry] = data.draw(st.permutations(entries))
     assert orders.fold(shuffled, counts_from) == orders.fold(entries, counts_from)
+
+
+def test_an_order_is_in_the_currency_of_what_it_was_sold_for_and_refunds_in_another_are_none_of_it() -> None:
+    sold = Entry("e", "completed", Decimal(100), NOON, "USD")
+    entries = [Entry("r", None, Decimal(10), NOON, "EUR"), Entry("e", "processing", Decimal(110), NOON, "EUR"), sold]
+    assert state(*entries) == State("completed", True, Decimal(100), "USD")
 
 
 @given(posts=st.lists(POSTS, min_size=1, max_size=6), counts_from=COUNTS_FROM, data=st.data())

@@ -211,8 +211,8 @@ async def worth(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Money]:
     for key, stored, counts_from in await (await tx.execute(_queries.worth, row)).fetchall():
         ledger = _ledger(stored) if stored else Ledger([])
         state = orders.fold(ledger.entries, counts_from)
-        if ledger.currency and state.worth is not None and (state.counts or state.status in orders.TAKEN_BACK):
-            found[key.bytes] = Money(max(state.worth, Decimal(0)), ledger.currency)
+        if state.currency and state.worth is not None and (state.counts or state.status in orders.TAKEN_BACK):
+            found[key.bytes] = Money(max(state.worth, Decimal(0)), state.currency)
     return found
 
 

@@ -39,50 +39,56 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     status: str | None = None
     amount: Decimal | None = None
     at: datetime | None = None
+    currency: str | None = None
 
 
 class Ledger(Struct, omit_defaults=True):
-    """All that was posted of an order, in order of arrival, and what it led to. `currency`: of the latest post that
-    named one. `counted_by`: our id (hex) of the event that first made it count: the one that is delivered. `goal_ids`:
-    goals that have their conversion."""
+    """All that was posted of an order, in order of arrival, and what it led to. `counted_by`: our id (hex)
+    of the event that first made it count: the one that is delivered. `goal_ids`: goals that have their conversion."""
 
     entries: list[Entry]
-    currency: str | None = None
     counted_by: str | None = None
     goal_ids: list[int] = []
 
 
 class State(Struct, frozen=True):
-    """`worth` 0 where the order does not count; None: it counts, and no post said how much it is."""
+    """`worth` 0 where the order does not count; None: it counts, and no post said how much it is. `currency`: of the
+    amount that it was sold for; refunds in another one are no refunds of it."""
 
     status: str
     counts: bool
     worth: Decimal | None
+    currency: str | None = None
 
 
 def fold(entries: Sequence[Entry], counts_from: str) -> State:
     """Where an order stands. `counts_from`: the lowest status that counts. The same for any order of the entries."""
     posts = [entry for entry in entries if entry.status is not None]
-    refunds = [entry.amount for entry in entries if entry.status is None]
     if not posts:
         return State("pending", False, _NOTHING)
     is_timed = all(entry.at is not None for entry in posts)
 
-    def place(entry: Entry) -> tuple[datetime, int, Decimal]:
+    def place(entry: Entry) -> tuple[datetime, int, Decimal, str]:
         at = entry.at if is_timed and entry.at is not None else _NO_TIME
-        return at, RANK[entry.status or ""], entry.amount if entry.amount is not None else Decimal(-1)
+        amount = entry.amount if entry.amount is not None else Decimal(-1)
+        return at, RANK[entry.status or ""], amount, entry.currency or ""
 
     status = max(posts, key=place).status or ""
     priced = [entry for entry in posts if entry.amount is not None]
     # What it was sold for: a later cancellation may say 0, or what is given back.
     sold = [entry for entry in priced if entry.status not in TAKEN_BACK] or priced
-    amount = max(sold, key=place).amount if sold else None
+    amount, currency = ((last := max(sold, key=place)).amount, last.currency) if sold else (None, None)
+    refunds = [
+        entry.amount
+        for entry in entries
+        if entry.status is None and (entry.currency is None or currency in (None, entry.currency))
+    ]
     if status not in TAKEN_BACK and _is_all_given_back(amount, refunds):
         status = "refunded"
     if status not in COUNTED[counts_from]:
-        return State(status, False, _NOTHING)
+        return State(status, False, _NOTHING, currency)
     given_back = sum((refund for refund in refunds if refund is not None), _NOTHING)
-    return State(status, True, amount - given_back if amount is not None else None)
+    return State(status, True, amount - given_back if amount is not None else None, currency)
 
 
 def _is_all_given_back(amount: Decimal | None, refunds: Sequence[Decimal | None]) -> bool:

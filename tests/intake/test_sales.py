@@ -11,6 +11,7 @@ from postback import installation, workspaces
 from postback.db import buckets
 from postback.errors import Forbidden, Invalid
 from postback.intake import sales
+from postback.orders import State
 from postback.workspaces import SiteIn
 
 META = {"dataset_id": "123456789012345", "access_token": "EAAB-token"}
@@ -200,7 +201,8 @@ async def test_a_refund_before_its_order_is_taken_off_when_it_comes(hub: Hub) ->
     await hub.send(name="refund", event_id="r", amount=Decimal(15), **fields)
     await hub.send(event_id="p", amount=Decimal(40), **fields)
     order = await hub.read_order()
-    assert (order.status, order.ledger.currency, order.state("completed").worth) == ("completed", "EUR", 25)
+    assert order.status == "completed"
+    assert order.state("completed") == State("completed", True, Decimal(25), "EUR")
     assert await fulfilled(hub) == ["Purchases"]
 
 
@@ -208,7 +210,15 @@ async def test_a_refund_without_an_amount_leaves_the_orders_currency(hub: Hub) -
     await hub.take(await hub.order("completed"))
     await hub.send(name="refund", order_id="A-1")
     order = await hub.read_order()
-    assert (order.status, order.ledger.currency) == ("refunded", "EUR")
+    assert (order.status, order.state("completed").currency) == ("refunded", "EUR")
+
+
+async def test_a_refund_of_what_was_taken_back_already_is_not_delivered(hub: Hub) -> None:
+    await hub.add_destination()
+    for status in ("completed", "refunded"):
+        await hub.take(await hub.order(status))
+    await hub.send(name="refund", order_id="A-1", amount=Decimal(15), currency="EUR")
+    assert (await hub.fates())[2:] == [("skipped", sales.ENDED_ALREADY)]
 
 
 async def test_a_refund_is_in_its_orders_currency(hub: Hub) -> None:

@@ -122,27 +122,26 @@ def apply(post: Post, event_id: bytes, event: Event, fate: Fate, sold: Sold) -> 
     if order is None:
         order = sold.held[post.key] = held(post)
     ledger, value, id_ = order.ledger, event.value, event_id.hex()
-    entries, entry = ledger.entries, Entry(id_, post.status, post.amount, post.at)
+    entries, entry = ledger.entries, Entry(id_, post.status, post.amount, post.at, value and value.currency)
     if not entries and post.status is not None and post.status not in TAKEN_BACK:
         # As nearly every post: nothing is known of the order, so that there is nothing to fold.
         entries.append(entry)
         order.status = post.status
-        if value is not None:
-            ledger.currency = value.currency
         if post.counts:
             ledger.counted_by = id_
         return fate, True
     if len(entries) >= orders.MAX_ENTRIES:
         raise Invalid(f"An order takes at most {orders.MAX_ENTRIES} posts.", field="order_id")
-    if post.status is None and value is not None and ledger.currency not in (None, value.currency):
-        raise Invalid(f"currency must be {ledger.currency}, that of the order which is refunded.", field="currency")
+    before = orders.fold(entries, post.counts_from)
+    if post.status is None and value is not None and before.currency not in (None, value.currency):
+        raise Invalid(f"currency must be {before.currency}, that of the order which is refunded.", field="currency")
     is_first = all(entry.status is None for entry in entries)
-    is_ended = post.status in TAKEN_BACK and orders.fold(entries, post.counts_from).status in TAKEN_BACK
+    is_ended = before.status in TAKEN_BACK
     entries.append(entry)
     state = orders.fold(entries, post.counts_from)
     order.status = state.status
-    if value is not None:
-        ledger.currency = value.currency
+    if post.status is None and is_ended:
+        return skipped(fate, ENDED_ALREADY), is_first
     if post.status in TAKEN_BACK:
         if state.counts:
             return skipped(fate, OVERTAKEN), is_first

@@ -137,7 +137,7 @@ async def read_order(
         site=order.site_id,
         status=state.status,  # type: ignore[arg-type]  # the fold's own words
         value=state.worth,
-        currency=order.ledger.currency,
+        currency=state.currency,
         ledger=[_entry(entry, events) for entry in order.ledger.entries],
     )
 
@@ -185,10 +185,10 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
 
 def _worth(one: Conversion, order: Order | None, site: Site) -> tuple[Decimal | None, str | None]:
     """What a conversion is worth now: what its order is, where it has one whose posts say it."""
-    worth = order.state(site.order_counts_from).worth if order is not None else None
-    if order is None or worth is None:
+    state = order.state(site.order_counts_from) if order is not None else None
+    if state is None or state.worth is None:
         return one.value, one.currency
-    return worth, order.ledger.currency or one.currency
+    return state.worth, state.currency or one.currency
 
 
 def _entry(entry: Entry, events: dict[UUID, EventRow]) -> EntryOut:
