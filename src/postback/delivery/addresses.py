@@ -21,7 +21,7 @@ THREADS = 32
 PORTS = frozenset({443, 80, 8443})
 FIX = (
     "Give this destination a public https address on port 443, 80 or 8443; to reach your own network, set "
-    "POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS=1 at each start. Then resume the destination."
+    "POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS=1 at each start."
 )
 _BLOCKED = [
     ipaddress.ip_network(text)
