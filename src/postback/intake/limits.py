@@ -7,6 +7,7 @@ remembered, and refused without a flush until its window ends or its limit chang
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from math import ceil
 from typing import Protocol
 
@@ -76,6 +77,11 @@ class Exhausted:
         for limit, room in left.items():
             if room <= 0:
                 self._counts[limit.subject] = Count(limit.cap - room, totals[limit.subject].ends_at, limit.cap)
+        if all(left[limit] >= n for limit, n in added.items()):
+            for event in events:
+                if (admission := event.admission) is not None:
+                    admission.count = totals[admission.limit.subject]
+            return []
         excess: list[tuple[int, TooMany]] = []
         taken: dict[int, bool] = {}
         for place, event in enumerate(events):
@@ -109,8 +115,13 @@ def headers(admission: Admission | None, now: datetime) -> tuple[Header, ...]:
     """What an answer says of its key's minute."""
     if admission is None or (count := admission.count) is None:
         return ()
+    return _headers(count.cap, max(0, count.cap - count.n), max(0, ceil((count.ends_at - now).total_seconds())))
+
+
+@lru_cache(16)  # the requests of one flush are told the same
+def _headers(cap: int, left: int, seconds: int) -> tuple[Header, ...]:
     return (
-        (b"ratelimit-limit", b"%d" % count.cap),
-        (b"ratelimit-remaining", b"%d" % max(0, count.cap - count.n)),
-        (b"ratelimit-reset", b"%d" % max(0, ceil((count.ends_at - now).total_seconds()))),
+        (b"ratelimit-limit", b"%d" % cap),
+        (b"ratelimit-remaining", b"%d" % left),
+        (b"ratelimit-reset", b"%d" % seconds),
     )
