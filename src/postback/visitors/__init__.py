@@ -34,6 +34,7 @@ _EXPERIMENT = "experiment."  # and its id: the variation that the visitor was pu
 _CONSENT = "consent."  # and the purpose
 # Where two choices bear one time the greater text stays: a denial.
 _CHOICES = {True: "allowed", False: "denied"}
+LATEST_MS = 4_102_444_800_000  # the year 2100
 # A visitor in whom as many of 64 bits are set was about 50 people: a shared device.
 SHARED_BITS = 35
 
@@ -45,6 +46,24 @@ class Identifier(NamedTuple):
     first_ms: int
     last_ms: int
     origin: str = ""
+
+    @property
+    def first_seen_at(self) -> datetime:
+        return _time(self.first_ms)
+
+    @property
+    def last_seen_at(self) -> datetime:
+        return _time(self.last_ms)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its times can be meant."""
+        return 0 < self.first_ms < LATEST_MS
+
+
+def _time(ms: int) -> datetime:
+    """The nearest that there is, where it is out of range."""
+    return datetime.fromtimestamp(min(max(ms, 0), LATEST_MS) / 1000, UTC)
 
 
 class Browser(Struct, frozen=True, kw_only=True):
@@ -132,7 +151,7 @@ def experiments(identifiers: Mapping[str, Identifier]) -> dict[str, str]:
 def consent(identifiers: Mapping[str, Identifier]) -> dict[str, tuple[bool, datetime]]:
     """The latest choice of each purpose, and when it was last made."""
     return {
-        name.removeprefix(_CONSENT): (one.value == _CHOICES[True], datetime.fromtimestamp(one.last_ms / 1000, UTC))
+        name.removeprefix(_CONSENT): (one.value == _CHOICES[True], one.last_seen_at)
         for name, one in identifiers.items()
         if name.startswith(_CONSENT)
     }
