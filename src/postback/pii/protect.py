@@ -107,7 +107,7 @@ def protect(
     if raw.consent is not None:
         rare["consent"] = raw.consent
     if raw.experiments:
-        rare["experiments"] = raw.experiments
+        rare["experiments"] = doors.experiments(raw.experiments, notes)
     if raw.goal_id is not None:
         rare["goal_id"] = raw.goal_id
     if raw.is_test:

@@ -2,8 +2,8 @@
 
 Tables: visitor (bucket by the hash of workspace and visitor id), link and touch, see `links` and `touches`. Every
 write is a union: an identifier keeps the first and the last time of its value, of two values the later seen stays, so
-that the same facts make the same rows in whatever order they arrive. Hashes, click ids, experiments and choices of
-consent are kept as they are; what is readable is sealed.
+that the same facts make the same rows in whatever order they arrive; of experiments the newest 50 stay. Hashes, click
+ids, experiments and choices of consent are kept as they are; what is readable is sealed.
 
     links       from identifiers to visitors, and between visitors that are one person
     touches     what brought a visitor
@@ -31,6 +31,7 @@ from postback.visitors.touches import Touch
 
 _queries = Queries("visitors")
 _EXPERIMENT = "experiment."  # and its id: the variation that the visitor was put into
+MAX_EXPERIMENTS = 50
 _CONSENT = "consent."  # and the purpose
 # Where two choices bear one time the greater text stays: a denial.
 _CHOICES = {True: "allowed", False: "denied"}
@@ -205,7 +206,7 @@ def record(trip: Trip, seen: Sequence[Seen], now: datetime) -> Rows | None:
             "workspace_ids": arrays.uuids(row.first.workspace_id.bytes for row in rows),
             "ids": arrays.texts(row.first.id for row in rows),
             "site_ids": arrays.uuids(row.site_id for row in rows),
-            "identifiers": arrays.byteas(_encode(row.identifiers) for row in rows),
+            "identifiers": arrays.byteas(_encode(_newest(row.identifiers)) for row in rows),
             "sealed": arrays.byteas(row.sealed for row in rows),
             "sealed_at": arrays.times(row.sealed_at for row in rows),
             "device": arrays.byteas(row.device for row in rows),
@@ -220,6 +221,16 @@ def record(trip: Trip, seen: Sequence[Seen], now: datetime) -> Rows | None:
     if new:
         touches.insert(trip, new)
     return told
+
+
+def _newest(identifiers: dict[str, Identifier]) -> dict[str, Identifier]:
+    """Without the experiments beyond the newest, as the upsert leaves out those of the row."""
+    if len(identifiers) <= MAX_EXPERIMENTS:
+        return identifiers
+    names = [name for name in identifiers if name.startswith(_EXPERIMENT)]
+    names.sort(key=lambda name: (-identifiers[name].last_ms, name.encode()))
+    older = frozenset(names[MAX_EXPERIMENTS:])
+    return {name: one for name, one in identifiers.items() if name not in older}
 
 
 class _Row:
