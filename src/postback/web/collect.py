@@ -154,9 +154,11 @@ class Collect:
             raise Forbidden("There is no site of this site_key.", field="site_key") from None
 
     def _count(self, caller: ApiKey, headers: dict[str, str]) -> None:
+        """Count a post that is taken. One that is refused here comes again by `post`, which counts it."""
         now = time.monotonic()
+        _refuse(self._sites.ahead(caller.id, now), "This site")
         _refuse(self._addresses.wait(headers[":address"], now), "This address")
-        _refuse(self._sites.wait(caller.id, now), "This site")
+        self._sites.wait(caller.id, now)
 
     def _prepare(self, batch: Batch, headers: dict[str, str]) -> None:
         """Give a browser without ids its own, and say of each event whose it is."""
