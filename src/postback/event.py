@@ -8,7 +8,7 @@ These structs hold trees alone, never a cycle, so the garbage collector need not
 Times are aware UTC datetimes. Money is Decimal with its currency. Names of identifiers are those of `IDENTIFIERS`.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -79,6 +79,9 @@ ACTION_SOURCES = frozenset(
 
 # How long a request may take before the sender's clock is thought to be wrong.
 WAY = timedelta(seconds=10)
+# A clock that is further off says nothing.
+MAX_CLOCK_ERROR = timedelta(days=366)
+OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 HASHED = frozenset(
     # email: trim, lower; google: also gmail's dots and +tag dropped; nodots: dots and +tag dropped on every domain.
@@ -303,10 +306,18 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
         return found
 
 
-def clock_error(sent_at: datetime | None, now: datetime) -> timedelta:
-    """What a sender's times lack, by when its clock says that it sent them. Some seconds are the way, not the clock."""
+def clock_error(sent_at: datetime | None, now: datetime) -> timedelta | None:
+    """What a sender's times lack, by when its clock says that it sent them; None: they mean nothing. Some seconds are
+    the way, not the clock."""
     error = now - sent_at if sent_at is not None else timedelta(0)
+    if abs(error) > MAX_CLOCK_ERROR:
+        return None
     return error if abs(error) > WAY else timedelta(0)
+
+
+def corrected(at: datetime, error: timedelta | None, now: datetime) -> datetime:
+    """A sender's time by our clock, from `OLDEST` to `now`; `error` None: `now`."""
+    return now if error is None else min(max(at, OLDEST - error), now - error) + error
 
 
 def docs_table() -> str:

@@ -115,6 +115,15 @@ async def test_velaros_visitor_is_a_session_or_else_a_visitor(place: Place) -> N
     assert not (await place.joined(msgspec.structs.replace(EVENT, session_id="v2"))).click_ids
 
 
+@pytest.mark.parametrize("ms", [-249_843_241_213_760, 10**15, 0])
+async def test_a_stored_time_that_cannot_be_is_not_told(place: Place, ms: int) -> None:
+    await place.saw("v1", {"gclid": "c"})
+    row = {"identifiers": f'{{"gclid": ["c", {ms}, {ms}, "tag"]}}'}
+    await place.hub.tx.execute("UPDATE visitor SET identifiers = %(identifiers)s", row)
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1"))
+    assert (joined.click_ids, joined.captured_at) == ({"gclid": "c"}, {})
+
+
 async def test_a_visitors_experiments_go_along_and_the_events_own_win(place: Place) -> None:
     await place.saw("v1", visitors.as_identifiers({"1": "10", "2": "20"}))
     await place.saw("v1", visitors.as_identifiers({"1": "11"}), at=NOW + timedelta(minutes=1))

@@ -134,6 +134,21 @@ async def test_the_experiments_of_an_event_are_kept_with_its_visitor(hub: Hub, t
     assert kept == "100299457"
 
 
+async def test_a_visitor_keeps_the_newest_50_experiments(hub: Hub, tx: Tx) -> None:
+    async def send(n: int) -> None:
+        at, those = NOW - timedelta(minutes=9 - n), {f"{n}-{m}": "v" for m in range(30)}
+        await hub.send(event_id=f"e{n}", visitor_id="v1", occurred_at=at, experiments=those, click_ids={"gclid": "g"})
+
+    await send(0)
+    await send(1)
+    await asyncio.gather(*map(send, (3, 2, 4)))
+    kept = await scalar(tx, "SELECT identifiers FROM visitor")
+    names = sorted(name for name in kept if name != "gclid")
+    assert kept["gclid"][0] == "g"
+    assert len(names) == 50
+    assert [sum(name.startswith(f"experiment.{n}-") for name in names) for n in range(5)] == [0, 0, 0, 20, 30]
+
+
 async def test_no_plaintext_of_a_person_reaches_the_tables(hub: Hub, tx: Tx) -> None:
     user = RawUser(
         email="plain@person.example", phone="+15550102030", first_name="Plainname", client_ip_address="198.51.100.7"

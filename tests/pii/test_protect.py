@@ -217,6 +217,8 @@ def test_a_click_id_is_kept_to_the_letter(name: str, value: str) -> None:
         ("gclid", "x" * 1025),
         ("gclid", "a\nb"),
         ("gclid", "jane@example.com"),
+        ("gclid", "jane%40example.com"),
+        ("fbc", "fb.1.1795190000000.jane%2540example.com"),
         ("madeup", "x"),
     ],
 )
@@ -244,6 +246,19 @@ def test_ids_and_addresses_that_hold_an_email_keep_none_of_it() -> None:
     assert result.event.visitor_id == result.event.session_id == dict(result.links)["session"]
     assert readable(result) == {"user_id": result.event.visitor_id}
     assert len(result.event.notes) == 8
+
+
+def test_experiments_that_are_long_or_hold_an_email_are_dropped_with_a_note() -> None:
+    wrong = {"jane@example.com": "a", "1": "jane%40example.com", "2": "x" * 65, "x" * 65: "b"}
+    event = protected(experiments=wrong | {"3": "kept @ 100%", "4": "x" * 64}).event
+    assert event.experiments == {"3": "kept @ 100%", "4": "x" * 64}
+    assert event.notes == ("experiments: 4 too long or of the form of an email address dropped",)
+
+
+def test_an_event_has_at_most_50_experiments() -> None:
+    event = protected(experiments={str(n): "v" for n in range(60)}).event
+    assert list(event.experiments) == [str(n) for n in range(50)]
+    assert event.notes == ("experiments: more than 50, 10 dropped",)
 
 
 def test_what_is_not_personal_is_carried_over() -> None:

@@ -79,6 +79,27 @@ async def test_the_cookie_has_the_name_that_the_page_chose_and_none_where_analyt
     assert "Set-Cookie" not in headers
 
 
+async def test_a_page_can_set_no_other_cookie_and_no_other_value(served: Any) -> None:
+    for name in ("PHPSESSID", "session", "_pb_", "__Host-_pb_vid"):
+        _, _, headers = await post(served, batch(served, event(), cookie=name))
+        assert headers["Set-Cookie"].startswith("_pb_vid=v_1;")
+    for id_ in ("attackers-session", "v_1.2", "v_" + "1" * 41):
+        status, body, headers = await post(served, batch(served, event(), visitor_id=id_))
+        assert (status, body["visitor_id"], "Set-Cookie" in headers) == (200, id_, False)
+    _, _, headers = await post(served, batch(served, event()), Origin="null")
+    assert "Set-Cookie" not in headers
+    _, _, headers = await post(served, batch(served, event()), **{"Origin": "null", "Sec-Fetch-Mode": "cors"})
+    assert headers["Set-Cookie"].startswith("_pb_vid=v_1;")
+
+
+async def test_a_form_that_is_sent_here_is_403_and_writes_nothing(served: Any) -> None:
+    form = json.dumps(batch(served, event()))[:-1] + ', "x": "="}\r\n'
+    for body in (form.encode(), batch(served)):
+        status, _, headers = await post(served, body, **{"Sec-Fetch-Mode": "navigate"})
+        assert (status, "Set-Cookie" in headers) == (403, False)
+    assert not stored(served)
+
+
 async def test_a_browser_without_ids_or_with_malformed_ones_is_given_its_own(served: Any) -> None:
     for about in ({"visitor_id": None, "session_id": None}, {"visitor_id": "<script>", "session_id": "x" * 129}):
         body = await taken(served, event(event_id=str(about)), **about)
@@ -202,6 +223,29 @@ async def test_a_wrong_clock_is_corrected_by_the_time_of_sending(served: Any, wr
     at = datetime.fromisoformat(stored(served)[0]["occurred_at"])
     assert abs(at - (real - timedelta(minutes=2))) < timedelta(seconds=30)
     assert abs(identifiers(served)["gclid"][1] - ms(real - timedelta(minutes=9))) < 30_000
+
+
+FAR = ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2019-01-01T00:00:00+00:00")
+
+
+@pytest.mark.parametrize("sent_at", [*FAR, None])
+async def test_a_time_of_another_age_harms_neither_the_event_nor_its_visitor(served: Any, sent_at: str | None) -> None:
+    about = {
+        "sent_at": sent_at or datetime.now(UTC).isoformat(),
+        "identifiers": {"gclid": {"value": "c", "first": -62135596800000, "last": 253402300799000}},
+        "session": {"started_at": sent_at or FAR[0], "landing": f"{ORIGIN}/?gclid=c", "referrer": ""},
+    }
+    events = [event("open", event_id=said, occurred_at=said, product="p") for said in FAR]
+    assert (await taken(served, *events, **about))["accepted"] == 4
+    for one in stored(served):
+        at = datetime.fromisoformat(one["occurred_at"])
+        assert datetime(2000, 1, 1, tzinfo=UTC) <= at <= datetime.now(UTC)
+        assert sent_at is None or "sent_at: more than a year off, times taken as now" in one["notes"]
+        assert sent_at is None or at > NOW - timedelta(minutes=1)
+    assert "identifiers: a time that is none in ms, dropped" in stored(served)[0]["notes"]
+    assert abs(identifiers(served)["gclid"][1] - ms(NOW)) < 60_000
+    status, visitor = await served.call("GET", "/v1/admin/visitors/v_1")
+    assert (status, len(visitor["identifiers"])) == (200, 1)
 
 
 async def test_no_time_of_a_browser_lies_ahead(served: Any) -> None:

@@ -68,3 +68,13 @@ async def test_who_posts_too_often_is_told_when_to_come_again(served: Any) -> No
             assert answer.status == expected
             assert answer.headers["Access-Control-Allow-Origin"] == "https://a.example"
     assert 1 <= int(answer.headers["Retry-After"]) <= 20
+
+
+@pytest.mark.parametrize("served", [{"collect_site_per_minute": 3, "collect_address_per_minute": 5}], indirect=True)
+async def test_a_post_that_its_site_refuses_counts_once_for_its_address(served: Any) -> None:
+    said: list[str] = []
+    for n in range(6):
+        body = {"site_key": served.keys.site_key, "events": [{"event": "x", "event_id": f"e{n}"}]}
+        async with served.http.post(f"{served.url}/collect", data=json.dumps(body)) as answer:
+            said.append((await answer.json()).get("error", {}).get("message", "")[:12])
+    assert said == ["", "", "", "This site se", "This site se", "This address"]

@@ -157,8 +157,8 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
             if name not in kind:
                 kind[name] = one.value
                 provenance[name] = layer.origin
-            if kind is click_ids and kind[name] == one.value and name not in captured_at:
-                captured_at[name] = datetime.fromtimestamp(one.first_ms / 1000, UTC)
+            if kind is click_ids and kind[name] == one.value and name not in captured_at and one.is_dated:
+                captured_at[name] = one.first_seen_at
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}

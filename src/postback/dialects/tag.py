@@ -43,9 +43,12 @@ PURPOSES = Consent.__struct_fields__
 MEASURING = ("ga_", "conv")
 OF_PERSON = frozenset(RawUser.__struct_fields__) - {"client_ip_address", "client_user_agent"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
-_COOKIE = re.compile(r"[A-Za-z0-9_-]{1,40}").fullmatch
+# A foreign page can post too, so that no other cookie of the host may be named, and none but our own ids put into it.
+_COOKIE = re.compile(r"_sgnl_vid|_pb_[A-Za-z0-9_]{1,36}").fullmatch
+is_own_id = re.compile(r"v_[A-Za-z0-9]{1,40}").fullmatch
 _TERM = re.compile(r'[^<>"`\x00-\x1f\x7f]{1,300}').fullmatch
 _MAX_URL = 2000
+_YEARS = 2000, 2100
 _LATEST_MS = 4_102_444_800_000
 _NOTHING = Raw()
 
@@ -144,7 +147,7 @@ def _browser(about: _About, consent: Consent | None, notes: list[str]) -> RawBro
         sent_at=_time(about.sent_at, "sent_at", notes),
         identifiers=_identifiers(about.identifiers, notes, may_advertise=may_advertise) if may_measure else {},
         utm=_utm(about.utm, notes) if may_measure else {},
-        started_at=_time(session.get("started_at"), "session.started_at", notes) if may_measure else None,
+        started_at=_started_at(session.get("started_at"), notes) if may_measure else None,
         landing=_text(session.get("landing"), _MAX_URL),
         referrer=_text(session.get("referrer"), _MAX_URL),
         link=_text(about.link, _MAX_URL),
@@ -172,6 +175,14 @@ def _time(sent: Any, field: str, notes: list[str]) -> Any:
         return None
 
 
+def _started_at(sent: Any, notes: list[str]) -> Any:
+    at = _time(sent, "session.started_at", notes)
+    if at is not None and not _YEARS[0] <= at.year < _YEARS[1]:
+        notes.append("session.started_at: not of this age, dropped")
+        return None
+    return at
+
+
 def _text(sent: Any, most: int) -> str | None:
     return sent if isinstance(sent, str) and 0 < len(sent) <= most and "\x00" not in sent else None
 
@@ -186,14 +197,20 @@ def _identifiers(sent: Any, notes: list[str], *, may_advertise: bool) -> dict[st
             notes.append("identifiers: one that is no text, dropped")
         elif may_advertise or name.startswith(MEASURING):
             values[name] = value
-            first, last = (_ms(one.get(end)) for end in ("first", "last")) if isinstance(one, dict) else (None, None)
+            first, last = (
+                (_ms(one.get(end), notes) for end in ("first", "last")) if isinstance(one, dict) else (None, None)
+            )
             last = last if last is not None else first if first is not None else _LATEST_MS
             spans[name] = (min(first if first is not None else last, last), last)
     return {name: (value, *spans[name]) for name, value in pii.click_ids(values, notes).items()}
 
 
-def _ms(sent: Any) -> int | None:
-    return int(sent) if isinstance(sent, int | float) and 0 <= sent <= _LATEST_MS else None
+def _ms(sent: Any, notes: list[str]) -> int | None:
+    if isinstance(sent, int | float) and 0 <= sent <= _LATEST_MS:
+        return int(sent)
+    if sent is not None:
+        notes.append("identifiers: a time that is none in ms, dropped")
+    return None
 
 
 def _utm(sent: Any, notes: list[str]) -> dict[str, str]:

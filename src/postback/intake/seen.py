@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from postback import pii, visitors
-from postback.event import Event, RawBrowser, RawEvent, clock_error
+from postback.event import OLDEST, Event, RawBrowser, RawEvent, clock_error, corrected
 from postback.pii import Protected
 from postback.pii.seal import link_key
 from postback.visitors import Browser, Identifier, Seen, links, referrers, touches
@@ -21,6 +21,7 @@ from postback.workspaces import Site
 TAG = "tag"
 # A session that began earlier is a clock that is wrong.
 LONGEST_SESSION = timedelta(days=30)
+OLDEST_MS = int(OLDEST.timestamp() * 1000)
 
 
 class Whose(Struct, frozen=True):
@@ -60,10 +61,16 @@ def _browser(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime) -
     """Made with the first event of a batch; the same for the others."""
     if not isinstance(raw.made, Browser):
         error = clock_error(raw.sent_at, now)
-        error_ms, now_ms = int(error.total_seconds() * 1000), int(now.timestamp() * 1000)
+        now_ms = int(now.timestamp() * 1000)
+
+        def by_us(ms: int) -> int:
+            if error is None:
+                return now_ms
+            return min(now_ms, max(OLDEST_MS, ms + int(error.total_seconds() * 1000)))
+
         raw.made = Browser(
             identifiers={
-                name: Identifier(value, min(now_ms, first + error_ms), min(now_ms, last + error_ms), TAG)
+                name: Identifier(value, by_us(first), by_us(last), TAG)
                 for name, (value, first, last) in raw.identifiers.items()
             },
             touch=_start(raw, visitor_key, whose, now, error),
@@ -83,7 +90,7 @@ def _links(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime) -> 
     return found
 
 
-def _start(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime, error: timedelta) -> Touch | None:
+def _start(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime, error: timedelta | None) -> Touch | None:
     """The start of the session; None where it only goes on: after a payment page, or with a visitor who was carried."""
     own = whose.site.payment_referrers if whose.site is not None else []
     if raw.session_id is None or raw.started_at is None or raw.link is not None:
@@ -93,7 +100,7 @@ def _start(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime, err
     clicks = [name for name in referrers.CLICKS if name in query]
     if not utm and not clicks and referrers.takes_no_credit(raw.referrer, own):
         return None
-    at = max(now - LONGEST_SESSION, min(now, raw.started_at + error))
+    at = max(now - LONGEST_SESSION, corrected(raw.started_at, error, now))
     source = referrers.source_of(utm, clicks, raw.referrer, raw.landing)
     return Touch(
         visitor_key=visitor_key,

@@ -1,11 +1,13 @@
 """Side doors: personal data where none belongs, in properties, addresses of pages and ids.
 
 Text of the form of an email address becomes `[email]`, also with its `@` percent-encoded; an id of that form is kept
-as its SHA-256. A property under a name of `user_data` moves there. All else is kept verbatim.
+as its SHA-256; an experiment of that form is dropped. A property under a name of `user_data` moves there. All else is
+kept verbatim.
 """
 
 import re
 from hashlib import sha256
+from itertools import islice
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -16,6 +18,8 @@ from postback.event import RawUser
 MASK = "[email]"
 MAX_DEPTH = 32
 MAX_INTEGER = 10**38
+MAX_EXPERIMENTS = 50
+MAX_LABEL_CHARS = 64
 
 # The look-behind lets a match begin only where a run of such characters does, so that time grows with length alone.
 _EMAIL = re.compile(r"(?<![\w.+'%-])[\w.+'%-]+(?:@|%(?:25)*40)[\w-]+(?:\.[\w-]+)*\.[^\W\d_][\w-]+")
@@ -63,6 +67,21 @@ def properties(sent: dict[str, Any], user: RawUser | None, notes: list[str]) -> 
 
 def may_hold_email(text: str) -> bool:
     return "@" in text or ("40" in text and "%" in text)
+
+
+def experiments(sent: dict[str, str], notes: list[str]) -> dict[str, str]:
+    """Experiment to variation, the first 50 whose names and values are short and hold no email address."""
+    kept = {name: value for name, value in sent.items() if _is_label(name) and _is_label(value)}
+    if len(kept) < len(sent):
+        notes.append(f"experiments: {len(sent) - len(kept)} too long or of the form of an email address dropped")
+    if len(kept) > MAX_EXPERIMENTS:
+        notes.append(f"experiments: more than {MAX_EXPERIMENTS}, {len(kept) - MAX_EXPERIMENTS} dropped")
+        kept = dict(islice(kept.items(), MAX_EXPERIMENTS))
+    return kept
+
+
+def _is_label(text: str) -> bool:
+    return len(text) <= MAX_LABEL_CHARS and masked(text) == text
 
 
 def _moved(sent: dict[str, Any], user: RawUser | None, notes: list[str]) -> tuple[dict[str, Any], RawUser]:

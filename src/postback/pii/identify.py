@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from postback.event import CLICK_IDS, HASHED, READABLE, RawUser
 from postback.pii import normalise
-from postback.pii.doors import stored_id
+from postback.pii.doors import masked, stored_id
 
 Rule = Callable[[str], tuple[str, ...] | None]
 _MAX_CHARS = 1024
@@ -219,5 +219,8 @@ _ISSUED_BY_META = re.compile(r"fb\.[0-9]+\.[0-9]+\.[!-\-/-?A-~]+(?:\.[!-\-/-?A-~
 
 def _issued(name: str, value: str) -> bool:
     if name in ("fbc", "fbp"):
-        return len(value) <= _MAX_CHARS and _ISSUED_BY_META(value) is not None
-    return _ISSUED(value) is not None
+        issued = len(value) <= _MAX_CHARS and _ISSUED_BY_META(value) is not None
+    else:
+        issued = _ISSUED(value) is not None
+    # Its @ may be percent-encoded.
+    return issued and ("%" not in value or masked(value) == value)

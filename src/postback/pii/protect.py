@@ -13,14 +13,24 @@ from msgspec.structs import replace
 
 from postback import money
 from postback.errors import Invalid
-from postback.event import ACTION_SOURCES, Event, Item, Order, Page, RawEvent, clock_error, standard_name
+from postback.event import (
+    ACTION_SOURCES,
+    OLDEST,
+    Event,
+    Item,
+    Order,
+    Page,
+    RawEvent,
+    clock_error,
+    corrected,
+    standard_name,
+)
 from postback.money import Money
 from postback.pii import doors
 from postback.pii.identify import click_ids, identify, prehashed
 from postback.pii.seal import Sealer
 
 MAX_AHEAD = timedelta(hours=24)
-OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_ID_CHARS = 256
 MAX_NAME_CHARS = 100
 
@@ -97,7 +107,7 @@ def protect(
     if raw.consent is not None:
         rare["consent"] = raw.consent
     if raw.experiments:
-        rare["experiments"] = raw.experiments
+        rare["experiments"] = doors.experiments(raw.experiments, notes)
     if raw.goal_id is not None:
         rare["goal_id"] = raw.goal_id
     if raw.is_test:
@@ -109,7 +119,7 @@ def protect(
         event_id=event_id,
         name=_name(raw.name),
         source_name=raw.name,
-        occurred_at=_time(raw, raw.occurred_at, now) if raw.occurred_at is not None else now,
+        occurred_at=_time(raw, raw.occurred_at, now, notes) if raw.occurred_at is not None else now,
         dialect=raw.dialect,
         action_source=source if source is None or source in ACTION_SOURCES else _action_source(source, notes),
         site_id=site.site_id,
@@ -143,11 +153,13 @@ def _id(text: str, field: str, notes: list[str]) -> str:
     return doors.stored_id(text, field, notes) if "@" in text or "%" in text else text
 
 
-def _time(raw: RawEvent, occurred_at: datetime, now: datetime) -> datetime:
+def _time(raw: RawEvent, occurred_at: datetime, now: datetime, notes: list[str]) -> datetime:
     """Kept as it is up to a day ahead: the sender of a delivery waits for it, or clamps what is minutes ahead. A
     browser's is corrected, and never ahead."""
     if raw.sent_at is not None:
-        return max(OLDEST, min(now, occurred_at + clock_error(raw.sent_at, now)))
+        if (error := clock_error(raw.sent_at, now)) is None:
+            notes.append("sent_at: more than a year off, times taken as now")
+        return corrected(occurred_at, error, now)
     if occurred_at.tzinfo is None:
         occurred_at = occurred_at.replace(tzinfo=UTC)
     if occurred_at < OLDEST:

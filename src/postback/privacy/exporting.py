@@ -126,8 +126,8 @@ async def _visitors(tx: Tx, reader: Reader, person: Person) -> list[dict[str, An
             "identifiers": {
                 name: {
                     "value": one.value,
-                    "first_seen_at": datetime.fromtimestamp(one.first_ms / 1000, UTC),
-                    "last_seen_at": datetime.fromtimestamp(one.last_ms / 1000, UTC),
+                    "first_seen_at": one.first_seen_at,
+                    "last_seen_at": one.last_seen_at,
                     "origin": one.origin,
                 }
                 for name, one in visitor.identifiers.items()

@@ -2,8 +2,8 @@
 
 Tables: visitor (bucket by the hash of workspace and visitor id), link and touch, see `links` and `touches`. Every
 write is a union: an identifier keeps the first and the last time of its value, of two values the later seen stays, so
-that the same facts make the same rows in whatever order they arrive. Hashes, click ids, experiments and choices of
-consent are kept as they are; what is readable is sealed.
+that the same facts make the same rows in whatever order they arrive; of experiments the newest 50 stay. Hashes, click
+ids, experiments and choices of consent are kept as they are; what is readable is sealed.
 
     links       from identifiers to visitors, and between visitors that are one person
     touches     what brought a visitor
@@ -31,9 +31,11 @@ from postback.visitors.touches import Touch
 
 _queries = Queries("visitors")
 _EXPERIMENT = "experiment."  # and its id: the variation that the visitor was put into
+MAX_EXPERIMENTS = 50
 _CONSENT = "consent."  # and the purpose
 # Where two choices bear one time the greater text stays: a denial.
 _CHOICES = {True: "allowed", False: "denied"}
+LATEST_MS = 4_102_444_800_000  # the year 2100
 # A visitor in whom as many of 64 bits are set was about 50 people: a shared device.
 SHARED_BITS = 35
 
@@ -45,6 +47,24 @@ class Identifier(NamedTuple):
     first_ms: int
     last_ms: int
     origin: str = ""
+
+    @property
+    def first_seen_at(self) -> datetime:
+        return _time(self.first_ms)
+
+    @property
+    def last_seen_at(self) -> datetime:
+        return _time(self.last_ms)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its times can be meant."""
+        return 0 < self.first_ms < LATEST_MS
+
+
+def _time(ms: int) -> datetime:
+    """The nearest that there is, where it is out of range."""
+    return datetime.fromtimestamp(min(max(ms, 0), LATEST_MS) / 1000, UTC)
 
 
 class Browser(Struct, frozen=True, kw_only=True):
@@ -132,7 +152,7 @@ def experiments(identifiers: Mapping[str, Identifier]) -> dict[str, str]:
 def consent(identifiers: Mapping[str, Identifier]) -> dict[str, tuple[bool, datetime]]:
     """The latest choice of each purpose, and when it was last made."""
     return {
-        name.removeprefix(_CONSENT): (one.value == _CHOICES[True], datetime.fromtimestamp(one.last_ms / 1000, UTC))
+        name.removeprefix(_CONSENT): (one.value == _CHOICES[True], one.last_seen_at)
         for name, one in identifiers.items()
         if name.startswith(_CONSENT)
     }
@@ -186,7 +206,7 @@ def record(trip: Trip, seen: Sequence[Seen], now: datetime) -> Rows | None:
             "workspace_ids": arrays.uuids(row.first.workspace_id.bytes for row in rows),
             "ids": arrays.texts(row.first.id for row in rows),
             "site_ids": arrays.uuids(row.site_id for row in rows),
-            "identifiers": arrays.byteas(_encode(row.identifiers) for row in rows),
+            "identifiers": arrays.byteas(_encode(_newest(row.identifiers)) for row in rows),
             "sealed": arrays.byteas(row.sealed for row in rows),
             "sealed_at": arrays.times(row.sealed_at for row in rows),
             "device": arrays.byteas(row.device for row in rows),
@@ -201,6 +221,16 @@ def record(trip: Trip, seen: Sequence[Seen], now: datetime) -> Rows | None:
     if new:
         touches.insert(trip, new)
     return told
+
+
+def _newest(identifiers: dict[str, Identifier]) -> dict[str, Identifier]:
+    """Without the experiments beyond the newest, as the upsert leaves out those of the row."""
+    if len(identifiers) <= MAX_EXPERIMENTS:
+        return identifiers
+    names = [name for name in identifiers if name.startswith(_EXPERIMENT)]
+    names.sort(key=lambda name: (-identifiers[name].last_ms, name.encode()))
+    older = frozenset(names[MAX_EXPERIMENTS:])
+    return {name: one for name, one in identifiers.items() if name not in older}
 
 
 class _Row:

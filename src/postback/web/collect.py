@@ -70,6 +70,7 @@ class Collect:
             return False
         headers[":address"] = self._address(headers, peer)
         try:
+            _refuse_forms(headers)
             wire.require_json(headers, tag.DIALECT.content_types)
             batch = tag.parse(body, headers)
             known = self._directory.known_site(batch.browser.site_key)
@@ -128,6 +129,7 @@ class Collect:
     async def _take(
         self, headers: dict[str, str], receive: Receive, is_https: bool
     ) -> tuple[int, bytes, tuple[Header, ...]]:
+        _refuse_forms(headers)
         wire.require_json(headers, tag.DIALECT.content_types)
         _refuse(self._addresses.wait(headers[":address"], time.monotonic()), "This address")
         body = await wire.read_body(receive, headers, tag.MAX_BYTES, self._limits)
@@ -152,9 +154,11 @@ class Collect:
             raise Forbidden("There is no site of this site_key.", field="site_key") from None
 
     def _count(self, caller: ApiKey, headers: dict[str, str]) -> None:
+        """Count a post that is taken. One that is refused here comes again by `post`, which counts it."""
         now = time.monotonic()
+        _refuse(self._sites.ahead(caller.id, now), "This site")
         _refuse(self._addresses.wait(headers[":address"], now), "This address")
-        _refuse(self._sites.wait(caller.id, now), "This site")
+        self._sites.wait(caller.id, now)
 
     def _prepare(self, batch: Batch, headers: dict[str, str]) -> None:
         """Give a browser without ids its own, and say of each event whose it is."""
@@ -217,7 +221,7 @@ class Collect:
         taken.link_expires_in = tokens.LIFE_SECONDS
         taken.link_domains = snapshot.sites[caller.id].link_domains
         extra = _cors(headers)
-        if browser.may_measure:
+        if browser.may_measure and tag.is_own_id(visitor_id) and _is_script(headers):
             extra = (*extra, (b"set-cookie", self._cookie(browser.cookie, visitor_id, is_https, headers)))
         return 200, _encode(taken), extra
 
@@ -235,6 +239,16 @@ class Collect:
 
 def _new_id(prefix: str) -> str:
     return prefix + "".join(secrets.choice(_ID_CHARS) for _ in range(22))
+
+
+def _refuse_forms(headers: dict[str, str]) -> None:
+    """A form needs no preflight, and the cookie of its answer would be kept whatever page it stands on."""
+    if headers.get("sec-fetch-mode") == "navigate":
+        raise Forbidden("A form may not post here; the tag does.")
+
+
+def _is_script(headers: dict[str, str]) -> bool:
+    return headers.get("origin", "null") != "null" or "sec-fetch-mode" in headers
 
 
 def _refuse(wait: float, who: str) -> None:

@@ -18,6 +18,10 @@ class Paces:
         self._most = most
         self._next: dict[Hashable, float] = {}
 
+    def ahead(self, caller: Hashable, now: float) -> float:
+        """How long to wait where a call at `now` were one too many, else 0; counts nothing."""
+        return max(0.0, max(now, self._next.get(caller, 0.0)) + self._step - now - _MINUTE) if self._step else 0.0
+
     def wait(self, caller: Hashable, now: float) -> float:
         """Count a call at `now` (seconds of any steady clock); 0, or how long to wait where it is one too many."""
         if not self._step:

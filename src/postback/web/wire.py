@@ -61,7 +61,7 @@ def read_headers(sent: Iterable[Header]) -> dict[str, str]:
 
 _NAMES = (
     "authorization content-type content-length content-encoding idempotency-key origin user-agent x-forwarded-for "
-    "x-forwarded-proto"
+    "x-forwarded-proto sec-fetch-mode"
 )
 _READ = {name.encode(): name for name in _NAMES.split()}
 

@@ -20,7 +20,7 @@ async def filled(served: Any) -> Any:
     x = HOSTILE
     event = {
         "event": x[:90], "event_id": x, "order_id": f"{x}/1", "value": 12.5, "currency": "EUR", "url": f"https://a.b/{x}",
-        "referrer": x, "properties": {x: x}, "experiments": {x: x}, "visitor_id": x, "session_id": x,
+        "referrer": x, "properties": {x: x}, "experiments": {x[:64]: x[:64]}, "visitor_id": x, "session_id": x,
         "items": [{"name": x, "product_id": x}], "user_data": {"email": "ada@example.com"},
     }  # fmt: skip
     config = {"config": {"url": "http://127.0.0.1:9/x"}, "name": x}

@@ -1,5 +1,5 @@
 -- upsert: what was seen of visitors. An identifier keeps its value's first and last time; of two values the later seen
--- stays, of two seen at once the greater. -> nothing
+-- stays, of two seen at once the greater; of experiments the newest 50. -> nothing
 INSERT INTO visitor AS v (bucket, key, workspace_id, id, site_id, identifiers, sealed, sealed_at, device, device_at, people,
                           first_seen_at, last_seen_at)
 SELECT k.bucket, u.key, u.workspace_id, u.id, u.site_id, convert_from(u.identifiers, 'UTF8')::jsonb, u.sealed, u.sealed_at,
@@ -13,16 +13,20 @@ SELECT k.bucket, u.key, u.workspace_id, u.id, u.site_id, convert_from(u.identifi
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, key) DO UPDATE
-   SET identifiers = v.identifiers || COALESCE((
-           SELECT jsonb_object_agg(n.key, CASE WHEN o.value -> 0 = n.value -> 0
-                                               THEN jsonb_build_array(n.value -> 0, LEAST(o.value -> 1, n.value -> 1),
-                                                                      GREATEST(o.value -> 2, n.value -> 2),
-                                                                      CASE WHEN o.value -> 1 <= n.value -> 1
-                                                                           THEN o.value -> 3 ELSE n.value -> 3 END)
-                                               ELSE n.value END)
-             FROM jsonb_each(excluded.identifiers) n LEFT JOIN jsonb_each(v.identifiers) o ON o.key = n.key
-            WHERE o.key IS NULL OR (n.value -> 2, n.value -> 0) > (o.value -> 2, o.value -> 0)
-               OR (n.value -> 0 = o.value -> 0 AND n.value -> 1 < o.value -> 1)), '{}'),
+   SET identifiers = (
+           SELECT m.all_ - ARRAY(SELECT e.key FROM jsonb_each(m.all_) e WHERE starts_with(e.key, 'experiment.')
+                                  ORDER BY e.value -> 2 DESC, e.key COLLATE "C" OFFSET 50)
+             FROM (SELECT v.identifiers || COALESCE((
+               SELECT jsonb_object_agg(n.key, CASE WHEN o.value -> 0 = n.value -> 0
+                                                   THEN jsonb_build_array(n.value -> 0, LEAST(o.value -> 1, n.value -> 1),
+                                                                          GREATEST(o.value -> 2, n.value -> 2),
+                                                                          CASE WHEN o.value -> 1 <= n.value -> 1
+                                                                               THEN o.value -> 3 ELSE n.value -> 3 END)
+                                                   ELSE n.value END)
+                 FROM jsonb_each(excluded.identifiers) n LEFT JOIN jsonb_each(v.identifiers) o ON o.key = n.key
+                WHERE o.key IS NULL OR (n.value -> 2, n.value -> 0) > (o.value -> 2, o.value -> 0)
+                   OR (n.value -> 0 = o.value -> 0 AND n.value -> 1 < o.value -> 1)), '{}')
+                   OFFSET 0) m (all_)),
        sealed = CASE WHEN excluded.sealed_at > COALESCE(v.sealed_at, '-infinity') THEN excluded.sealed ELSE v.sealed END,
        sealed_at = GREATEST(v.sealed_at, excluded.sealed_at),
        device = CASE WHEN excluded.device_at > COALESCE(v.device_at, '-infinity') THEN excluded.device ELSE v.device END,

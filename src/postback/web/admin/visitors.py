@@ -3,7 +3,7 @@ is shown as its hashes, and of what is readable the names alone.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import unquote
 from uuid import UUID
@@ -141,14 +141,10 @@ async def _conversions(tx: Tx, caller: Caller, key: bytes, seen: Sequence[Touch]
 
 def _identifiers(visitor: Visitor) -> list[IdentifierOut]:
     return [
-        IdentifierOut(name, one.value, _time(one.first_ms), _time(one.last_ms), one.origin)
+        IdentifierOut(name, one.value, one.first_seen_at, one.last_seen_at, one.origin)
         for name, one in sorted(visitor.identifiers.items())
         if name in IDENTIFIERS
     ]
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _readable(visitor: Visitor, hub: Hub) -> Iterable[str]:

@@ -35,7 +35,7 @@ def paths(schemas: Schemas) -> dict[str, Schema]:
         "consent": {"description": "analytics, ad_user_data, ad_personalization; absent: not asked."},
         "link": {"description": "The pb_vid in the page's address."},
         "bot": {"description": "True: navigator.webdriver was seen."},
-        "cookie": {"description": "Name of the visitor's cookie, 1 to 40 of A-Z a-z 0-9 _ -."},
+        "cookie": {"description": "Name of the visitor's cookie: _sgnl_vid, or one that begins with _pb_."},
         "events": {"type": "array", "maxItems": tag.MAX_EVENTS, "items": {"description": "See TagEvent."}},
     }
     schemas.change("TagBatch", own)
