@@ -121,6 +121,8 @@ class Judge:
             space, id_ = raw.dedup_space, raw.dedup
             if not is_velaro and (key.site_id or raw.site_key):
                 id_ = f"{site.id if site else ''}\0{id_}"
+        if event.is_bot:
+            space = f"bot {space}"  # so that it takes no one's place
         workspace = snapshot.id_bytes
         visitor_key = visitors.key_of(snapshot.workspace.id, event.visitor_id) if event.visitor_id else None
         shown: Seen | None = None
