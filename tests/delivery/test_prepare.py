@@ -182,6 +182,13 @@ async def test_sealed_data_that_does_not_open_waits_for_its_key(place: Place) ->
     assert built.after_seconds
 
 
+async def test_what_a_bot_sent_is_not_built(place: Place) -> None:
+    row = place.stored(msgspec.structs.replace(EVENT, is_bot=True))
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    assert prepare.build(known, destination(), place.keys, NOW) == Skipped("bot: events of bots are not delivered")
+
+
 async def test_what_is_too_old_or_denied_is_not_built(place: Place) -> None:
     row = place.stored(msgspec.structs.replace(EVENT, occurred_at=NOW - timedelta(hours=2)))
     known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
