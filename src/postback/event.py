@@ -97,6 +97,7 @@ HASHED = frozenset(
     "external_id_sha256 external_id_lower_sha256".split()
 )
 READABLE = frozenset("client_ip_address client_user_agent city state postal_code country user_id email".split())
+BOT = "bot: events of bots are not delivered"
 CLICK_IDS = frozenset(
     "fbclid fbc fbp gclid gbraid wbraid dclid msclkid ttclid ttp li_fat_id twclid epik sccid rdt_cid ga_client_id "
     "ga_session_id gcl_aw irclickid oppref convert_visitor_id conv_v".split()

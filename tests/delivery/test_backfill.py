@@ -70,6 +70,14 @@ async def test_a_backfill_judges_as_intake_does(hub: Hub, platform: Receiver) ->
     await hub.balances(first, new)
 
 
+async def test_what_a_bot_sent_is_not_backfilled(hub: Hub, to: Destination) -> None:
+    await hub.put([], 1, is_bot=True)
+    job = await make(hub, "backfill", to)
+    assert await estimated(hub, job, to) == (0, 0)
+    assert (await finish(hub, job, to)).done == 0
+    assert await hub.rows() == []
+
+
 async def test_a_backfill_goes_by_the_blueprint(hub: Hub, to: Destination) -> None:
     for name in ("purchase", "lead"):
         await hub.put([], 2, prefix=name, name=name)

@@ -90,6 +90,34 @@ async def test_a_click_id_that_the_visitor_brought_earlier_keeps_its_first_time(
     assert joined.provenance == {}
 
 
+@pytest.mark.parametrize("name", ["email_sha256", "external_id_sha256"])
+async def test_another_person_in_the_same_browser_gives_only_what_is_the_browsers(place: Place, name: str) -> None:
+    jane, bob = "a" * 64, "b" * 64
+    hashes = {name: jane, "phone_sha256": "c" * 64}
+    await place.saw("v1", hashes | {"gclid": "click", "fbp": "p"}, readable={"city": "Sofia"})
+    to = destination(identifiers=frozenset({"city"}))
+    event = msgspec.structs.replace(EVENT, visitor_id="v1", user={name: bob})
+    joined = await place.joined(event, to)
+    assert (joined.user, joined.readable) == ({name: bob}, {})
+    assert joined.click_ids == {"gclid": "click", "fbp": "p"}
+    joined = await place.joined(msgspec.structs.replace(event, user={name: jane}), to)
+    assert (joined.user, joined.readable) == (hashes, {"city": "Sofia"})
+    joined = await place.joined(msgspec.structs.replace(event, user={"first_name_sha256": bob}))
+    assert joined.user == hashes | {"first_name_sha256": bob}
+
+
+async def test_who_is_linked_with_another_person_gives_hashes_only_where_it_bears_the_events_own(place: Place) -> None:
+    jane, bob = "a" * 64, "b" * 64
+    session = (("session", "s1"),)
+    await place.saw("v1", {"email_sha256": jane})
+    await place.saw("v2", {"phone_sha256": "c" * 64, "fbp": "p"}, links=session)
+    event = msgspec.structs.replace(EVENT, visitor_id="v1", session_id="s1", user={"email_sha256": bob})
+    joined = await place.joined(event)
+    assert (joined.user, joined.click_ids) == ({"email_sha256": bob}, {"fbp": "p"})
+    await place.saw("v3", {"email_sha256": bob, "last_name_sha256": "d" * 64}, links=session)
+    assert (await place.joined(event)).user == {"email_sha256": bob, "last_name_sha256": "d" * 64}
+
+
 async def test_without_a_visitor_id_the_session_comes_before_other_links(place: Place) -> None:
     email = "e" * 64
     await place.saw("by email", {"fbp": "wrong"}, links=(("email", email),))
@@ -189,6 +217,13 @@ async def test_sealed_data_that_does_not_open_waits_for_its_key(place: Place) ->
     built = prepare.build(known, destination(), place.keys, NOW)
     assert isinstance(built, Retry)
     assert built.after_seconds
+
+
+async def test_what_a_bot_sent_is_not_built(place: Place) -> None:
+    row = place.stored(msgspec.structs.replace(EVENT, is_bot=True))
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    assert prepare.build(known, destination(), place.keys, NOW) == Skipped("bot: events of bots are not delivered")
 
 
 async def test_what_is_too_old_or_denied_is_not_built(place: Place) -> None:

@@ -105,6 +105,16 @@ async def test_what_an_orders_rule_skipped_is_not_replayed(hub: Hub, to: Destina
     assert await hub.rows("event_id", "status = 'queued'") == [(ids[3],)]
 
 
+async def test_what_a_bot_sent_is_neither_replayed_nor_counted(hub: Hub, to: Destination) -> None:
+    ids = await hub.put([to], 2, is_bot=True)
+    await hub.tx.execute("UPDATE delivery SET status = 'skipped', reason = 'bot: x', settled_at = now()")
+    await hub.tx.execute("UPDATE delivery SET reason = 'not mapped: x' WHERE event_id = %s", (ids[0],))
+    job = await make(hub, "replay", to)
+    assert await estimated(hub, job, to) == (0, 0)
+    assert (await finish(hub, job, to)).done == 0
+    assert await hub.statuses() == {"skipped": 2}
+
+
 async def test_a_replay_takes_only_what_was_settled_before_it_was_made(hub: Hub, to: Destination) -> None:
     ids = await hub.put([to], 2)
     await hub.tx.execute(FAILED_FIRST.encode())

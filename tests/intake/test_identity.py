@@ -204,6 +204,36 @@ async def test_a_conversion_is_joined(hub: Hub, facts: list[Fact], origin: str) 
     assert one.provenance["gclid"] == origin
 
 
+async def test_who_is_one_person_is_committed_with_the_event_that_proves_it(hub: Hub) -> None:
+    for number, who in enumerate("AB"):
+        await hub.send(name="lead", event_id=f"e{number}", visitor_id=who, user=RawUser(email="ann@example.com"))
+    async with hub.pool.connection() as tx:
+        proved = await (await tx.execute("SELECT xmin::text FROM event WHERE event_id = 'e1'")).fetchall()
+        copied = await (await tx.execute("SELECT xmin::text FROM link WHERE kind = 'alias'")).fetchall()
+    assert copied == proved * 2
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_a_repeat_adds_reaches_the_visitor_and_the_first_events_delivery(hub: Hub, at_once: bool) -> None:
+    both = [
+        await hub.pending(event_id="o1", visitor_id="A", user=user) for user in (None, RawUser(email="ann@example.com"))
+    ]
+    for flush in [both] if at_once else [[one] for one in both]:
+        await hub.submit(flush)
+    first, again = (one.result for one in both)
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert (again.id, again.duplicate) == (first.id, True)
+    async with hub.pool.connection() as tx:
+        stored = await sending.events(tx, [first.id])
+        known = (await prepare.join(tx, list(stored.values()), hub.vault))[first.id]
+        assert known is not None
+        built = prepare.join_one(known, META, hub.vault, datetime.now(UTC))
+        assert built.provenance["email_sha256"] == "visitor"
+        kinds = await (await tx.execute("SELECT kind FROM link")).fetchall()
+    assert ("email",) in kinds
+
+
 async def test_two_visitors_of_one_person_keep_their_own_and_fill_each_others_gaps(hub: Hub) -> None:
     one = await joined(hub, view("A", 1), view("B", 9), identify("A"), identify("B"), sale("A"))
     assert one.click_ids == {"gclid": "own-0"}

@@ -268,6 +268,19 @@ async def test_a_bot_is_kept_and_marked_and_makes_no_conversion(served: Any, hea
     assert [status for status, _ in rows(served, "SELECT status, reason FROM delivery")] == ["skipped"]
 
 
+async def test_a_bots_copy_takes_no_place_of_the_servers_sale(served: Any) -> None:
+    hook = {"name": "hook", "config": {"url": "http://127.0.0.1:9/x"}}
+    await served.call("POST", "/v1/admin/integration-catalog/webhook/install", hook)
+    sale = {"event_id": "order-1", "order_id": "1", "value": 10, "currency": "EUR"}
+    for _ in range(2):
+        await taken(served, event("purchase", **sale), bot=True)
+    assert len(stored(served)) == 1
+    _, receipt = await served.call("POST", "/v1/events", {"event": "purchase", **sale})
+    assert (receipt["status"], receipt["destinations"][0]["status"]) == ("accepted", "queued")
+    assert rows(served, "SELECT count(*) FROM conversion") == [(1,)]
+    assert (await served.call("GET", "/v1/admin/orders/1"))[1]["value"] == 10
+
+
 async def test_identify_and_consent_go_to_no_destination_unless_a_blueprint_names_them(served: Any) -> None:
     hook = {"name": "hook", "config": {"url": "http://127.0.0.1:9/x"}}
     _, made = await served.call("POST", "/v1/admin/integration-catalog/webhook/install", hook)

@@ -33,7 +33,8 @@ def test_memory_is_bounded_whoever_calls() -> None:
     ("agent", "expected"),
     [
         ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", True),
-        ("curl/8.5.0", True), ("", True), (None, True),
+        ("curl/8.5.0", True), ("", True), (None, True), ("WhatsApp/2.24.1 A", True),
+        ("Mozilla/5.0 (Linux; Android 14; wv) Chrome/142.0 Mobile WhatsApp/2.24", False),
         ("Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/142.0", True),
         ("Mozilla/5.0 (Linux; Android 13; CUBOT P80) Chrome/142.0 Mobile", False),
         ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 Safari/604.1", False),

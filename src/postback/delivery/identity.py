@@ -6,22 +6,24 @@
 
 Two look-ups for any number of events: of links, then of visitors. Visitors of one kind count as one, whose identifiers
 are the latest seen. A link of too many visitors, and a visitor in whom too many people were seen, join nobody; see
-`visitors.links`. Nothing here depends on the order in which the facts arrived.
+`visitors.links`. A visitor who bears another user id or another email than the event is another person in the same
+browser, and gives only what is the browser's. Nothing here depends on the order in which the facts arrived.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from postback import pii, visitors
 from postback.db import Tx
-from postback.event import Consent, Event
+from postback.event import HASHED, Consent, Event
 from postback.queue.sending import StoredEvent
 from postback.visitors import Identifier, Visitor, links
 
-_LINKED = (("external_id", "external_id_sha256"), ("email", "email_sha256"), ("phone", "phone_sha256"))
+_PROOFS = (("external_id", "external_id_sha256"), ("email", "email_sha256"))
+_LINKED = (*_PROOFS, ("phone", "phone_sha256"))
 
 
 class Layer(Struct, frozen=True):
@@ -49,6 +51,7 @@ class _Question(Struct):
 
     visitor_key: bytes | None
     links: list[tuple[bytes, str]]
+    user: dict[str, str]
     is_session_first: bool = False
 
 
@@ -66,7 +69,7 @@ async def find(
 
 
 def _question(row: StoredEvent, event: Event, link_key: bytes) -> _Question:
-    question = _Question(row.visitor_key, [])
+    question = _Question(row.visitor_key, [], event.user)
     if event.session_id:
         question.links.append((pii.link_key(link_key, row.workspace_id, "session", event.session_id), "session"))
     if row.visitor_key is None:
@@ -104,7 +107,31 @@ def _layers(
         used.update(visitor.key.bytes for visitor in here)
         if here:
             layers.append(Layer(origin, tuple(here)))
-    return tuple(layers)
+    return _without_others(layers, asked.user)
+
+
+def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, ...]:
+    """Where one of the visitors is another person than the event's, only who bears what the event bears gives hashes of
+    personal data, and what was sent readable."""
+    own = {name: user[name] for _, name in _PROOFS if name in user}
+    if not own:
+        return tuple(layers)
+
+    def borne(visitor: Visitor) -> set[bool]:
+        known = visitor.identifiers
+        return {known[name].value == value for name, value in own.items() if name in known}
+
+    if not any(False in borne(visitor) for layer in layers for visitor in layer.visitors):
+        return tuple(layers)
+    return tuple(
+        Layer(layer.origin, tuple(v if borne(v) == {True} else _browser_of(v) for v in layer.visitors))
+        for layer in layers
+    )
+
+
+def _browser_of(visitor: Visitor) -> Visitor:
+    identifiers = {name: one for name, one in visitor.identifiers.items() if name not in HASHED}
+    return structs.replace(visitor, identifiers=identifiers, sealed=None, sealed_at=None)
 
 
 def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:

@@ -22,7 +22,7 @@ from postback.delivery import identity, judge
 from postback.delivery.identity import Layer
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
-from postback.event import CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
+from postback.event import BOT, CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
 from postback.money import Money
 from postback.pii import SealError, Vault
 from postback.pii.person import ERASED
@@ -92,6 +92,8 @@ def build(known: Known, destination: Destination, keys: Vault, now: datetime) ->
     connector, event = destination.connector, known.event
     if ERASED in event.notes:
         return Skipped(ERASED)
+    if event.is_bot:
+        return Skipped(BOT)
     if expired := _expired(event, connector, now):
         return expired
     choice = identity.consent(event, known.layers)

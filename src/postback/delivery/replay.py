@@ -195,8 +195,9 @@ async def _replay(walk: Walk, room: int) -> tuple[int, int]:
 
 
 async def standing(tx: Tx, ids: Sequence[UUID]) -> list[UUID]:
-    """Of some events, those that may be sent: all but the sales of orders that were taken back since."""
-    gone = await _taken_back(tx, {id_: _decode(row.body) for id_, row in (await lists.event_rows(tx, ids)).items()})
+    """Of some events, those that may be sent: all but bots', and the sales of orders that were taken back since."""
+    events = {id_: _decode(row.body) for id_, row in (await lists.event_rows(tx, ids)).items()}
+    gone = await _taken_back(tx, events) | {id_ for id_, event in events.items() if event.is_bot}
     return [id_ for id_ in ids if id_ not in gone]
 
 
@@ -247,9 +248,10 @@ def _waits(event: Event) -> str | None:
 
 
 def fate(one: Lacking, destination: Destination, now: datetime) -> Given | None:
-    """What a past event's delivery is to be; None: it is past the platform's age limit, or erased, and none is made."""
+    """What a past event's delivery is to be; None: it is past the platform's age limit, a bot's, or erased, and none is
+    made."""
     event = _decode(one.body)
-    if ERASED in event.notes:
+    if event.is_bot or ERASED in event.notes:
         return None
     age = now - event.occurred_at
     limit = destination.connector.max_age(event)

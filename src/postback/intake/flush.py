@@ -2,9 +2,9 @@
 
     versions FOR SHARE, dedup keys, orders, visitors, events, deliveries, conversions, usage, limits, COMMIT
 
-go out together, one round trip, in the hope that no version moved, no event is a repeat and no order is known: the
-database refuses the transaction where one is. Then, and for some flushes after it, the keys go first and what is new
-follows.
+go out together, one round trip (two where an email or a user id of a visitor is among it: what these prove follows,
+before the limits), in the hope that no version moved, no event is a repeat and no order is known: the database refuses
+the transaction where one is. Then, and for some flushes after it, the keys go first and what is new follows.
 """
 
 import asyncio
@@ -71,7 +71,6 @@ class Flush:
         self._careful_left = 0
         self._doubt = 1
         self._clock_offset = 0.0
-        self._told: Rows | None = None
 
     def seconds(self) -> float:
         """The database's time since 1970, as far as the last flush told."""
@@ -97,7 +96,6 @@ class Flush:
         Raises Moved, Excess, psycopg.Error: then the transaction is the caller's to roll back.
         """
         await erased.strip_late(conn, events)
-        self._told = None
         first = rows.fold(events)
         if not is_retry and self._careful_left == 0:
             if await self._write_hopefully(conn, events, first, bucket):
@@ -107,14 +105,6 @@ class Flush:
         else:
             self._careful_left = max(0, self._careful_left - 1)
         await self._write_carefully(conn, events, first, bucket)
-
-    async def copy_proofs(self, conn: Tx) -> None:
-        """What the flush just written tells of visitors that are one person goes to each of them; mostly nothing."""
-        told, self._told = self._told, None
-        if told is not None and (copies := links.shared(told, self.now())):
-            trip = Trip(conn, self._prepared)
-            links.record(trip, copies, self.now())
-            await trip.run()
 
     async def _write_hopefully(
         self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
@@ -133,15 +123,19 @@ class Flush:
         dedup.insert_new(trip, [first[k] for k in keys])
         if sold.held:
             conversions.insert_new(trip, sold.held.values(), self.now())
+        told = self._see(trip, events)
         self._put(trip, bucket, new, sold)
         collided = rows.collisions(events, first, {})
         if collided:
             queue.note(trip, collided, COLLISION)
         counted = limits.wanted(events)
-        totals = quota.require(trip, counted, self.now()) if counted else None
-        trip.add(b"COMMIT")
-        self.is_committing = True
         try:
+            if told is not None:
+                await trip.run()
+                trip = self._copy_proofs(conn, told)
+            totals = quota.require(trip, counted, self.now()) if counted else None
+            trip.add(b"COMMIT")
+            self.is_committing = True
             await trip.run()
         except psycopg.Error as error:
             if is_refusal(error):
@@ -160,7 +154,8 @@ class Flush:
     async def _write_carefully(
         self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
     ) -> None:
-        """The keys first, then what is new: two trips, and one or two questions about the repeats between them."""
+        """The keys first, then what is new, and what repeats show of their visitors: two trips (three where these may
+        prove something), and one or two questions about the repeats between them."""
         self.is_committing = False
         keys = sorted(first)
         snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
@@ -191,10 +186,14 @@ class Flush:
         trip = Trip(conn, self._prepared)
         if sold.held:
             conversions.write(trip, sold.held.values(), self.now())
+        told = self._see(trip, events)
         if new:
             self._put(trip, bucket, new, sold)
         if collided:
             queue.note(trip, collided, COLLISION)
+        if told is not None:
+            await trip.run()
+            trip = self._copy_proofs(conn, told)
         if counted := limits.wanted(events):
             totals = quota.add(trip, counted, self.now())
             await trip.run()
@@ -235,11 +234,21 @@ class Flush:
             conversions.fill(held, known)
         return self._sell(new, held)
 
+    def _see(self, trip: Trip, events: Sequence[Pending]) -> Rows | None:
+        """What events show of their visitors, repeats too. The rows it gives are for `_copy_proofs`."""
+        seen = [event.seen for event in events if event.seen]
+        return visitors.record(trip, seen, self.now()) if seen else None
+
+    def _copy_proofs(self, conn: Tx, told: Rows) -> Trip:
+        """The transaction's next trip: visitors that are now told to be one person each learn of it; mostly none."""
+        trip = Trip(conn, self._prepared)
+        if copies := links.shared(told, self.now()):
+            links.record(trip, copies, self.now())
+        return trip
+
     def _put(self, trip: Trip, bucket: int, new: Sequence[Pending], sold: Sold) -> None:
         """What follows from events that are new, which are in the order of their ids."""
         now = self.now()
-        if seen := [event.seen for event in new if event.seen]:
-            self._told = visitors.record(trip, seen, now)
         composed = rows.compose(new, now)
         queue.put(trip, bucket, composed.events, composed.fates)
         if sold.conversions:

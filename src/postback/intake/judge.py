@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from postback import pii, visitors
 from postback.dialects import Result
 from postback.errors import Forbidden, Invalid, Rejected
-from postback.event import Event, RawEvent
+from postback.event import BOT, Event, RawEvent
 from postback.goals import Goal
 from postback.intake import dedup, sales, seen
 from postback.intake.directory import Fate, Place, Snapshot
@@ -27,7 +27,6 @@ from postback.visitors import Seen
 from postback.workspaces import Site
 
 NO_SITE = pii.SiteFacts()
-BOT = "bot: events of bots are not delivered"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -121,6 +120,8 @@ class Judge:
             space, id_ = raw.dedup_space, raw.dedup
             if not is_velaro and (key.site_id or raw.site_key):
                 id_ = f"{site.id if site else ''}\0{id_}"
+        if event.is_bot:
+            space = f"bot {space}"  # so that it takes no one's place
         workspace = snapshot.id_bytes
         visitor_key = visitors.key_of(snapshot.workspace.id, event.visitor_id) if event.visitor_id else None
         shown: Seen | None = None

@@ -161,7 +161,6 @@ class Writer:
                 live = [event for event in events if event.result is None]
                 if live:
                     await self.flush.write(conn, live, bucket, is_retry=tries > 0)
-                    await self.flush.copy_proofs(conn)
                 return None
             except Excess as excess:
                 await self._roll_back()

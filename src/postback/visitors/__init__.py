@@ -177,7 +177,7 @@ def _later(a: Identifier, b: Identifier) -> Identifier:
 def record(trip: Trip, seen: Sequence[Seen], now: datetime) -> Rows | None:
     """Upsert visitors, links and touches: at most three statements, rows in key order, each row once.
 
-    The rows it gives are for `links.shared`.
+    The rows it gives are for `links.shared`; None where nothing in them could prove anything.
     """
     folded: dict[bytes, _Row] = {}
     found: list[NewLink] = []
@@ -220,7 +220,7 @@ def record(trip: Trip, seen: Sequence[Seen], now: datetime) -> Rows | None:
     told = linking.record(trip, found, now) if found else None
     if new:
         touches.insert(trip, new)
-    return told
+    return told if any(link.kind in linking.PROOFS for link in found) else None
 
 
 def _newest(identifiers: dict[str, Identifier]) -> dict[str, Identifier]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 WORDS = (
     "bot", "crawl", "spider", "slurp", "headless", "phantomjs", "selenium", "puppeteer", "playwright", "lighthouse",
     "pagespeed", "gtmetrix", "pingdom", "uptime", "statuscake", "site24x7", "datadogsynthetics", "newrelicsynthetics",
-    "facebookexternalhit", "whatsapp/", "telegrambot", "skypeuripreview", "bingpreview", "google-read-aloud",
+    "facebookexternalhit", "telegrambot", "skypeuripreview", "bingpreview", "google-read-aloud",
     "google-inspectiontool", "mediapartners-google", "adsbot", "apis-google", "feedfetcher", "ahrefs", "semrush",
     "screaming frog",
     "python-requests", "python-urllib", "aiohttp", "httpx", "curl/", "wget/", "go-http-client", "okhttp",
@@ -17,7 +17,8 @@ WORDS = (
 )  # fmt: skip
 # A phone of this maker says so in its user agent.
 _NO_BOT = re.compile(r"\bcubot\b")
-_KNOWN = re.compile("|".join(map(re.escape, WORDS)))
+# WhatsApp's previews begin with its name; a person's browser inside it begins as all browsers do.
+_KNOWN = re.compile("|".join(("^whatsapp/", *map(re.escape, WORDS))))
 
 
 @lru_cache(4096)

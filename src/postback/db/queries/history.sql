@@ -1,11 +1,11 @@
 -- replayable: of the next %(examined)s deliveries of one bucket to one destination, which may be replayed.
 -- -> event_id, matches
 -- What an order's rule skipped stays so: to send it would count an order twice, or one that was taken back. So does what
--- was erased.
+-- was erased, and what is a bot's.
 SELECT n.event_id,
        COALESCE(n.status = ANY (%(statuses)s::text[]) AND n.settled_at < %(before)s
                 AND NOT (n.status = 'skipped' AND (starts_with(n.reason, 'order ') OR starts_with(n.reason, 'no retraction')
-                                                   OR starts_with(n.reason, 'erased')))
+                                                   OR starts_with(n.reason, 'erased') OR starts_with(n.reason, 'bot: ')))
                 AND NOT EXISTS (SELECT FROM event x WHERE x.bucket = n.bucket AND x.id = n.event_id
                                    AND x.id BETWEEN %(min_id)s AND %(max_id)s AND 'erased' = ANY (x.notes))
                 AND (%(reason)s::text IS NULL OR starts_with(n.reason, %(reason)s))
