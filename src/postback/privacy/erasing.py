@@ -57,11 +57,14 @@ async def begin(
     tx: Tx, tools: Tools, workspace_id: UUID, kind: Kind, value: str, *, country: str | None, created_by: str, id: UUID
 ) -> tuple[Erasure, bool]:
     """Ask for an erasure, in the caller's transaction, and whether it is new: while one of the same identifier runs,
-    that one is given. Raises Invalid."""
+    that one is given, and begins its round anew. Raises Invalid."""
+    await workspaces.hold(tx, workspace_id)
     maker = tools.maker(workspace_id)
     person = await people.meant(tx, workspace_id, kind, value, country, maker)
     for other in await erasures.list_all(tx, workspace_id, before=LAST, limit=1, running_of=person.seeds[0]):
-        return other, False
+        held = await erasures.hold(tx, other.id)
+        if held is not None and held.state is not None:
+            return await _renew(tx, held, held.state, person, maker), False
     removed: Counter[str] = Counter()
     erased_at = await _mark(tx, workspace_id, person, maker, removed, list(person.visitors))
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
@@ -69,6 +72,18 @@ async def begin(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
     )
     return made, True
+
+
+async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: Maker) -> Erasure:
+    """Until now, in place of until when it was asked for first. What the round found is kept."""
+    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
+    removed = Counter(erasure.removed)
+    at = await _mark(tx, erasure.workspace_id, person, maker, removed, list(person.visitors))
+    state.person, state.erased_at, state.until = person, at, _until(at)
+    state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
+    renewed = structs.replace(erasure, removed=dict(removed))
+    await erasures.write(tx, renewed, at)
+    return renewed
 
 
 async def run(tx: Tx, ids: Sequence[UUID], tools: Tools, now: datetime) -> bool:
@@ -81,20 +96,32 @@ async def run(tx: Tx, ids: Sequence[UUID], tools: Tools, now: datetime) -> bool:
                     break
                 moved = True
         except Exception as error:
-            if is_unavailable(error):
+            if tx.closed:
                 raise
-            log.exception("an erasure stumbled; it is tried again", erasure=str(id_))
+            # Others of other people go on.
+            log.warning(
+                "an erasure stumbled; it is tried again", erasure=str(id_), error=type(error).__name__,
+                exc_info=not is_unavailable(error),
+            )  # fmt: skip
     return moved
 
 
 async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
     """One transaction's worth of an erasure. False: it does not run any more, or waits."""
     async with tx.transaction():
+        seen = await erasures.look(tx, id)
+        if is_marking := seen is not None and seen.state is not None and seen.state.is_walked:
+            # Whoever changes the workspace, and each flush, locks its version first, before all other rows.
+            await workspaces.hold(tx, seen.workspace_id)
         erasure = await erasures.hold(tx, id)
         if erasure is None or (state := erasure.state) is None:
             return False
         removed = Counter(erasure.removed)
-        if state.stage == "events":
+        if state.is_walked:
+            if not is_marking:  # another process walked it to its end meanwhile
+                return True
+            await _next_round(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
+        elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)
         elif state.stage == "links":
             await _unlink(tx, state, removed)
@@ -111,7 +138,7 @@ async def _mark(
     tx: Tx, workspace_id: UUID, person: Person, maker: Maker, removed: Counter[str], visitor_keys: Sequence[bytes]
 ) -> datetime:
     """From the commit on, no older event brings the person back; what their visitors' rows name is theirs too. The
-    moment until which events are old."""
+    moment until which events are old. The caller holds the workspace."""
     await workspaces.bump(tx, workspace_id)
     # After the bump: whatever was committed under the old version is older than this.
     erased_at = await server.clock(tx)
@@ -144,8 +171,6 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         else:
             state.after = rows[-1].id
         left -= max(len(rows), LEAST_PER_BUCKET)
-    if state.bucket == len(BUCKETS):
-        await _next_round(tx, erasure.workspace_id, state, maker, removed)
 
 
 async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:

@@ -39,6 +39,11 @@ class State(Struct):
     is_shared: bool = False
 
     @property
+    def is_walked(self) -> bool:
+        """Whether the round is at its end, and what it found is to be looked at."""
+        return self.stage == "events" and self.bucket == len(buckets.BUCKETS)
+
+    @property
     def percent(self) -> int:
         """Of this round."""
         return self.bucket * 100 // len(buckets.BUCKETS) if self.stage == "events" else 100
@@ -71,7 +76,7 @@ async def add(
 
 
 async def read(tx: Tx, workspace_id: UUID, id: UUID) -> Erasure | None:
-    found = await _one(tx, _queries.read, id)
+    found = await look(tx, id)
     return found if found is not None and found.workspace_id == workspace_id else None
 
 
@@ -88,6 +93,11 @@ async def running(tx: Tx, own: Sequence[int]) -> list[UUID]:
     """Erasures to go on with in some buckets, the oldest first."""
     cursor = await tx.execute(_queries.running, {"buckets": list(own)}, binary=True)
     return [id_ for (id_,) in await cursor.fetchall()]
+
+
+async def look(tx: Tx, id: UUID) -> Erasure | None:
+    """An erasure of any workspace, as it is just now."""
+    return await _one(tx, _queries.read, id)
 
 
 async def hold(tx: Tx, id: UUID) -> Erasure | None:
