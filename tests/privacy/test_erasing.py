@@ -225,6 +225,23 @@ async def test_who_asks_again_while_it_runs_is_erased_until_then(hub: Erasable, 
     assert not [form for form in (*forms("later-click"), *forms(EMAIL_HASH)) if form in text]
 
 
+async def test_what_a_new_person_does_in_the_browser_between_rounds_stays(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", {"email": JANE["email"]}, visitor_id="v1", click_ids={"gclid": "janes-first"})
+    await hub.put("e2", JANE)
+    await hub.put("e3", {"external_id": "cust-7"}, visitor_id="v2", click_ids={"gclid": "janes-second"})
+    asked = await hub.ask("email", JANE["email"])
+    for n in (1, 2):  # v2 is found to be hers on the way
+        await hub.put(f"b{n}", {"email": "bob@x.example"}, visitor_id=f"v{n}", click_ids={"fbclid": f"bobs-{n}"})
+    done = await hub.finish(asked.id)
+    assert await hub.erased() == {id_ for id_, body in (await hub.bodies()).items() if "bobs" not in str(body)}
+    rows = "SELECT id, identifiers->'fbclid'->>0, identifiers ? 'gclid', identifiers ? 'external_id_sha256' FROM visitor ORDER BY 1"
+    assert await (await tx.execute(rows.encode())).fetchall() == [
+        ("v1", "bobs-1", False, False),
+        ("v2", "bobs-2", False, False),
+    ]
+    assert (done.removed["visitors"], done.removed["visitors_narrowed"]) == (1, 1)
+
+
 async def test_an_erasure_that_stumbles_stops_no_other_persons(
     hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,9 @@ async def test_an_erasure_is_asked_for_listed_and_read_and_names_nobody(served: 
     assert (status, made["status"], made["asked_by"], made["receipt"]) == (201, "running", "email", None)
     assert made["removed"]["visitors"] == 1
     _, again = await served.call("POST", ERASURES, JANE)
-    assert (await served.call("GET", f"{ERASURES}/{made['id']}"))[1] == again == made | {"changed_at": again["changed_at"]}
+    assert (
+        (await served.call("GET", f"{ERASURES}/{made['id']}"))[1] == again == made | {"changed_at": again["changed_at"]}
+    )
     _, listed = await served.call("GET", ERASURES)
     assert [one["id"] for one in listed["items"]] == [made["id"]]
     _, audit = await served.call("GET", "/v1/admin/audit?noun=erasure")

@@ -66,7 +66,8 @@ async def begin(
         if held is not None and held.state is not None:
             return await _renew(tx, held, held.state, person, maker), False
     removed: Counter[str] = Counter()
-    erased_at = await _mark(tx, workspace_id, person, maker, removed, list(person.visitors))
+    erased_at = await _mark(tx, workspace_id, person, maker, list(person.visitors))
+    await _drop(tx, person.visitors, erased_at, removed, is_all=True)
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
@@ -78,10 +79,11 @@ async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: 
     """Until now, in place of until when it was asked for first. What the round found is kept."""
     person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
     removed = Counter(erasure.removed)
-    at = await _mark(tx, erasure.workspace_id, person, maker, removed, list(person.visitors))
+    at = await _mark(tx, erasure.workspace_id, person, maker, list(person.visitors))
+    await _drop(tx, person.visitors, at, removed, is_all=True)
     state.person, state.erased_at, state.until = person, at, _until(at)
     state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
-    renewed = structs.replace(erasure, removed=dict(removed))
+    renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
     await erasures.write(tx, renewed, at)
     return renewed
 
@@ -135,22 +137,34 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
 
 
 async def _mark(
-    tx: Tx, workspace_id: UUID, person: Person, maker: Maker, removed: Counter[str], visitor_keys: Sequence[bytes]
-) -> datetime:
-    """From the commit on, no older event brings the person back; what their visitors' rows name is theirs too. The
-    moment until which events are old. The caller holds the workspace."""
+    tx: Tx, workspace_id: UUID, person: Person, maker: Maker, visitor_keys: Sequence[bytes],
+    erased_at: datetime | None = None,
+) -> datetime:  # fmt: skip
+    """From the commit on, no event of before `erased_at` (None: now) brings the person back; what their visitors' rows
+    name is theirs too. The moment until which such events may have come. The caller holds the workspace."""
     await workspaces.bump(tx, workspace_id)
     # After the bump: whatever was committed under the old version is older than this.
-    erased_at = await server.clock(tx)
+    now = await server.clock(tx)
     await people.widen(tx, person, visitor_keys, maker)
-    await workspaces.mark_erased(tx, workspace_id, erased_at)
-    await tombstones.lay(tx, person.macs(), person.seeds, erased_at)
-    if person.visitors:
-        places = _places(person.visitors)
-        removed["visitors"] += (await tx.execute(_queries.drop_visitors, places)).rowcount
-        span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
-        removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
-    return erased_at
+    await workspaces.mark_erased(tx, workspace_id, erased_at or now)
+    await tombstones.lay(tx, person.macs(), person.seeds, erased_at or now)
+    return now
+
+
+async def _drop(
+    tx: Tx, visitor_keys: Sequence[bytes], erased_at: datetime, removed: Counter[str], *, is_all: bool
+) -> None:
+    """Rows of visitors; but for `is_all`, what was seen of them since `erased_at` is a new person's, and stays."""
+    if not visitor_keys:
+        return
+    places = _places(visitor_keys)
+    row = places | {"until": None if is_all else erased_at}
+    removed["visitors"] += (await tx.execute(_queries.drop_visitors, row)).rowcount
+    if not is_all:
+        since = {"erased_at": erased_at, "erased_ms": int(erased_at.timestamp() * 1000)}
+        removed["visitors_narrowed"] += (await tx.execute(_queries.narrow_visitors, places | since)).rowcount
+    span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
+    removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
 
 
 async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
@@ -182,8 +196,9 @@ async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, re
         return
     visitor_keys = [key for key in found.visitors if key not in person.visitors]
     person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
-    state.erased_at = await _mark(tx, workspace_id, person, maker, removed, visitor_keys)
-    state.until, state.round = _until(state.erased_at), state.round + 1
+    now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
+    await _drop(tx, person.visitors, state.erased_at, removed, is_all=False)
+    state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
 

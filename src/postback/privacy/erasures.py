@@ -23,8 +23,8 @@ Stage = Literal["events", "links", "wait"]
 
 class State(Struct):
     """Where the walk is. A round looks at all events up to the id `until`, for the person as far as known; what it
-    finds beside them (`found`) makes the next round's. `bucket` is an index into BUCKETS, `after` the last event seen.
-    `cancelled`: events that were waiting to be sent."""
+    finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
+    BUCKETS, `after` the last event seen. `cancelled`: events that were waiting to be sent."""
 
     person: Person
     erased_at: datetime

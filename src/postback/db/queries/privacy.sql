@@ -84,10 +84,24 @@ UPDATE orders o
   FROM unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
  WHERE o.bucket = u.bucket AND o.key = u.key AND o.bucket = ANY (%(touched)s::int[]) AND o.order_id <> %(order_id)s;
 
--- drop_visitors: -> nothing; counts rows
+-- drop_visitors: those last seen until a moment; null: all. -> nothing; counts rows
 DELETE FROM visitor v
  USING unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
- WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[]);
+ WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
+   AND (%(until)s::timestamptz IS NULL OR v.last_seen_at <= %(until)s);
+
+-- narrow_visitors: what was seen until a moment of visitors who came again goes. -> nothing; counts rows
+UPDATE visitor v
+   SET identifiers = COALESCE((SELECT jsonb_object_agg(n.key, jsonb_set(n.value, '{1}',
+                                          GREATEST(n.value -> 1, to_jsonb(%(erased_ms)s::bigint))))
+                                 FROM jsonb_each(v.identifiers) n
+                                WHERE (n.value ->> 2)::bigint > %(erased_ms)s), '{}'),
+       sealed = CASE WHEN v.sealed_at > %(erased_at)s THEN v.sealed END,
+       device = CASE WHEN v.device_at > %(erased_at)s THEN v.device END,
+       first_seen_at = %(erased_at)s
+  FROM unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
+ WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
+   AND v.first_seen_at < %(erased_at)s;
 
 -- drop_touches: what brought some visitors, within a span of ids. -> nothing; counts rows
 DELETE FROM touch t
