@@ -90,6 +90,19 @@ async def test_an_order_goes_on_after_its_person_was_erased(hub: Erasable, tx: T
     assert len({one.order_key for one in await hub.conversions()}) == 1
 
 
+async def test_posts_of_an_erased_order_keep_its_number_nowhere(hub: Erasable, tx: Tx) -> None:
+    await hub.add_goal("Refunds", events=["refund"])
+    order = {"order_id": "order-of-jane", "currency": "EUR"}
+    await hub.put("e1", JANE, amount=Decimal(10), **order)
+    posts = [await hub.put(f"r{n}", name="refund", amount=Decimal(3), **order) for n in range(3)]
+    done = await hub.erase("email", JANE["email"])
+    assert {str(id_) for id_ in posts} < await hub.erased()
+    assert done.removed["events"] == 4
+    text = await everything(tx)
+    assert not [form for form in forms("order-of-jane") if form in text]
+    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0  # type: ignore[operator]
+
+
 async def test_what_the_person_is_named_by_beside_is_theirs_too(hub: Erasable) -> None:
     email, phone, account = {"email": "a@x.example"}, {"phone": "+14155550100"}, {"external_id": "acc"}
     theirs = [

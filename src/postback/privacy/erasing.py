@@ -176,6 +176,9 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         rows = await reader.page(tx, bucket, state.after, state.until, left)
         if mine := list(reader.theirs(rows, state.person, state.erased_at)):
             await _strip(tx, bucket, mine, state, removed, now)
+            for own, posts in (await _posts(tx, reader, mine, state)).items():
+                await _strip(tx, own, posts, state, removed, now)
+                mine += posts
             for found in mine:
                 if found.spreads and not state.is_shared:
                     state.found.add(found.traces, found.visitor_keys, maker)
@@ -233,6 +236,18 @@ async def _strip(
     if orders:
         named = _places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
+
+
+async def _posts(tx: Tx, reader: Reader, mine: Sequence[Found], state: State) -> dict[int, list[Found]]:
+    """What else was posted of some events' orders, by bucket: it bears the order's number, whomever it names."""
+    keys = sorted(set(order_keys(mine).values()))
+    wanted = set(await conversions.posts_of(tx, keys)) - {found.row.id for found in mine}
+    posts: dict[int, list[Found]] = {}
+    for bucket in sorted({buckets.of_id(id_) for id_ in wanted}):
+        rows = await reader.some(tx, bucket, [id_ for id_ in wanted if buckets.of_id(id_) == bucket])
+        if found := list(reader.theirs(rows, state.person, state.erased_at, are_all=True)):
+            posts[bucket] = found
+    return posts
 
 
 def order_keys(mine: Sequence[Found]) -> dict[UUID, bytes]:

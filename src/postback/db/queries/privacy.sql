@@ -42,6 +42,12 @@ SELECT n.id, CASE WHEN n.workspace_id = %(workspace_id)s THEN n.body END, n.seal
          ORDER BY t.id LIMIT %(examined)s) n
  ORDER BY n.id;
 
+-- some_events: some events of one bucket; without a body: another workspace's. -> Found rows
+SELECT t.id, CASE WHEN t.workspace_id = %(workspace_id)s THEN t.body END, t.sealed, t.visitor_key, t.site_id, t.event_id,
+       t.order_id
+  FROM event t
+ WHERE t.bucket = %(bucket)s AND t.id = ANY (%(ids)s::uuid[]) AND t.id BETWEEN %(min_id)s AND %(max_id)s;
+
 -- strip_events: what is left of some events of one bucket. -> nothing; counts rows
 UPDATE event e
    SET event_id = u.id::text, order_id = NULL, body = u.body, sealed = NULL, visitor_key = NULL,
