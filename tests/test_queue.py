@@ -192,6 +192,22 @@ async def test_visitors_and_links_that_were_not_seen_for_the_retention_time_are_
         assert await (await hub.tx.execute(query.encode())).fetchall() == [(left, True)]
 
 
+async def test_touches_that_came_with_an_old_time_are_forgotten_too(hub: Hub) -> None:
+    now = datetime.now(UTC)
+    for days in (1, 400):
+        at = now - timedelta(days=days)
+        await hub.tx.execute(
+            "INSERT INTO touch (bucket, visitor_key, id, workspace_id, kind, at)"
+            " SELECT 60, gen_random_uuid(), %s, %s, 'open', %s FROM generate_series(1, 1100)",
+            (buckets.floor(at), hub.workspace.id, at),
+        )
+    assert await housekeeping.trim(hub.pool, [60, 8], now, MONTH) == 1100
+    [(left,)] = await (
+        await hub.tx.execute("SELECT count(*) FROM touch WHERE at > now() - interval '2 days'")
+    ).fetchall()
+    assert left == 1100
+
+
 async def test_attempts_may_go_before_their_events(hub: Hub) -> None:
     to = await hub.install("acme", url="http://x/", token="t0ken")
     now = datetime.now(UTC)

@@ -1,16 +1,18 @@
 """Erasure: what is the person's goes, what is another's stays, and what was counted stays counted."""
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from erasable import Erasable, everything, forms
 from taking import scalar
 
-from postback import tombstones
+from postback import tombstones, workspaces
 from postback.db import Tx, buckets
 from postback.db.trip import Trip
 from postback.errors import Invalid
@@ -19,6 +21,7 @@ from postback.privacy.people import Kind
 from postback.visitors import links
 
 JANE = {"email": "Jane.Doe@gmail.com", "phone": "+14155550123", "external_id": "cust-7", "first_name": "Jane"}
+EMAIL_HASH = hashlib.sha256(b"jane.doe@gmail.com").hexdigest()
 PERSON = {
     "user": JANE | {"client_ip_address": "198.51.100.7", "user_id": "login-7"},
     "visitor_id": "v-jane",
@@ -85,6 +88,19 @@ async def test_an_order_goes_on_after_its_person_was_erased(hub: Erasable, tx: T
     await hub.submit([await hub.order("refunded")])
     assert (await hub.read_order()).status == "refunded"
     assert len({one.order_key for one in await hub.conversions()}) == 1
+
+
+async def test_posts_of_an_erased_order_keep_its_number_nowhere(hub: Erasable, tx: Tx) -> None:
+    await hub.add_goal("Refunds", events=["refund"])
+    order = {"order_id": "order-of-jane", "currency": "EUR"}
+    await hub.put("e1", JANE, amount=Decimal(10), **order)
+    posts = [await hub.put(f"r{n}", name="refund", amount=Decimal(3), **order) for n in range(3)]
+    done = await hub.erase("email", JANE["email"])
+    assert {str(id_) for id_ in posts} < await hub.erased()
+    assert done.removed["events"] == 4
+    text = await everything(tx)
+    assert not [form for form in forms("order-of-jane") if form in text]
+    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0  # type: ignore[operator]
 
 
 async def test_what_the_person_is_named_by_beside_is_theirs_too(hub: Erasable) -> None:
@@ -205,6 +221,67 @@ async def test_who_asks_again_while_it_runs_gets_the_same_one(hub: Erasable) -> 
     assert (await hub.ask("email", "a@x.example")).id == first.id
     await hub.finish(first.id)
     assert (await hub.ask("email", "a@x.example")).id != first.id
+
+
+async def test_who_asks_again_while_it_runs_is_erased_until_then(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", JANE, visitor_id="v1")
+    first = await hub.ask("email", JANE["email"])
+    for _ in range(5):  # past the first buckets
+        await erasing.step(tx, first.id, hub.tools, datetime.now(UTC))
+    between = await hub.put("e2", JANE, visitor_id="v1", click_ids={"gclid": "later-click"})
+    second = await hub.ask("email", JANE["email"])
+    assert second.id == first.id
+    done = await hub.finish(first.id)
+    assert str(between) in await hub.erased()
+    assert (done.removed["events"], done.removed["visitors"]) == (2, 2)
+    text = await everything(tx)
+    assert not [form for form in (*forms("later-click"), *forms(EMAIL_HASH)) if form in text]
+
+
+async def test_what_a_new_person_does_in_the_browser_between_rounds_stays(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", {"email": JANE["email"]}, visitor_id="v1", click_ids={"gclid": "janes-first"})
+    await hub.put("e2", JANE)
+    await hub.put("e3", {"external_id": "cust-7"}, visitor_id="v2", click_ids={"gclid": "janes-second"})
+    asked = await hub.ask("email", JANE["email"])
+    for n in (1, 2):  # v2 is found to be hers on the way
+        await hub.put(f"b{n}", {"email": "bob@x.example"}, visitor_id=f"v{n}", click_ids={"fbclid": f"bobs-{n}"})
+    done = await hub.finish(asked.id)
+    assert await hub.erased() == {id_ for id_, body in (await hub.bodies()).items() if "bobs" not in str(body)}
+    rows = "SELECT id, identifiers->'fbclid'->>0, identifiers ? 'gclid', identifiers ? 'external_id_sha256' FROM visitor ORDER BY 1"
+    assert await (await tx.execute(rows.encode())).fetchall() == [
+        ("v1", "bobs-1", False, False),
+        ("v2", "bobs-2", False, False),
+    ]
+    assert (done.removed["visitors"], done.removed["visitors_narrowed"]) == (1, 1)
+
+
+async def test_an_erasure_that_stumbles_stops_no_other_persons(
+    hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = await hub.ask("email", "a@x.example"), await hub.ask("email", "b@x.example")
+    hold = erasures.hold
+
+    async def stumble(tx: Tx, id: UUID) -> erasures.Erasure | None:
+        if id == bad.id:
+            raise psycopg.errors.DeadlockDetected
+        return await hold(tx, id)
+
+    monkeypatch.setattr(erasures, "hold", stumble)
+    while (await erasures.read(tx, hub.workspace.id, good.id)).status == "running":  # type: ignore[union-attr]
+        assert await erasing.run(tx, [bad.id, good.id], hub.tools, datetime.now(UTC))
+
+
+async def test_a_round_waits_for_a_change_of_the_workspace_and_neither_ends_the_other(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", JANE, visitor_id="v1")
+    asked = await hub.ask("phone", JANE["phone"])  # the email is found beside: a second round
+    async with hub.pool.connection() as admin, admin.transaction():
+        await workspaces.hold(admin, hub.workspace.id)
+        finishing = asyncio.create_task(hub.finish(asked.id))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not await scalar(tx, waits):
+            await asyncio.sleep(0.01)
+        await workspaces.bump(admin, hub.workspace.id)
+    assert (await finishing).status == "done"
 
 
 async def test_what_was_sent_is_blanked_and_what_is_under_way_is_never_written(hub: Erasable, tx: Tx) -> None:

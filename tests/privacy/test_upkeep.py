@@ -92,14 +92,28 @@ async def test_what_is_sealed_goes_when_its_time_is_over(
     await hub.submit(pending)
     now = datetime.now(UTC)
     kept = await hub.put("kept", PERSON, visitor_id="v-kept")
-    await tx.execute("UPDATE visitor SET last_seen_at = %s", (now + DAY,))
-    await tx.execute("UPDATE visitor SET last_seen_at = %s WHERE key IN (SELECT visitor_key FROM event WHERE id < %s)",
+    await tx.execute("UPDATE visitor SET sealed_at = %s", (now + DAY,))
+    await tx.execute("UPDATE visitor SET sealed_at = %s WHERE key IN (SELECT visitor_key FROM event WHERE id < %s)",
                      (now - DAY, kept))  # fmt: skip
     for _ in range(2):
         await upkeep.drop_sealed(hub.pool, BUCKETS, buckets.time_of(kept))
     assert await scalar(tx, "SELECT count(*) FROM event WHERE sealed IS NOT NULL") == 1
     assert await scalar(tx, "SELECT count(*) FROM visitor WHERE sealed IS NOT NULL") == 1
     assert await scalar(tx, "SELECT count(*) FROM event") == 11
+
+
+async def test_what_is_sealed_of_a_visitor_goes_by_when_it_was_said_though_the_visitor_comes_again(
+    hub: Erasable, tx: Tx
+) -> None:
+    now = datetime.now(UTC)
+    await hub.put("a", PERSON, visitor_id="v-a")
+    old = "UPDATE visitor SET device = sealed, sealed_at = %s, device_at = %s"
+    for sealed_at, device_at in ((now - DAY, now), (now, now - DAY)):
+        await tx.execute("UPDATE visitor SET sealed = 'x'")
+        await tx.execute(old, (sealed_at, device_at))
+        await upkeep.drop_sealed(hub.pool, BUCKETS, now - DAY / 2)
+        left = await (await tx.execute("SELECT sealed IS NOT NULL, device IS NOT NULL FROM visitor")).fetchone()
+        assert left == (sealed_at == now, device_at == now)
 
 
 def _user() -> RawUser:

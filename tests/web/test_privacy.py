@@ -1,5 +1,7 @@
 """Erasures and exports over HTTP."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,7 +10,7 @@ import pytest
 
 from postback.db import Pool
 from postback.installation import open_vault
-from postback.privacy import erasing
+from postback.privacy import erasing, exporting
 
 ERASURES, EXPORTS = "/v1/admin/privacy/erasures", "/v1/admin/privacy/exports"
 JANE = {"email": "jane@secret.example"}
@@ -24,8 +26,10 @@ async def test_an_erasure_is_asked_for_listed_and_read_and_names_nobody(served: 
     status, made = await served.call("POST", ERASURES, JANE)
     assert (status, made["status"], made["asked_by"], made["receipt"]) == (201, "running", "email", None)
     assert made["removed"]["visitors"] == 1
-    assert (await served.call("POST", ERASURES, JANE))[1]["id"] == made["id"]
-    assert (await served.call("GET", f"{ERASURES}/{made['id']}"))[1] == made
+    _, again = await served.call("POST", ERASURES, JANE)
+    assert (
+        (await served.call("GET", f"{ERASURES}/{made['id']}"))[1] == again == made | {"changed_at": again["changed_at"]}
+    )
     _, listed = await served.call("GET", ERASURES)
     assert [one["id"] for one in listed["items"]] == [made["id"]]
     _, audit = await served.call("GET", "/v1/admin/audit?noun=erasure")
@@ -47,6 +51,31 @@ async def test_an_export_is_the_whole_of_it_and_is_written_down(served: Any) -> 
     _, audit = await served.call("GET", "/v1/admin/audit?noun=export")
     assert len(audit["items"]) == 1
     assert "jane" not in str(audit).lower()
+
+
+async def test_one_export_is_sent_at_a_time(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(*_: object) -> AsyncIterator[bytes]:
+        yield b"{"
+        await go_on.wait()
+        yield b"}"
+
+    monkeypatch.setattr(exporting, "export", slow)
+    headers = {"Authorization": f"Bearer {served.keys.admin_key}"}
+    async with served.http.post(served.url + EXPORTS, json=JANE, headers=headers) as first:
+        assert (first.status, await first.content.read(1)) == (201, b"{")
+        async with served.http.post(served.url + EXPORTS, json=JANE, headers=headers) as second:
+            assert (second.status, int(second.headers["Retry-After"]) > 0) == (503, True)
+        go_on.set()
+        assert await first.read() == b"}"
+    assert await served.call("POST", EXPORTS, JANE) == (201, {})
+    go_on.clear()
+    async with served.http.post(served.url + EXPORTS, json=JANE, headers=headers) as left:
+        await left.content.read(1)
+        left.close()
+    while (await served.call("POST", EXPORTS, {"email": "no address"}))[0] == 503:
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("path", [ERASURES, EXPORTS])

@@ -100,12 +100,15 @@ async def end_removed(pool: Pool, removed: Sequence[UUID], own: Sequence[int], n
 
 
 async def trim(pool: Pool, own: Sequence[int], now: datetime, kept: Kept) -> int:
-    """Forget what is too old, in some buckets: keys of events, visitors, links, jobs; how many it were."""
+    """Forget what is too old, in some buckets: keys of events, visitors, links, jobs,
+    touches; how many it were."""
     count = await trim_dedup(pool, own, now - kept.events)
     ages = ((_visitors.trim, kept.visitors), (_visitors.trim_links, kept.visitors), (_jobs.trim, kept.events))
     for statement, age in ages:
         count += await _trim(pool, own, statement, now - age)
-    return count
+    # Whole months are dropped; what came later with an older time lies in the default partition.
+    first = partitions.month(now - kept.sooner["touch"])
+    return count + await _trim(pool, own, _visitors.trim_touches, UUID(int=buckets.floor(first).int - 1))
 
 
 async def trim_usage(pool: Pool, own: Sequence[int], now: datetime) -> None:
@@ -124,7 +127,7 @@ async def trim_dedup(pool: Pool, own: Sequence[int], oldest: datetime) -> int:
 async def _trim(pool: Pool, own: Sequence[int], statement: bytes, oldest: datetime | UUID) -> int:
     """A thousand rows a transaction, in the order of their keys."""
     count = 0
-    row = {"oldest": oldest, "limit": TRIM_ROWS}
+    row = {"oldest": oldest, "limit": TRIM_ROWS, "min_id": UUID(int=0)}
     for bucket in own:
         after = UUID(int=0)
         while True:

@@ -57,18 +57,35 @@ async def begin(
     tx: Tx, tools: Tools, workspace_id: UUID, kind: Kind, value: str, *, country: str | None, created_by: str, id: UUID
 ) -> tuple[Erasure, bool]:
     """Ask for an erasure, in the caller's transaction, and whether it is new: while one of the same identifier runs,
-    that one is given. Raises Invalid."""
+    that one is given, and begins its round anew. Raises Invalid."""
+    await workspaces.hold(tx, workspace_id)
     maker = tools.maker(workspace_id)
     person = await people.meant(tx, workspace_id, kind, value, country, maker)
     for other in await erasures.list_all(tx, workspace_id, before=LAST, limit=1, running_of=person.seeds[0]):
-        return other, False
+        held = await erasures.hold(tx, other.id)
+        if held is not None and held.state is not None:
+            return await _renew(tx, held, held.state, person, maker), False
     removed: Counter[str] = Counter()
-    erased_at = await _mark(tx, workspace_id, person, maker, removed, list(person.visitors))
+    erased_at = await _mark(tx, workspace_id, person, maker, list(person.visitors))
+    await _drop(tx, person.visitors, erased_at, removed, is_all=True)
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
     )
     return made, True
+
+
+async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: Maker) -> Erasure:
+    """Until now, in place of until when it was asked for first. What the round found is kept."""
+    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
+    removed = Counter(erasure.removed)
+    at = await _mark(tx, erasure.workspace_id, person, maker, list(person.visitors))
+    await _drop(tx, person.visitors, at, removed, is_all=True)
+    state.person, state.erased_at, state.until = person, at, _until(at)
+    state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
+    renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
+    await erasures.write(tx, renewed, at)
+    return renewed
 
 
 async def run(tx: Tx, ids: Sequence[UUID], tools: Tools, now: datetime) -> bool:
@@ -81,20 +98,32 @@ async def run(tx: Tx, ids: Sequence[UUID], tools: Tools, now: datetime) -> bool:
                     break
                 moved = True
         except Exception as error:
-            if is_unavailable(error):
+            if tx.closed:
                 raise
-            log.exception("an erasure stumbled; it is tried again", erasure=str(id_))
+            # Others of other people go on.
+            log.warning(
+                "an erasure stumbled; it is tried again", erasure=str(id_), error=type(error).__name__,
+                exc_info=not is_unavailable(error),
+            )  # fmt: skip
     return moved
 
 
 async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
     """One transaction's worth of an erasure. False: it does not run any more, or waits."""
     async with tx.transaction():
+        seen = await erasures.look(tx, id)
+        if is_marking := seen is not None and seen.state is not None and seen.state.is_walked:
+            # Whoever changes the workspace, and each flush, locks its version first, before all other rows.
+            await workspaces.hold(tx, seen.workspace_id)
         erasure = await erasures.hold(tx, id)
         if erasure is None or (state := erasure.state) is None:
             return False
         removed = Counter(erasure.removed)
-        if state.stage == "events":
+        if state.is_walked:
+            if not is_marking:  # another process walked it to its end meanwhile
+                return True
+            await _next_round(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
+        elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)
         elif state.stage == "links":
             await _unlink(tx, state, removed)
@@ -108,22 +137,34 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
 
 
 async def _mark(
-    tx: Tx, workspace_id: UUID, person: Person, maker: Maker, removed: Counter[str], visitor_keys: Sequence[bytes]
-) -> datetime:
-    """From the commit on, no older event brings the person back; what their visitors' rows name is theirs too. The
-    moment until which events are old."""
+    tx: Tx, workspace_id: UUID, person: Person, maker: Maker, visitor_keys: Sequence[bytes],
+    erased_at: datetime | None = None,
+) -> datetime:  # fmt: skip
+    """From the commit on, no event of before `erased_at` (None: now) brings the person back; what their visitors' rows
+    name is theirs too. The moment until which such events may have come. The caller holds the workspace."""
     await workspaces.bump(tx, workspace_id)
     # After the bump: whatever was committed under the old version is older than this.
-    erased_at = await server.clock(tx)
+    now = await server.clock(tx)
     await people.widen(tx, person, visitor_keys, maker)
-    await workspaces.mark_erased(tx, workspace_id, erased_at)
-    await tombstones.lay(tx, person.macs(), person.seeds, erased_at)
-    if person.visitors:
-        places = _places(person.visitors)
-        removed["visitors"] += (await tx.execute(_queries.drop_visitors, places)).rowcount
-        span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
-        removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
-    return erased_at
+    await workspaces.mark_erased(tx, workspace_id, erased_at or now)
+    await tombstones.lay(tx, person.macs(), person.seeds, erased_at or now)
+    return now
+
+
+async def _drop(
+    tx: Tx, visitor_keys: Sequence[bytes], erased_at: datetime, removed: Counter[str], *, is_all: bool
+) -> None:
+    """Rows of visitors; but for `is_all`, what was seen of them since `erased_at` is a new person's, and stays."""
+    if not visitor_keys:
+        return
+    places = _places(visitor_keys)
+    row = places | {"until": None if is_all else erased_at}
+    removed["visitors"] += (await tx.execute(_queries.drop_visitors, row)).rowcount
+    if not is_all:
+        since = {"erased_at": erased_at, "erased_ms": int(erased_at.timestamp() * 1000)}
+        removed["visitors_narrowed"] += (await tx.execute(_queries.narrow_visitors, places | since)).rowcount
+    span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
+    removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
 
 
 async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
@@ -135,6 +176,9 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         rows = await reader.page(tx, bucket, state.after, state.until, left)
         if mine := list(reader.theirs(rows, state.person, state.erased_at)):
             await _strip(tx, bucket, mine, state, removed, now)
+            for own, posts in (await _posts(tx, reader, mine, state)).items():
+                await _strip(tx, own, posts, state, removed, now)
+                mine += posts
             for found in mine:
                 if found.spreads and not state.is_shared:
                     state.found.add(found.traces, found.visitor_keys, maker)
@@ -144,8 +188,6 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         else:
             state.after = rows[-1].id
         left -= max(len(rows), LEAST_PER_BUCKET)
-    if state.bucket == len(BUCKETS):
-        await _next_round(tx, erasure.workspace_id, state, maker, removed)
 
 
 async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:
@@ -157,8 +199,9 @@ async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, re
         return
     visitor_keys = [key for key in found.visitors if key not in person.visitors]
     person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
-    state.erased_at = await _mark(tx, workspace_id, person, maker, removed, visitor_keys)
-    state.until, state.round = _until(state.erased_at), state.round + 1
+    now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
+    await _drop(tx, person.visitors, state.erased_at, removed, is_all=False)
+    state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
 
@@ -193,6 +236,18 @@ async def _strip(
     if orders:
         named = _places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
+
+
+async def _posts(tx: Tx, reader: Reader, mine: Sequence[Found], state: State) -> dict[int, list[Found]]:
+    """What else was posted of some events' orders, by bucket: it bears the order's number, whomever it names."""
+    keys = sorted(set(order_keys(mine).values()))
+    wanted = set(await conversions.posts_of(tx, keys)) - {found.row.id for found in mine}
+    posts: dict[int, list[Found]] = {}
+    for bucket in sorted({buckets.of_id(id_) for id_ in wanted}):
+        rows = await reader.some(tx, bucket, [id_ for id_ in wanted if buckets.of_id(id_) == bucket])
+        if found := list(reader.theirs(rows, state.person, state.erased_at, are_all=True)):
+            posts[bucket] = found
+    return posts
 
 
 def order_keys(mine: Sequence[Found]) -> dict[UUID, bytes]:

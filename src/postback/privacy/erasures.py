@@ -23,8 +23,8 @@ Stage = Literal["events", "links", "wait"]
 
 class State(Struct):
     """Where the walk is. A round looks at all events up to the id `until`, for the person as far as known; what it
-    finds beside them (`found`) makes the next round's. `bucket` is an index into BUCKETS, `after` the last event seen.
-    `cancelled`: events that were waiting to be sent."""
+    finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
+    BUCKETS, `after` the last event seen. `cancelled`: events that were waiting to be sent."""
 
     person: Person
     erased_at: datetime
@@ -37,6 +37,11 @@ class State(Struct):
     cancelled: list[UUID] = []
     cancelled_at: datetime | None = None
     is_shared: bool = False
+
+    @property
+    def is_walked(self) -> bool:
+        """Whether the round is at its end, and what it found is to be looked at."""
+        return self.stage == "events" and self.bucket == len(buckets.BUCKETS)
 
     @property
     def percent(self) -> int:
@@ -71,7 +76,7 @@ async def add(
 
 
 async def read(tx: Tx, workspace_id: UUID, id: UUID) -> Erasure | None:
-    found = await _one(tx, _queries.read, id)
+    found = await look(tx, id)
     return found if found is not None and found.workspace_id == workspace_id else None
 
 
@@ -88,6 +93,11 @@ async def running(tx: Tx, own: Sequence[int]) -> list[UUID]:
     """Erasures to go on with in some buckets, the oldest first."""
     cursor = await tx.execute(_queries.running, {"buckets": list(own)}, binary=True)
     return [id_ for (id_,) in await cursor.fetchall()]
+
+
+async def look(tx: Tx, id: UUID) -> Erasure | None:
+    """An erasure of any workspace, as it is just now."""
+    return await _one(tx, _queries.read, id)
 
 
 async def hold(tx: Tx, id: UUID) -> Erasure | None:

@@ -85,8 +85,19 @@ class Reader:
             await cursor.execute(_queries.events, row | {"workspace_id": self.workspace_id, "examined": examined})
             return await cursor.fetchall()
 
-    def theirs(self, rows: Sequence[Stored], person: Person, erased_at: datetime) -> Iterator[Found]:
-        """Those of the person that occurred, or came, until a moment. What was erased already is nobody's."""
+    async def some(self, tx: Tx, bucket: int, ids: Sequence[UUID]) -> list[Stored]:
+        """Some events of a bucket."""
+        low, high = buckets.span(ids)
+        row = {"bucket": bucket, "ids": list(ids), "min_id": low, "max_id": high}
+        async with tx.cursor(row_factory=args_row(Stored), binary=True) as cursor:
+            await cursor.execute(_queries.some_events, row | {"workspace_id": self.workspace_id})
+            return await cursor.fetchall()
+
+    def theirs(
+        self, rows: Sequence[Stored], person: Person, erased_at: datetime, *, are_all: bool = False
+    ) -> Iterator[Found]:
+        """Those of the person, or `are_all`, that occurred, or came, until a moment. What was erased already is
+        nobody's."""
         seeds, known = set(person.seeds), person.macs()
         for row in rows:
             if row.body is None:
@@ -103,7 +114,7 @@ class Reader:
             visitor_keys = visitors.keys_of(event, self.workspace_id, visitor_key)
             traces = self.maker.of_event(event, visitor_keys, readable.get("user_id"))
             is_theirs, spreads = belongs(traces, seeds, known)
-            if is_theirs:
+            if is_theirs or are_all:
                 yield Found(row, event, readable, traces, visitor_keys, spreads)
 
     def open(self, sealed: bytes | None) -> dict[str, str]:

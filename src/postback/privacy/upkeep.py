@@ -56,7 +56,7 @@ async def is_needed(tx: Tx, key_id: bytes) -> bool:
 
 
 async def drop_sealed(pool: Pool, own: Sequence[int], oldest: datetime) -> None:
-    """Forget what is sealed of events that came, and visitors that were last seen, before `oldest`."""
+    """Forget what is sealed of events that came, and what was said of visitors, before `oldest`."""
     for bucket in own:
         high = UUID(int=max(0, buckets.floor(oldest).int - 1))
         while True:

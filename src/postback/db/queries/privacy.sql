@@ -42,6 +42,12 @@ SELECT n.id, CASE WHEN n.workspace_id = %(workspace_id)s THEN n.body END, n.seal
          ORDER BY t.id LIMIT %(examined)s) n
  ORDER BY n.id;
 
+-- some_events: some events of one bucket; without a body: another workspace's. -> Found rows
+SELECT t.id, CASE WHEN t.workspace_id = %(workspace_id)s THEN t.body END, t.sealed, t.visitor_key, t.site_id, t.event_id,
+       t.order_id
+  FROM event t
+ WHERE t.bucket = %(bucket)s AND t.id = ANY (%(ids)s::uuid[]) AND t.id BETWEEN %(min_id)s AND %(max_id)s;
+
 -- strip_events: what is left of some events of one bucket. -> nothing; counts rows
 UPDATE event e
    SET event_id = u.id::text, order_id = NULL, body = u.body, sealed = NULL, visitor_key = NULL,
@@ -84,10 +90,24 @@ UPDATE orders o
   FROM unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
  WHERE o.bucket = u.bucket AND o.key = u.key AND o.bucket = ANY (%(touched)s::int[]) AND o.order_id <> %(order_id)s;
 
--- drop_visitors: -> nothing; counts rows
+-- drop_visitors: those last seen until a moment; null: all. -> nothing; counts rows
 DELETE FROM visitor v
  USING unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
- WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[]);
+ WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
+   AND (%(until)s::timestamptz IS NULL OR v.last_seen_at <= %(until)s);
+
+-- narrow_visitors: what was seen until a moment of visitors who came again goes. -> nothing; counts rows
+UPDATE visitor v
+   SET identifiers = COALESCE((SELECT jsonb_object_agg(n.key, jsonb_set(n.value, '{1}',
+                                          GREATEST(n.value -> 1, to_jsonb(%(erased_ms)s::bigint))))
+                                 FROM jsonb_each(v.identifiers) n
+                                WHERE (n.value ->> 2)::bigint > %(erased_ms)s), '{}'),
+       sealed = CASE WHEN v.sealed_at > %(erased_at)s THEN v.sealed END,
+       device = CASE WHEN v.device_at > %(erased_at)s THEN v.device END,
+       first_seen_at = %(erased_at)s
+  FROM unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
+ WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
+   AND v.first_seen_at < %(erased_at)s;
 
 -- drop_touches: what brought some visitors, within a span of ids. -> nothing; counts rows
 DELETE FROM touch t

@@ -37,12 +37,15 @@ UPDATE visitor v SET device = u.sealed
   FROM unnest(%(ids)s::uuid[], %(olds)s::bytea[], %(sealed)s::bytea[]) u (key, old, sealed)
  WHERE v.bucket = %(bucket)s AND v.key = u.key AND v.device = u.old;
 
--- unseal_visitors: of visitors not seen for long, in the order of their keys. -> key
-UPDATE visitor v SET sealed = NULL, device = NULL
+-- unseal_visitors: what was said of visitors long ago, in the order of their keys. -> key
+UPDATE visitor v
+   SET sealed = CASE WHEN COALESCE(v.sealed_at, v.last_seen_at) >= %(oldest)s THEN v.sealed END,
+       device = CASE WHEN COALESCE(v.device_at, v.last_seen_at) >= %(oldest)s THEN v.device END
  WHERE v.bucket = %(bucket)s
    AND v.key = ANY (ARRAY(SELECT o.key FROM visitor o
-                           WHERE o.bucket = %(bucket)s AND o.key > %(after)s AND o.last_seen_at < %(oldest)s
-                             AND (o.sealed IS NOT NULL OR o.device IS NOT NULL)
+                           WHERE o.bucket = %(bucket)s AND o.key > %(after)s
+                             AND ((o.sealed IS NOT NULL AND COALESCE(o.sealed_at, o.last_seen_at) < %(oldest)s)
+                                  OR (o.device IS NOT NULL AND COALESCE(o.device_at, o.last_seen_at) < %(oldest)s))
                            ORDER BY o.key LIMIT %(limit)s))
 RETURNING v.key;
 

@@ -121,6 +121,15 @@ DELETE FROM visitor v
                            ORDER BY o.key LIMIT %(limit)s))
 RETURNING v.key;
 
+-- trim_touches: touches of visitors before %(oldest)s, which no partition of a month holds, in key order. -> visitor_key
+DELETE FROM touch t
+ WHERE t.bucket = %(bucket)s AND t.id BETWEEN %(min_id)s AND %(oldest)s
+   AND t.visitor_key = ANY (ARRAY(SELECT o.visitor_key FROM touch o
+                                   WHERE o.bucket = %(bucket)s AND o.visitor_key > %(after)s
+                                     AND o.id BETWEEN %(min_id)s AND %(oldest)s
+                                   ORDER BY o.visitor_key LIMIT %(limit)s))
+RETURNING t.visitor_key;
+
 -- trim_links: links that were not seen within the retention, in key order. -> key
 DELETE FROM link l
  WHERE l.bucket = %(bucket)s AND l.seen_at < %(oldest)s

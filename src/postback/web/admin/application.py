@@ -1,5 +1,6 @@
 """The admin API and the dashboard put together: their paths, in one Litestar application."""
 
+import asyncio
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -113,7 +114,7 @@ class Admin:
         calls: Calls,
     ) -> None:
         self._shared = {
-            HUB: Hub(pool, directory, writer, vault, settings, requests, calls),
+            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock()),
             _PULSE: health.Pulse(),
             _GAUGES: metrics.Gauges(),
         }

@@ -1,5 +1,6 @@
 """What the handlers of one process share."""
 
+import asyncio
 from collections import Counter
 from typing import cast
 
@@ -17,7 +18,8 @@ HUB = "postback.hub"
 
 
 class Hub(Struct, frozen=True):
-    """`requests` counts answers by path and status, for /metrics; `calls` those of each key."""
+    """`requests` counts answers by path and status, for /metrics; `calls` those of each key; `exporting` is held by the
+    one export under way, which has a connection for as long as its reader takes."""
 
     pool: Pool
     directory: Directory
@@ -26,6 +28,7 @@ class Hub(Struct, frozen=True):
     settings: Settings
     requests: Counter[tuple[str, int]]
     calls: Calls
+    exporting: asyncio.Lock
 
 
 def hub_of(scope: Scope) -> Hub:

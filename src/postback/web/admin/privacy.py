@@ -13,7 +13,7 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from postback.db import buckets
-from postback.errors import Invalid, NotFound
+from postback.errors import Invalid, NotFound, Unavailable
 from postback.pii.person import Maker
 from postback.privacy import erasing, erasures, exporting, people, receipt
 from postback.privacy.erasing import Tools
@@ -26,6 +26,7 @@ from postback.web.admin.changes import changing
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, first_of, read_ids
 
+RETRY_SECONDS = 10
 _ERASE = {SCOPES: ("erase",)}
 
 
@@ -105,8 +106,10 @@ async def read_erasure(hub: Needs[Hub], caller: Needs[Caller], erasure: FromPath
 )
 async def create_export(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[PersonIn]) -> Response[Any]:
     """Needs a key with the scope `erase`. JSON, sent while it is found: `visitors`, `events` with what each became,
-    what is sealed opened. That it was asked for is written down, the identifier is not."""
+    what is sealed opened. One at a time, else 503. That it was asked for is written down, the identifier is not."""
     kind, value = _asked(data)
+    if hub.exporting.locked():
+        raise Unavailable("Another export is under way; one at a time is sent.", retry_after_seconds=RETRY_SECONDS)
     maker = Maker(hub.vault.link_key, caller.workspace_id.bytes)
     async with changing(hub, caller) as change:
         person = await people.meant(change.tx, caller.workspace_id, kind, value, _country(caller), maker)
@@ -114,7 +117,7 @@ async def create_export(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[P
         await change.record("created", "export", buckets.new_id(caller.now), after=named)
 
     async def parts() -> AsyncIterator[bytes]:
-        async with hub.pool.connection() as tx:
+        async with hub.exporting, hub.pool.connection() as tx:
             reader = people.Reader(caller.workspace_id, hub.vault.sealer, maker)
             async for part in exporting.export(tx, reader, person, caller.now):
                 yield part
