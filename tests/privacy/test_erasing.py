@@ -16,6 +16,7 @@ from postback import tombstones, workspaces
 from postback.db import Tx, buckets
 from postback.db.trip import Trip
 from postback.errors import Invalid
+from postback.event import RawUser
 from postback.privacy import erasing, erasures, receipt
 from postback.privacy.people import Kind
 from postback.visitors import links
@@ -140,6 +141,18 @@ async def test_what_many_share_leads_to_nobody(hub: Erasable) -> None:
     assert await hub.erased() == {str(id_) for id_ in own}
     assert done.receipt is not None
     assert '"shared":true' in done.receipt
+
+
+async def test_rows_of_visitors_past_the_limit_of_a_link_lose_what_was_asked_for(hub: Erasable, tx: Tx) -> None:
+    email = {"email": JANE["email"]}
+    waiting = [await hub.pending(event_id=f"e{n}", user=RawUser(**email), visitor_id=f"v{n}") for n in range(53)]
+    await hub.submit(waiting)
+    await hub.put("mine", visitor_id="v0", click_ids={"gclid": "click"})
+    done = await hub.erase("email", email["email"])
+    assert done.receipt is not None
+    assert '"visitors_narrowed":53' in done.receipt
+    assert EMAIL_HASH not in await everything(tx)
+    assert await scalar(tx, "SELECT count(*) FROM visitor") == 53
 
 
 async def test_a_late_event_of_what_they_did_before_does_not_bring_them_back(hub: Erasable, tx: Tx) -> None:

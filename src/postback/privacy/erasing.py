@@ -4,6 +4,7 @@
              bumped, so that no flush takes an older event of theirs any more
     events   rounds over all events: those of the person are stripped, their open deliveries end as skipped, what was
              sent of them is blanked; what they name beside (a second email, another browser) makes another round
+    visitors rows that bear what was asked for, though they are shared, lose it
     links    links that lead to the person's visitors go
     wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked last
 
@@ -112,7 +113,9 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
     """One transaction's worth of an erasure. False: it does not run any more, or waits."""
     async with tx.transaction():
         seen = await erasures.look(tx, id)
-        if is_marking := seen is not None and seen.state is not None and seen.state.is_walked:
+        if seen is None or seen.state is None:
+            return False
+        if is_marking := seen.state.is_walked:
             # Whoever changes the workspace, and each flush, locks its version first, before all other rows.
             await workspaces.hold(tx, seen.workspace_id)
         erasure = await erasures.hold(tx, id)
@@ -125,6 +128,8 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
             await _next_round(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
         elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)
+        elif state.stage == "visitors":
+            await _unname(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
         elif state.stage == "links":
             await _unlink(tx, state, removed)
         elif state.cancelled_at is not None and now < state.cancelled_at + tools.grace:
@@ -195,7 +200,7 @@ async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, re
     state.bucket, state.after = 0, UUID(int=0)
     person, found = state.person, state.found
     if state.is_shared or not any(_new(state).values()) or state.round == MOST_ROUNDS:
-        state.stage = "links"
+        state.stage = "visitors"
         return
     visitor_keys = [key for key in found.visitors if key not in person.visitors]
     person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
@@ -275,6 +280,28 @@ def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
         "min_id": min(lows),
         "max_id": max(highs),
     }
+
+
+async def _unname(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:
+    """The next visitors: rows that are not the person's alone lose what they say of one who was asked for."""
+    bucket, seeds, erased_ms = BUCKETS[state.bucket], set(state.person.seeds), state.erased_at.timestamp() * 1000
+    row = {"bucket": bucket, "after": state.after, "workspace_id": workspace_id, "limit": EXAMINED}
+    page = await (await tx.execute(_queries.visitors, row, binary=True)).fetchall()
+    for key, identifiers in page:
+        said = {
+            name: one[0]
+            for name, one in (identifiers or {}).items()
+            if name.endswith("_sha256") and one[2] <= erased_ms
+        }
+        kinds = {kind for kind, macs in maker.of_user(said) if not seeds.isdisjoint(macs)}
+        if names := [name for name in said if any(name.startswith(f"{kind}_") for kind in kinds)]:
+            gone = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
+            removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, gone)).rowcount
+    state.after = page[-1][0] if page else state.after
+    if len(page) < EXAMINED:
+        state.bucket, state.after = state.bucket + 1, UUID(int=0)
+    if state.bucket == len(BUCKETS):
+        state.stage, state.bucket = "links", 0
 
 
 async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:

@@ -18,7 +18,7 @@ from postback.privacy.people import Kind, Person
 
 _queries = Queries("privacy")
 Status = Literal["running", "done"]
-Stage = Literal["events", "links", "wait"]
+Stage = Literal["events", "visitors", "links", "wait"]
 
 
 class State(Struct):

@@ -109,6 +109,17 @@ UPDATE visitor v
  WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
    AND v.first_seen_at < %(erased_at)s;
 
+-- visitors: the next ones of one bucket, in key order; without identifiers: another workspace's. -> key, identifiers
+SELECT v.key, CASE WHEN v.workspace_id = %(workspace_id)s THEN v.identifiers END
+  FROM visitor v
+ WHERE v.bucket = %(bucket)s AND v.key > %(after)s ORDER BY v.key LIMIT %(limit)s;
+
+-- unname_visitor: some identifiers of one visitor go, and what was readable with them. -> nothing; counts rows
+UPDATE visitor v
+   SET identifiers = v.identifiers - %(names)s::text[],
+       sealed = CASE WHEN v.sealed_at > %(erased_at)s THEN v.sealed END
+ WHERE v.bucket = %(bucket)s AND v.key = %(key)s;
+
 -- drop_touches: what brought some visitors, within a span of ids. -> nothing; counts rows
 DELETE FROM touch t
  USING unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
