@@ -175,6 +175,10 @@ class Rate(Struct, frozen=True):
     concurrency: int = 8
 
 
+# Where no rate is stated: as fast as answers come; a 429 teaches.
+UNSTATED_RATE = Rate(10_000, concurrency=64)
+
+
 def no_limit(event: Event) -> timedelta | None:
     return None
 
@@ -326,9 +330,9 @@ def otherwise(response: Response, words: str = "") -> Outcome:
     return Failed(reason, fix="Read the answer in the delivery log.")
 
 
-def without_json(response: Response) -> Outcome:
-    """What HTML, or nothing, means of a platform that always answers JSON: it was not the platform itself."""
-    if response.status in (413, 429):
+def unlisted(response: Response) -> Outcome:
+    """`otherwise`, of a platform that always answers JSON: HTML, or nothing, did not come from the platform itself."""
+    if response.json is not None or response.status in (413, 429):
         return otherwise(response)
     return Retry(f"answered {response.status} without JSON", response.retry_after_seconds)
 

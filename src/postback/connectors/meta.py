@@ -30,11 +30,10 @@ from postback.connectors import (
     exact,
     host,
     is_retraction,
-    otherwise,
     said,
     search_term,
     sent_time,
-    without_json,
+    unlisted,
     worth,
 )
 from postback.event import Event, JoinedEvent, Order
@@ -187,10 +186,8 @@ def interpret(response: Response, count: int) -> Outcome:
             if received < count:
                 return Failed(f"Meta took {received} of {count} events", fix="Read the answer in the delivery log.")
             return Delivered(_note(answer))
-        case None:
-            return without_json(response)
         case _:
-            return otherwise(response)
+            return unlisted(response)
 
 
 def probe(config: Config, now: datetime) -> Request:

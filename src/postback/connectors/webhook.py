@@ -25,11 +25,11 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from postback.connectors import (
+    UNSTATED_RATE,
     Connector,
     Delivered,
     Item,
     Outcome,
-    Rate,
     Refused,
     Request,
     Response,
@@ -268,6 +268,5 @@ CONNECTOR = Connector(
     give_up_after=timedelta(hours=76),
     probe=probe,
     interpret_probe=interpret_probe,
-    # No rate is stated: as fast as answers come; a 429 teaches.
-    rate=Rate(10_000, concurrency=64),
+    rate=UNSTATED_RATE,
 )

@@ -16,13 +16,13 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from postback.connectors import (
+    UNSTATED_RATE,
     Connector,
     Delivered,
     Endpoint,
     Failed,
     Item,
     Outcome,
-    Rate,
     Request,
     Response,
     Skipped,
@@ -319,6 +319,5 @@ CONNECTOR = Connector(
     retracts=True,
     probe=probe,
     interpret_probe=interpret_probe,
-    # No rate is stated: as fast as answers come; a 429 teaches.
-    rate=Rate(10_000, concurrency=64),
+    rate=UNSTATED_RATE,
 )

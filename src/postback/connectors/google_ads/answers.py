@@ -20,7 +20,7 @@ from postback.connectors import (
     of_one,
     otherwise,
     said,
-    without_json,
+    unlisted,
 )
 
 SIX_HOURS, HALF_A_DAY, A_DAY = 21_600.0, 43_200.0, 86_400.0
@@ -110,10 +110,8 @@ def _taken(response: Response, answer: Any, count: int) -> Outcome | list[Outcom
             return Failed("Google took a part and did not say which", fix=_EVENT)
         case dict() if answer.keys() <= _ANSWER_FIELDS:
             return Delivered(_note(answer))
-        case None:
-            return without_json(response)
         case _:
-            return otherwise(response)
+            return unlisted(response)
 
 
 def _each(faults: Sequence[_Fault], results: Sequence[Any], count: int) -> Outcome | list[Outcome]:

@@ -11,9 +11,8 @@ from postback.connectors import (
     Response,
     Retry,
     encode,
-    otherwise,
     said,
-    without_json,
+    unlisted,
 )
 
 PARTIAL, NO_PERMISSION, INVALID, NO_SUCH_PIXEL, TOO_MANY = 20001, 40001, 40002, 40007, 40100
@@ -27,10 +26,8 @@ def interpret(response: Response, count: int) -> Outcome:
     match response.json:
         case {"code": int(code)} as answer if response.status != 429 and response.status < 500:
             return _by_code(code, answer, response.retry_after_seconds)
-        case None:
-            return without_json(response)
         case _:
-            return otherwise(response)
+            return unlisted(response)
 
 
 def interpret_probe(response: Response) -> Outcome:
