@@ -101,7 +101,7 @@ async def test_posts_of_an_erased_order_keep_its_number_nowhere(hub: Erasable, t
     assert done.removed["events"] == 4
     text = await everything(tx)
     assert not [form for form in forms("order-of-jane") if form in text]
-    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0  # type: ignore[operator]
+    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0
 
 
 async def test_what_the_person_is_named_by_beside_is_theirs_too(hub: Erasable) -> None:
@@ -220,10 +220,10 @@ async def test_an_erasure_goes_on_where_it_was_stopped(hub: Erasable, tx: Tx, mo
     while not await hub.erased():
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
     assert len(await hub.erased()) < 30
-    state = (await erasures.read(tx, hub.workspace.id, asked.id)).state  # type: ignore[union-attr]
+    state = (await erasures.read(tx, hub.workspace.id, asked.id)).state
     async with tx.transaction(force_rollback=True):
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
-    assert (await erasures.read(tx, hub.workspace.id, asked.id)).state == state  # type: ignore[union-attr]
+    assert (await erasures.read(tx, hub.workspace.id, asked.id)).state == state
     done = await hub.finish(asked.id)
     assert len(await hub.erased()) == done.removed["events"] == 30
     assert not await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
@@ -280,7 +280,7 @@ async def test_an_erasure_that_stumbles_stops_no_other_persons(
         return await hold(tx, id)
 
     monkeypatch.setattr(erasures, "hold", stumble)
-    while (await erasures.read(tx, hub.workspace.id, good.id)).status == "running":  # type: ignore[union-attr]
+    while (await erasures.read(tx, hub.workspace.id, good.id)).status == "running":
         assert await erasing.run(tx, [bad.id, good.id], hub.tools, datetime.now(UTC))
 
 
@@ -337,7 +337,7 @@ async def test_what_was_cancelled_is_looked_at_again_when_nothing_can_be_under_w
     assert not await erasing.step(tx, asked.id, tools, now + timedelta(seconds=59))
     await erasing.step(tx, asked.id, tools, now + timedelta(seconds=61))
     assert await scalar(tx, "SELECT request FROM attempt") is None
-    assert (await erasures.read(tx, hub.workspace.id, asked.id)).status == "done"  # type: ignore[union-attr]
+    assert (await erasures.read(tx, hub.workspace.id, asked.id)).status == "done"
 
 
 async def test_a_receipt_says_what_was_removed_and_names_nobody(hub: Erasable) -> None:
