@@ -284,17 +284,30 @@ async def test_an_erasure_that_stumbles_stops_no_other_persons(
         assert await erasing.run(tx, [bad.id, good.id], hub.tools, datetime.now(UTC))
 
 
-async def test_a_round_waits_for_a_change_of_the_workspace_and_neither_ends_the_other(hub: Erasable, tx: Tx) -> None:
-    await hub.put("e1", JANE, visitor_id="v1")
-    asked = await hub.ask("phone", JANE["phone"])  # the email is found beside: a second round
+@pytest.mark.parametrize("waiting", ["a round", "who asks again"])
+async def test_an_erasure_waits_for_a_change_of_the_workspace_before_it_locks_anything(
+    hub: Erasable, tx: Tx, waiting: str
+) -> None:
+    await hub.put("e1", JANE)  # without a visitor: that the email is hers is found by the first round
+    await hub.put("e2", {"email": JANE["email"]})
+    asked = await hub.ask("phone", JANE["phone"])
     async with hub.pool.connection() as admin, admin.transaction():
         await workspaces.hold(admin, hub.workspace.id)
-        finishing = asyncio.create_task(hub.finish(asked.id))
+        waiter = asyncio.create_task(hub.finish(asked.id) if waiting == "a round" else hub.ask("phone", JANE["phone"]))
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not await scalar(tx, waits):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            while not await scalar(tx, waits):
+                assert not waiter.done(), f"{waiting} does not wait for the workspace"
+                await asyncio.sleep(0.01)
+        await admin.execute("SET LOCAL lock_timeout = '50ms'")  # before a deadlock is found
+        try:
+            await erasures.hold(admin, asked.id)
+        except psycopg.errors.LockNotAvailable:
+            pytest.fail(f"{waiting} locked the erasure before the workspace: a deadlock with whoever changes both")
         await workspaces.bump(admin, hub.workspace.id)
-    assert (await finishing).status == "done"
+    await waiter
+    await hub.finish(asked.id)
+    assert len(await hub.erased()) == 2
 
 
 async def test_what_was_sent_is_blanked_and_what_is_under_way_is_never_written(hub: Erasable, tx: Tx) -> None:
