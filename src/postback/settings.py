@@ -75,6 +75,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     visitor_retention_days: Annotated[
         int, _about("Visitors and what links to them go when they were not seen for so long.", "days", ge=1)
     ] = 400
+    report_retention_days: Annotated[
+        int, _about("Age at which the sums go that reports are made of; they may outlive their events.", "days", ge=1)
+    ] = 760
     connections_max: Annotated[
         int,
         _about(
