@@ -104,7 +104,7 @@ async def sums(
         await _add(tx, found, _queries.sum_days, whole)
         await _add_hours(tx, found, row, since, midnight(first, zone), zone)
         await _add_hours(tx, found, row, midnight(last, zone), until, zone)
-    return [Line(*dims, one) for dims, one in found.items()]
+    return [Line(*dims, sums=one) for dims, one in found.items()]
 
 
 async def _add_hours(
