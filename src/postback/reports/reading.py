@@ -6,7 +6,6 @@ Each site's days are those of its own clock. What belongs to no site (deliveries
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -125,10 +124,10 @@ async def _add(tx: Tx, found: dict[tuple[Any, ...], Sums], query: bytes, row: di
             found[tuple(dims)] = one
 
 
-def revenue(lines: Sequence[Line]) -> dict[str, Decimal]:
-    """By currency."""
-    found: defaultdict[str, Decimal] = defaultdict(Decimal)
+def revenue(lines: Sequence[Line]) -> dict[str, Sums]:
+    """Of conversions, by currency."""
+    found: defaultdict[str, Sums] = defaultdict(Sums)
     for line in lines:
         if line.kind == "conversion" and line.currency is not None:
-            found[line.currency] += line.sums.revenue
-    return dict(sorted(found.items()))
+            found[line.currency].add(line.sums)
+    return found

@@ -1,7 +1,6 @@
 """`/v1/admin/reports/attention`: what goes wrong and waits for somebody, each with the one step that mends it."""
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -102,21 +101,19 @@ async def _sites(tx: Tx, caller: Caller) -> list[Item]:
     return found
 
 
-async def _plans(tx: Tx, caller: Caller) -> Iterator[Item]:
-    names = {caller.workspace_id: "This month's plan"}
-    names |= {site.id: f"The plan of {site.name}" for site in caller.snapshot.sites.values()}
-    counted = await quota.counters(tx, list(names), caller.now)
-    return (
-        Item(
-            "plan",
-            f"{names[id_]} is {'used up' if one.n >= one.cap else 'nearly used up'}",
-            f"{one.n:,} of {one.cap:,} events; it begins anew on {one.ends_at:%-d %B}.",
-            "See the usage by site",
-            "/app/usage",
-        )
-        for id_, one in counted.items()
-        if one.cap and one.n >= NEARLY * one.cap
-    )
+async def _plans(tx: Tx, caller: Caller) -> list[Item]:
+    workspace, known = caller.snapshot.workspace, caller.snapshot.plans
+    sites = caller.snapshot.sites.values()
+    planned = [("This month's plan", workspace), *((f"The plan of {site.name}", site) for site in sites)]
+    counted = await quota.counters(tx, [one.id for _, one in planned], caller.now)
+    found: list[Item] = []
+    for name, one in planned:
+        plan, count = known.get(one.plan_id) if one.plan_id else None, counted.get(one.id)
+        if plan is not None and count is not None and count.n >= NEARLY * plan.monthly_cap:
+            title = f"{name} is {'used up' if count.n >= plan.monthly_cap else 'nearly used up'}"
+            detail = f"{count.n:,} of {plan.monthly_cap:,} events; it begins anew on {count.ends_at:%-d %B}."
+            found.append(Item("plan", title, detail, "See the usage by site", "/app/usage"))
+    return found
 
 
 def _wanted(caller: Caller) -> Wanted:

@@ -22,7 +22,7 @@ from postback import destinations, money, workspaces
 from postback.db import Tx, buckets
 from postback.errors import Invalid
 from postback.goals import Goal
-from postback.reports import Kind, reading
+from postback.reports import Kind, Sums, reading
 from postback.reports.reading import By, Line, Wanted
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
@@ -51,9 +51,10 @@ class Count(Struct, frozen=True):
 
 
 class Revenue(Struct, frozen=True):
-    """In major units of the currency, net of refunds."""
+    """In major units of the currency, net of refunds. `conversions`: those of the period in this currency."""
 
     currency: str
+    conversions: int
     now: Decimal
     before: Decimal
 
@@ -446,8 +447,12 @@ def _share(part: int, whole: int) -> float | None:
 
 def _revenue(now: Sequence[Line], before: Sequence[Line]) -> list[Revenue]:
     mine, theirs = reading.revenue(now), reading.revenue(before)
-    nothing = Decimal(0)
-    return [Revenue(name, mine.get(name, nothing), theirs.get(name, nothing)) for name in sorted({*mine, *theirs})]
+    nothing = Sums()
+    return [
+        Revenue(name, one.n, one.revenue, theirs.get(name, nothing).revenue)
+        for name in sorted({*mine, *theirs})
+        if (one := mine.get(name, nothing)) is not None
+    ]
 
 
 def _name(site: workspaces.Site | None) -> str | None:

@@ -6,7 +6,7 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    start, records, integrations, things, keys, members      the pages
+    overview, start, records, integrations, things, keys, members      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -20,6 +20,7 @@ from postback.web.dashboard import (
     integrations,
     keys,
     members,
+    overview,
     problems,
     records,
     signing,
@@ -30,7 +31,7 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (start, records, integrations, things, keys, members)
+_PAGES = (overview, start, records, integrations, things, keys, members)
 
 
 @get("/{rest:path}")
