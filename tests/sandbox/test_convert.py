@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from bodies import told
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,10 +38,6 @@ def call(body: object, path: str, headers: dict[str, str], method: str = "POST")
 
 def track(body: object, path: str = TRACK, **headers: str) -> Answer:
     return call(body, path, AGENT | headers)
-
-
-def told(answer: Answer) -> dict[str, Any]:
-    return json.loads(answer.body)
 
 
 def changed(**changes: object) -> dict[str, Any]:

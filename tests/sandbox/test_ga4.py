@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from bodies import ABSENT, put
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +33,6 @@ BAD_NAME = {
         }
     ]
 }
-ABSENT = object()
 
 
 def post(
@@ -53,14 +53,8 @@ def changed(*changes: tuple[str, object]) -> dict[str, Any]:
     body = json.loads(EXAMPLE)
     for path, value in changes:
         event = body["events"][0]
-        place: Any = body if path[0] == "/" else event if path[0] == ":" else event["params"]
-        *parents, last = path.strip("/:").split(".")
-        for parent in parents:
-            place = place[parent]
-        if value is ABSENT:
-            del place[last]
-        else:
-            place[last] = value
+        place = body if path[0] == "/" else event if path[0] == ":" else event["params"]
+        put(place, path.strip("/:"), value)
     return body
 
 
