@@ -116,7 +116,7 @@ async def check(hub: Hub, acknowledged: set[str]) -> dict[str, int]:
     assert deliveries == events * len(hub.destinations)
     code, text = await hub.ledger()
     assert code == 0, text
-    return dict(await hub.rows("SELECT status, count(*)::int FROM delivery GROUP BY status"))  # type: ignore[arg-type]
+    return dict(await hub.rows("SELECT status, count(*)::int FROM delivery GROUP BY status"))
 
 
 async def soak(rounds: int) -> None:

@@ -89,7 +89,7 @@ class Hub:
         snapshot, key = await self.directory.authenticate(keys.fingerprint(self.key_text), now)
         snapshot = await self.directory.confirm(snapshot, key, now)
         key = snapshot.keys[key.secret_sha256]
-        raw = RawEvent(**({"name": "purchase", "dialect": "native"} | fields))  # type: ignore[arg-type]
+        raw = RawEvent(**({"name": "purchase", "dialect": "native"} | fields))
         if raw.event_id and raw.dedup is None:
             raw.dedup = raw.event_id
         return self.judge(raw, key, snapshot, self.writer.now())
@@ -141,7 +141,7 @@ class Hub:
 
 
 async def scalar(tx: Tx, query: str) -> object:
-    row = await (await tx.execute(query)).fetchone()  # type: ignore[arg-type]
+    row = await (await tx.execute(query)).fetchone()
     assert row is not None
     return row[0]
 

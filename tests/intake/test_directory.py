@@ -51,7 +51,7 @@ async def test_it_holds_event_types_by_name_and_plans_by_id(pool: Pool, tx: Tx, 
     await workspaces.set_plan(tx, workspace, plan.id)
     snapshot = await loaded(pool, workspace)
     assert snapshot.event_types == {"quiz": quiz}
-    assert snapshot.plans[snapshot.workspace.plan_id] == plan  # type: ignore[index]
+    assert snapshot.plans[snapshot.workspace.plan_id] == plan
 
 
 async def test_it_holds_what_a_site_says_of_orders_and_touches(pool: Pool, tx: Tx, workspace: Workspace) -> None:

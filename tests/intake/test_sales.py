@@ -77,7 +77,7 @@ async def test_a_goal_of_another_site_is_forbidden_to_a_key_of_one_site(hub: Hub
 
 async def test_a_default_value_is_that_of_events_without_an_amount_and_not_of_0(hub: Hub) -> None:
     execute(hub.dsn, "UPDATE site SET currency = 'EUR'; UPDATE config_version SET version = version + 1")
-    await hub.add_goal("Worth 25", events=["contact"], default_value=b"25.5")  # type: ignore[arg-type]
+    await hub.add_goal("Worth 25", events=["contact"], default_value=b"25.5")
     await hub.add_goal("Worth nothing known", events=["schedule"])
     await hub.send(name="contact")
     await hub.send(name="contact", amount=Decimal(0), currency="USD")

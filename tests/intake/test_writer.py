@@ -159,7 +159,7 @@ async def test_no_plaintext_of_a_person_reaches_the_tables(hub: Hub, tx: Tx) -> 
             await (
                 await tx.execute(f"SELECT t::text, encode(convert_to(t::text, 'UTF8'), 'escape') FROM {table} t")
             ).fetchall()
-        )  # type: ignore[arg-type]
+        )
         body = b"".join(row[0] for row in await (await tx.execute("SELECT body FROM event")).fetchall())
         for planted in ("plain@person", "5550102030", "plainname", "198.51.100.7"):
             assert planted not in text.lower()

@@ -101,7 +101,7 @@ async def test_posts_of_an_erased_order_keep_its_number_nowhere(hub: Erasable, t
     assert done.removed["events"] == 4
     text = await everything(tx)
     assert not [form for form in forms("order-of-jane") if form in text]
-    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0  # type: ignore[operator]
+    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0
 
 
 async def test_what_the_person_is_named_by_beside_is_theirs_too(hub: Erasable) -> None:
@@ -220,10 +220,10 @@ async def test_an_erasure_goes_on_where_it_was_stopped(hub: Erasable, tx: Tx, mo
     while not await hub.erased():
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
     assert len(await hub.erased()) < 30
-    state = (await erasures.read(tx, hub.workspace.id, asked.id)).state  # type: ignore[union-attr]
+    state = (await erasures.read(tx, hub.workspace.id, asked.id)).state
     async with tx.transaction(force_rollback=True):
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
-    assert (await erasures.read(tx, hub.workspace.id, asked.id)).state == state  # type: ignore[union-attr]
+    assert (await erasures.read(tx, hub.workspace.id, asked.id)).state == state
     done = await hub.finish(asked.id)
     assert len(await hub.erased()) == done.removed["events"] == 30
     assert not await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
@@ -280,21 +280,34 @@ async def test_an_erasure_that_stumbles_stops_no_other_persons(
         return await hold(tx, id)
 
     monkeypatch.setattr(erasures, "hold", stumble)
-    while (await erasures.read(tx, hub.workspace.id, good.id)).status == "running":  # type: ignore[union-attr]
+    while (await erasures.read(tx, hub.workspace.id, good.id)).status == "running":
         assert await erasing.run(tx, [bad.id, good.id], hub.tools, datetime.now(UTC))
 
 
-async def test_a_round_waits_for_a_change_of_the_workspace_and_neither_ends_the_other(hub: Erasable, tx: Tx) -> None:
-    await hub.put("e1", JANE, visitor_id="v1")
-    asked = await hub.ask("phone", JANE["phone"])  # the email is found beside: a second round
+@pytest.mark.parametrize("waiting", ["a round", "who asks again"])
+async def test_an_erasure_waits_for_a_change_of_the_workspace_before_it_locks_anything(
+    hub: Erasable, tx: Tx, waiting: str
+) -> None:
+    await hub.put("e1", JANE)  # without a visitor: that the email is hers is found by the first round
+    await hub.put("e2", {"email": JANE["email"]})
+    asked = await hub.ask("phone", JANE["phone"])
     async with hub.pool.connection() as admin, admin.transaction():
         await workspaces.hold(admin, hub.workspace.id)
-        finishing = asyncio.create_task(hub.finish(asked.id))
+        waiter = asyncio.create_task(hub.finish(asked.id) if waiting == "a round" else hub.ask("phone", JANE["phone"]))
         waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not await scalar(tx, waits):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            while not await scalar(tx, waits):
+                assert not waiter.done(), f"{waiting} does not wait for the workspace"
+                await asyncio.sleep(0.01)
+        await admin.execute("SET LOCAL lock_timeout = '50ms'")  # before a deadlock is found
+        try:
+            await erasures.hold(admin, asked.id)
+        except psycopg.errors.LockNotAvailable:
+            pytest.fail(f"{waiting} locked the erasure before the workspace: a deadlock with whoever changes both")
         await workspaces.bump(admin, hub.workspace.id)
-    assert (await finishing).status == "done"
+    await waiter
+    await hub.finish(asked.id)
+    assert len(await hub.erased()) == 2
 
 
 async def test_what_was_sent_is_blanked_and_what_is_under_way_is_never_written(hub: Erasable, tx: Tx) -> None:
@@ -324,7 +337,7 @@ async def test_what_was_cancelled_is_looked_at_again_when_nothing_can_be_under_w
     assert not await erasing.step(tx, asked.id, tools, now + timedelta(seconds=59))
     await erasing.step(tx, asked.id, tools, now + timedelta(seconds=61))
     assert await scalar(tx, "SELECT request FROM attempt") is None
-    assert (await erasures.read(tx, hub.workspace.id, asked.id)).status == "done"  # type: ignore[union-attr]
+    assert (await erasures.read(tx, hub.workspace.id, asked.id)).status == "done"
 
 
 async def test_a_receipt_says_what_was_removed_and_names_nobody(hub: Erasable) -> None:

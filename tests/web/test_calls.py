@@ -65,7 +65,7 @@ async def test_a_day_is_counted_and_the_last_use_is_known_for_longer(tx: Tx, key
     for _ in range(2):
         await keys.trim_usage(tx, buckets.BUCKETS, later)
         assert (await keys.usage(tx, [key.id], later))[key.id] == Usage(key.id, 0, 0, NOW, None)
-    (rows,) = await (await tx.execute("SELECT count(*) FROM key_usage")).fetchone()  # type: ignore[misc]
+    (rows,) = await (await tx.execute("SELECT count(*) FROM key_usage")).fetchone()
     assert rows == 1
 
 

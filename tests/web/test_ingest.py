@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 NATIVE = {"event": "purchase", "event_id": "e1", "value": 10, "currency": "USD"}
 PATHS = {
@@ -331,3 +332,14 @@ async def test_a_head_without_end_is_given_up(served: Any) -> None:
         answer = await asyncio.wait_for(reader.read(), 10)
     assert answer == b"" or b"431" in answer
     writer.close()
+
+
+async def test_an_answer_that_cannot_be_given_is_500_and_told_to_the_log(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served.call("POST", "/v1/events", NATIVE)  # so that its key is known, and the next goes the direct way
+    monkeypatch.setattr("postback.web.ingest._finish", lambda *_: 1 // 0)
+    with capture_logs() as told:
+        status, _ = await served.call("POST", "/v1/events", NATIVE | {"event_id": "e2"})
+    assert (status, stored(served)) == (500, 2)
+    assert [line["event"] for line in told] == ["request failed"]

@@ -56,7 +56,7 @@ def test_programs_that_say_so_are_bots(agent: str | None, expected: bool) -> Non
     ],
 )
 def test_only_a_trusted_proxy_is_believed_about_an_address(peer: str | None, forwarded: str, whose: str) -> None:
-    collect = Collect(None, None, None, b"", Settings(trusted_proxies="10.0.0.0/8"), Limits())  # type: ignore[arg-type]
+    collect = Collect(None, None, None, b"", Settings(trusted_proxies="10.0.0.0/8"), Limits())
     assert collect._address({"x-forwarded-for": forwarded}, peer) == whose
 
 

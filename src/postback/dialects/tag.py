@@ -109,7 +109,7 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Batch:
     """The events of a batch, maybe none. Raises Invalid where it cannot be read, or holds too many."""
     try:
         about: _About = decode(_BATCH, body)
-        sent: Sequence[_Event | Invalid] = about.events  # type: ignore[attr-defined]
+        sent: Sequence[_Event | Invalid] = about.events
     except Invalid as invalid:
         if invalid.malformed:
             raise

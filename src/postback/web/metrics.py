@@ -152,7 +152,7 @@ def _of_destinations(readings: Iterable[Reading]) -> Iterable[Metric]:
 async def metrics(hub: Needs[Hub], gauges: Needs[Gauges]) -> Response[bytes]:
     await gauges.refresh(hub)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(hub, gauges))  # type: ignore[arg-type]  # a Collector by its shape
+    registry.register(_Snapshot(hub, gauges))
     ProcessCollector(registry=registry)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE)
 

@@ -39,7 +39,7 @@ class Protocol(HttpToolsProtocol):
     _direct: Dialect | None = None
     _body = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         if len(self.connections) >= self.app.connections_max:
             transport.set_protocol(full := _Full(self.app))
             full.connection_made(transport)
