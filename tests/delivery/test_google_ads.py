@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from delivering import Hub, until, working_beside
-from stand_ins import StandIn, StandIns
 
 from postback.destinations import Destination
 from postback.event import Order
 from postback.money import Money
+from tests.delivery.delivering import Hub, until, working_beside
+from tests.delivery.stand_ins import StandIn, StandIns
 
 COUNT = 12
 CONFIG = {

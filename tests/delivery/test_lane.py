@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from aiohttp import web
-from delivering import FOR_TESTS, Hub, Receiver, until
 
 from postback import destinations
 from postback.connectors import Rate, catalog
 from postback.event import Consent
 from postback.secret import MASK
+from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, until
 
 
 def refuse(status: int, headers: dict[str, str] | None = None, text: str = "no"):

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 from msgspec import structs
-from taking import NOW, Hub, scalar
 
 from postback import keys, workspaces
 from postback.db import Tx, buckets
@@ -16,6 +15,7 @@ from postback.dialects import Accepted
 from postback.errors import Invalid, Unauthenticated, Unavailable
 from postback.event import RawUser
 from postback.intake import rows
+from tests.intake.taking import NOW, Hub, scalar
 
 
 async def test_an_event_is_in_the_bucket_that_its_id_names(hub: Hub, tx: Tx) -> None:

@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from taking import Hub
-
 from postback.db import Tx, buckets
 from postback.event import RawUser
 from postback.privacy import erasing, erasures, exporting, people
 from postback.privacy.erasures import Erasure
 from postback.privacy.people import Kind, Reader
+from tests.intake.taking import Hub
 
 
 class Erasable(Hub):

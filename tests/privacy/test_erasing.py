@@ -9,8 +9,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from erasable import Erasable, everything, forms
-from taking import scalar
 
 from postback import tombstones, workspaces
 from postback.db import Tx, buckets
@@ -20,6 +18,8 @@ from postback.event import RawUser
 from postback.privacy import erasing, erasures, receipt
 from postback.privacy.people import Kind
 from postback.visitors import links
+from tests.intake.taking import scalar
+from tests.privacy.erasable import Erasable, everything, forms
 
 JANE = {"email": "Jane.Doe@gmail.com", "phone": "+14155550123", "external_id": "cust-7", "first_name": "Jane"}
 EMAIL_HASH = hashlib.sha256(b"jane.doe@gmail.com").hexdigest()

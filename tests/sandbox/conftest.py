@@ -1,17 +1,13 @@
 """A sandbox on a free port, its clock at the time of the pages' examples, and one event right for each platform."""
 
 import json
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from postback import sandbox
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 NOW = 1_795_200_010.0
 RIGHT = {

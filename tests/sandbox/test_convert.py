@@ -2,11 +2,11 @@ import json
 from typing import Any
 
 import pytest
-from bodies import told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, convert
+from tests.sandbox.bodies import told
 
 NOW = 1_795_200_010.0
 GOALS = "/v1/projects/20005678/goals"

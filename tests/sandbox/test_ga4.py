@@ -2,11 +2,11 @@ import json
 from typing import Any
 
 import pytest
-from bodies import ABSENT, put
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, ga4
+from tests.sandbox.bodies import ABSENT, put
 
 NOW = 1_795_200_010.0
 HOUR_MICROS = 3_600_000_000

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from bodies import ABSENT, put, told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, google_ads
+from tests.sandbox.bodies import ABSENT, put, told
 
 NOW = 1_795_200_010.0  # 2026-11-20T18:40:10Z
 DAY = 86_400

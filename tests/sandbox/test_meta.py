@@ -3,11 +3,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from bodies import ABSENT, changed_data, repeated_data, told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, meta
+from tests.sandbox.bodies import ABSENT, changed_data, repeated_data, told
 
 NOW = 1_795_200_010.0
 DAY = 86_400

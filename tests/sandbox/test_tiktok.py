@@ -2,11 +2,11 @@ import json
 from typing import Any
 
 import pytest
-from bodies import ABSENT, changed_data, repeated_data, told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, tiktok
+from tests.sandbox.bodies import ABSENT, changed_data, repeated_data, told
 
 NOW = 1_795_200_010.0
 PATH = "/open_api/v1.3/event/track/"
