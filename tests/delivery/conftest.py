@@ -9,7 +9,7 @@ from postback.db import Pool
 from postback.installation import Made
 from postback.secret import Secret
 from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, open_hub
-from tests.delivery.stand_ins import StandIns, standing_in
+from tests.delivery.stand_ins import StandIn, StandIns, standing_in
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,8 @@ async def platform() -> AsyncIterator[Receiver]:
 async def stand_ins() -> AsyncIterator[StandIns]:
     async with standing_in() as running:
         yield running
+
+
+@pytest.fixture
+def google(stand_ins: StandIns) -> StandIn:
+    return stand_ins["google_ads"]
