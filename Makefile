@@ -46,7 +46,7 @@ bench: $(VENV)/.dev ## measure, beside a baseline of the same machine
 
 ROUNDS ?= 200
 soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and count what is lost
-	@$(BIN)/python tests/faults/kill.py $(ROUNDS)
+	@$(BIN)/python -m tests.faults.kill $(ROUNDS)
 
 docs: $(VENV)/.dev ## build the documentation into site/
 	@$(BIN)/zensical build --clean --strict

