@@ -50,6 +50,7 @@ async def read(view: Needs[View], id_: FromPath[UUID]) -> Response[str]:
 @post("/integrations/{id_:uuid}/blueprint", status_code=200)
 async def act(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
     """What the button `do` says: preview, save, rollback (to `version`)."""
+    view.require(destinations.change)
     shown = await view.ask(destinations.read, destination_id=id_)
     form, given = view.form, {"destination_id": id_}
     text = form.get("blueprint", "").replace("\r\n", "\n")
