@@ -1,7 +1,7 @@
 """`/v1/admin/destinations/{id}/test-event`: one made-up event, sent at once, and what the platform said.
 
 It goes the way of any other: hashed, mapped by the live blueprint, built by the connector. Nothing is stored or counted
-here; the platform counts it as any other event, unless its own test mode is set in the config.
+here but that it was sent; the platform counts it as any other event, unless its own test mode is set in the config.
 """
 
 import os
@@ -26,7 +26,8 @@ from postback.event import STANDARD_NAMES, RawEvent, RawUser
 from postback.queue.sending import StoredEvent
 from postback.web.admin.access import Caller
 from postback.web.admin.bodies import EXAMPLE
-from postback.web.admin.destinations import find
+from postback.web.admin.changes import changing
+from postback.web.admin.destinations import NOUN, find
 from postback.web.admin.hub import Hub
 from postback.web.admin.probe import ProbeOut, tried
 
@@ -85,6 +86,8 @@ async def send(
         return of_one(connector.interpret(answer, 1))
 
     found = await tried(destination, request, verdict, hub.settings, caller.now)
+    async with changing(hub, caller) as change:
+        await change.record("tested", NOUN, destination.id, after={**named, "outcome": found.outcome})
     return TestEventOut(*msgspec.structs.astuple(found), **named, request=shown)
 
 

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from postback import dialects
+from postback.blueprint import Blueprint
 from postback.errors import Invalid, NotFound, Rejected
 from postback.web.admin import blueprints, destinations
 from postback.web.admin.blueprints import BlueprintOut, RollbackIn, TestIn
@@ -19,7 +20,6 @@ from postback.web.admin.shapes import DestinationOut
 from postback.web.dashboard import lines
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.integrations import frame
-from postback.web.dashboard.render import pretty
 from postback.web.dashboard.view import View
 
 _test_in = msgspec.json.Decoder(TestIn)
@@ -110,9 +110,15 @@ async def _page(view: View, shown: DestinationOut, text: str | None = None, **mo
     compared = _difference(known[before], known[after]) if before in known and after in known else None
     return await frame(
         view, shown, "integration_blueprint.html", found=found, live=live, compared=compared, before=before,
-        after=after, text=pretty(live.blueprint) if text is None else text, event=view.form.get("event", ""),
+        after=after, text=_text(live.blueprint) if text is None else text, event=view.form.get("event", ""),
         **{"tested": None} | more,
     )  # fmt: skip
+
+
+def _text(blueprint: Blueprint) -> str:
+    """A rule a line."""
+    rules = [msgspec.json.format(msgspec.json.encode(rule), indent=0).decode() for rule in blueprint.rules]
+    return '{"rules": [\n  ' + ",\n  ".join(rules) + "\n]}"
 
 
 def _versions(view: View, live: int) -> tuple[int, int]:
@@ -123,7 +129,7 @@ def _versions(view: View, live: int) -> tuple[int, int]:
 
 
 def _difference(before: BlueprintOut, after: BlueprintOut) -> list[Shift]:
-    texts = [pretty(one.blueprint).splitlines() for one in (before, after)]
+    texts = [_text(one.blueprint).splitlines() for one in (before, after)]
     kinds = {"- ": "gone", "+ ": "new", "  ": "same"}
     return [Shift(kinds[one[:2]], one[2:]) for one in difflib.ndiff(*texts) if one[:2] in kinds]
 
