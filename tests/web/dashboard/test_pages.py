@@ -124,7 +124,9 @@ async def test_the_first_page_waits_for_the_first_event_and_the_key_is_shown_onc
     key = re.search(r"pb_live_[\w-]{32}", made.text)
     assert key is not None
     assert key[0] not in (await owner.get("/app/start")).text
-    curl = next(part for part in re.findall(r"<pre[^>]*>(.*?)</pre>", made.html, re.S) if "curl" in part)
+    curl = next(
+        part for part in re.findall(r"<pre[^>]*>(.*?)</pre>", made.html, re.S) if key[0] in part and "curl" in part
+    )
     body = re.search(r"-d '(.*)'", html.unescape(curl))
     assert body is not None
     assert served.url in curl

@@ -68,7 +68,7 @@ async def _start(view: View, **more: Any) -> Response[str]:
         "start.html",
         problem.status if problem else 200,
         steps=[
-            values != _UNTOUCHED or first is not None,
+            values != _UNTOUCHED or has_key or first is not None,
             has_key or "key" in more,
             first is not None,
             installed is not None,
