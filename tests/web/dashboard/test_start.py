@@ -19,7 +19,7 @@ def steps(page: Any) -> str:
 
 
 def commands(page: Any, label: str) -> list[str]:
-    found = re.findall(r'aria-label="([^"]*)">(.*?)</pre>', page.html, re.S)
+    found = re.findall(r'<pre[^>]* aria-label="([^"]*)">(.*?)</pre>', page.html, re.S)
     return [html.unescape(text) for said, text in found if html.unescape(said) == label]
 
 
