@@ -19,14 +19,17 @@ DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 Scheme = Literal["light", "dark"]
 # Light, dark at one width before the other: what a page does at a change of width is seen once.
 VIEWS: list[tuple[dict[str, int], Scheme]] = [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "dark"), (PHONE, "light")]
-# What reaches past the window with nothing to scroll it in, and text that is cut without an ellipsis.
+# What reaches past the window with nothing to scroll it in, and text that is cut without an ellipsis; what can be unfolded
+# counts too.
 LAYOUT = """() => {
   const wrong = [], root = document.documentElement, room = root.clientWidth + 1;
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  for (const one of folded) one.open = true;
   if (root.scrollWidth > room) wrong.push(`the page is ${root.scrollWidth} wide`);
   const told = (e) => `${e.tagName.toLowerCase()}${e.id ? '#' + e.id : ''}.${e.className} "${(e.textContent || '').trim().slice(0, 40)}"`;
-  for (const e of document.body.querySelectorAll('*')) {
+  for (const e of document.body.querySelectorAll(':not(.skip, svg *, input, select, option, textarea)')) {
     const style = getComputedStyle(e), box = e.getBoundingClientRect();
-    if (!box.width || style.visibility === 'hidden' || e.closest('.skip, svg')) continue;
+    if (!box.width || !e.checkVisibility({visibilityProperty: true})) continue;
     if (box.right > room) {
       let up = e.parentElement;
       while (up && !/auto|scroll|hidden|clip/.test(getComputedStyle(up).overflowX)) up = up.parentElement;
@@ -34,8 +37,9 @@ LAYOUT = """() => {
     }
     if (/hidden|clip/.test(style.overflowX) && style.textOverflow !== 'ellipsis' && e.scrollWidth > e.clientWidth + 1)
       wrong.push(`is cut off: ${told(e)}`);
-    if (box.width < 8 && e.children.length === 0 && e.textContent.trim()) wrong.push(`has no room: ${told(e)}`);
+    if (box.width < 8 && !e.children.length && e.textContent.trim()) wrong.push(`has no room: ${told(e)}`);
   }
+  for (const one of folded) one.open = false;
   return wrong.slice(0, 5);
 }"""
 AXE = "axe.run({resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
@@ -88,7 +92,7 @@ async def look(page: Page, watch: Watch, path: str, *, into: str = "", axe: bool
 
 
 def _file_of(path: str) -> str:
-    """/app/keys/01a1...: app_keys_01a1...; what is the same each time a run is made has the same name."""
+    """/app/keys/01a1...: app_keys_01a1...."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", path.strip("/"))[:90]
 
 

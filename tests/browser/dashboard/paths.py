@@ -37,7 +37,7 @@ async def _ids(space: Any, path: str, named: dict[str, list[str]]) -> list[str]:
         items = [one for status in ("delivered", "failed", "held", "retrying", "skipped")
                  for one in (await space.call("GET", f"deliveries?limit=1&status={status}"))["items"]]  # fmt: skip
     assert items, f"no list gives an id for {path}: give `addresses` one, or fill in more"
-    kinds = {one.get("status"): str(one["id"]) for one in reversed(items)}
+    kinds = {(one.get("status"), bool(one.get("revoked_at"))): str(one["id"]) for one in reversed(items)}
     return list(kinds.values())
 
 
