@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -17,8 +17,9 @@ HERE = Path(__file__).parent
 SHOTS = HERE.parents[2] / "build" / "screenshots"
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 Scheme = Literal["light", "dark"]
+View = tuple[dict[str, int], Scheme]
 # Light, dark at one width before the other: what a page does at a change of width is seen once.
-VIEWS: list[tuple[dict[str, int], Scheme]] = [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "dark"), (PHONE, "light")]
+VIEWS: list[View] = [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "dark"), (PHONE, "light")]
 # What reaches past the window with nothing to scroll it in, and text that is cut without an ellipsis; what can be unfolded
 # counts too.
 LAYOUT = """() => {
@@ -42,7 +43,11 @@ LAYOUT = """() => {
   for (const one of folded) one.open = false;
   return wrong.slice(0, 5);
 }"""
-AXE = "axe.run({resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+# All rules at one width in light; what colours and the width decide again at the other, in dark.
+RULES = {
+    1440: "['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']",
+    390: "{type: 'rule', values: ['color-contrast', 'link-in-text-block', 'scrollable-region-focusable', 'target-size']}",
+}
 
 
 class Watch:
@@ -74,20 +79,22 @@ class Watch:
         return said
 
 
-async def look(page: Page, watch: Watch, path: str, *, into: str = "", axe: bool = False) -> list[str]:
-    """What is wrong with a page, at both widths, light and dark. `into`: a folder for pictures of it."""
+async def look(
+    page: Page, watch: Watch, path: str, *, into: str = "", axe: bool = False, views: Sequence[View] = VIEWS
+) -> list[str]:
+    """What is wrong with a page. `into`: a folder for pictures of it."""
     await page.goto(path)
     wrong: list[str] = []
     async with _talking(page) as session:
-        for size, scheme in VIEWS:
+        for size, scheme in views:
             await page.set_viewport_size(size)  # type: ignore[arg-type]
             await page.emulate_media(color_scheme=scheme)
             seen = f"{path} at {size['width']}, {scheme}"
             wrong += [f"{seen}: {one}" for one in await page.evaluate(LAYOUT)]
             if into:
                 await _picture(session, page, f"{into}/{_file_of(path)}-{size['width']}-{scheme}")
-            if axe and (size, scheme) in (VIEWS[0], VIEWS[1], VIEWS[3]):
-                wrong += [f"{seen}: {one}" for one in await _audit(session)]
+            if axe and (size, scheme) in (VIEWS[0], VIEWS[2]):
+                wrong += [f"{seen}: {one}" for one in await _audit(session, RULES[size["width"]])]
     return wrong + [f"{path}: {one}" for one in watch.read()]
 
 
@@ -97,9 +104,9 @@ def _file_of(path: str) -> str:
 
 
 async def _picture(session: CDPSession, page: Page, name: str) -> None:
-    """The whole page, at most four windows of it."""
+    """The page, at most two windows of it."""
     size = await page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollHeight]")
-    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], 3600), "scale": 1}
+    clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], 1800), "scale": 1}
     options = {"format": "jpeg", "quality": 60, "clip": clip, "captureBeyondViewport": True, "optimizeForSpeed": True}
     made = await session.send("Page.captureScreenshot", options)
     file = SHOTS / f"{name}.jpg"
@@ -114,10 +121,11 @@ async def _talking(page: Page) -> AsyncIterator[CDPSession]:
     await session.detach()
 
 
-async def _audit(session: CDPSession) -> list[str]:
+async def _audit(session: CDPSession, rules: str) -> list[str]:
     """Findings of axe-core that are serious or critical; put in past the policy, which would not have it."""
     await session.send("Runtime.evaluate", {"expression": f"window.axe || (() => {{ {_axe()} }})()"})
-    asked = {"expression": AXE, "awaitPromise": True, "returnByValue": True}
+    run = f"axe.run({{resultTypes: ['violations'], runOnly: {rules}}})"
+    asked = {"expression": run, "awaitPromise": True, "returnByValue": True}
     answer = await session.send("Runtime.evaluate", asked)
     assert "exceptionDetails" not in answer, answer
     return [
