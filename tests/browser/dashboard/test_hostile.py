@@ -3,11 +3,11 @@
 from typing import Any
 
 from playwright.async_api import Browser
-from recorder import Recorder
 
 from tests.browser.dashboard.looking import VIEWS, Watch, look
 from tests.browser.dashboard.paths import addresses
 from tests.browser.dashboard.running import Hub, until
+from tests.browser.recorder import Recorder
 from tests.web.dashboard.test_pages import HOSTILE
 
 LONG = "W" * 90
