@@ -2,7 +2,6 @@
 to one. Tests with the hub have a browser of their own, for the hub runs in the test's loop.
 """
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from chromium import launched
-from delivering import working_beside
-from recorder import Recorder
-from stand_ins import StandIns, standing_in
+from tests.browser.chromium import launched
+from tests.browser.recorder import Recorder
+from tests.delivery.delivering import working_beside
+from tests.delivery.stand_ins import StandIns, standing_in
 
 HERE = Path(__file__).parent
 PATIENCE_MS = 8_000

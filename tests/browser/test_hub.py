@@ -10,11 +10,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from chromium import launched
-from delivering import until
 from playwright.async_api import Page, async_playwright
-from recorder import Recorder
-from stand_ins import StandIns
+
+from tests.browser.chromium import launched
+from tests.browser.recorder import Recorder
+from tests.delivery.delivering import until
+from tests.delivery.stand_ins import StandIns
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 COOKIES = {

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
-from delivering import until
+
+from tests.delivery.delivering import until
 
 from tests import npm
 

@@ -3,16 +3,13 @@
 import asyncio
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hub import installation, purchase
+from tests.faults.hub import installation, purchase
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,10 +16,7 @@ from typing import Any
 import pytest
 
 from postback.db import tools
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hub import Hub, installation, purchase, run
+from tests.faults.hub import Hub, installation, purchase, run
 
 ERASURES = "/v1/admin/privacy/erasures"
 PLANTED = {

@@ -1,14 +1,9 @@
 """kill -9 under load."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import kill
-from hub import installation
+from tests.faults import kill
+from tests.faults.hub import installation
 
 
 @pytest.mark.long

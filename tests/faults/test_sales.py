@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,10 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postback.orders import RANK, STATUSES
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hub import Hub, installation
+from tests.faults.hub import Hub, installation
 
 FEW = settings(max_examples=30)
 

@@ -83,6 +83,10 @@ async def list_all(
     event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
     note: Annotated[Literal["collision"] | None, QueryParameter(description="With this note.")] = None,
+    dialect: Annotated[
+        str | None,
+        QueryParameter(description="As which it came, such as tag.", schema_extra={"pattern": "^[a-z]{1,20}$"}),
+    ] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
     min_id, max_id = ids_between(since, until, caller.now)
@@ -101,6 +105,7 @@ async def list_all(
             event_id=event_id,
             order_id=order_id,
             note=note,
+            dialect=dialect,
             statuses=statuses,
             destination_ids=ids,
         )
