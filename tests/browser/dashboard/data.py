@@ -39,6 +39,16 @@ async def fill(space: Workspace, events: int, *, hub: Hub) -> None:
     await _destinations(space, hub)
     await space.send(sent[-DELIVERED:])
     await until(lambda: _has(space, "delivered", "failed", "held", "retrying", "skipped", "queued"), 60)
+    await jobs(space)
+
+
+async def jobs(space: Workspace) -> None:
+    """A replay that is stopped, one that is not, and a backfill."""
+    first = (await space.call("GET", "destinations"))["items"][0]["id"]
+    stopped = await space.call("POST", "replays", {"destination": first, "status": "skipped"})
+    await space.call("DELETE", f"replays/{stopped['id']}")
+    await space.call("POST", "replays", {"destination": first, "status": "failed"})
+    await space.call("POST", "backfills", {"destination": first, "name": "lead"})
 
 
 async def _has(space: Workspace, *statuses: str) -> bool:
@@ -103,6 +113,8 @@ async def _destinations(space: Workspace, hub: Hub) -> None:
         id_ = await space.install(connector, name, **CONFIGS.get(connector, {}), **config)
         if connector != "meta":
             await space.call("PATCH", f"destinations/{id_}", only)
+        if connector == "ga4":
+            await space.call("PATCH", f"destinations/{id_}", {"blueprint": {"rules": [{"event": "purchase"}]}})
         if name == "Old CRM":
             await space.call("POST", f"destinations/{id_}/pause")
 

@@ -15,13 +15,14 @@ POSTS = [path for method, path in ROUTES if method == "POST"]
 
 
 async def addresses(space: Any, **named: list[str]) -> list[str]:
-    """Every page of a workspace; of things that have a status one of each. `named`: ids that no list gives."""
+    """Every page of a workspace; of things that have a status one of each, of what lies below them one. `named`: ids that no list gives."""
     found: list[str] = []
     for path in GETS:
         if "{" not in path:
             found.append(path)
             continue
-        for id_ in await _ids(space, path, named):
+        ids = await _ids(space, path, named)
+        for id_ in ids if path.endswith("}") else ids[:1]:
             found.append(re.sub(r"{\w+}", quoted(id_), path))
     return found
 

@@ -89,8 +89,9 @@ async def _press(page: Page, action: Action) -> None:
         answer = await answered.value
         said = await page.locator("[role=alert]").all_inner_texts()
         assert answer is not None
-        assert answer.status < 400, (action, page.url, said)
-        assert not said, (action, page.url)
+        if action[1] != "stop" or answer.status != 409:  # what is to be stopped may be done by then
+            assert answer.status < 400, (action, page.url, said)
+            assert not said, (action, page.url)
         return
     raise AssertionError(f"no form of {action} on {page.url}")
 

@@ -32,8 +32,10 @@ async def test_first_run_from_signing_in_to_the_first_delivered_event(hub: Hub, 
     await page.get_by_role("button", name="Install integration").click()
     await expect(page.get_by_text("Shown once")).to_be_visible()
     await page.get_by_role("link", name="Go on").click()
-    await page.get_by_role("button", name="Preview newest event").click()
-    await expect(page.get_by_label("Request", exact=True)).to_contain_text("purchase")
+    await page.get_by_role("link", name="Send test event").click()
+    await page.get_by_role("button", name="Send test event").click()
+    await expect(page.get_by_role("status").get_by_text("Delivered", exact=True)).to_be_visible()
+    await expect(page.get_by_label("Request", exact=True)).to_contain_text("webhook-signature")
 
     await run(curl.replace("1001", "1002"))
 

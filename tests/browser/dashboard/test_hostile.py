@@ -4,6 +4,7 @@ from typing import Any
 
 from playwright.async_api import Browser
 
+from tests.browser.dashboard.data import jobs
 from tests.browser.dashboard.looking import VIEWS, Watch, look
 from tests.browser.dashboard.paths import addresses
 from tests.browser.dashboard.running import Hub, until
@@ -36,6 +37,7 @@ async def test_what_is_hostile_runs_nothing_and_breaks_no_layout(
         await space.send([event(text), event(text) | {"event": "purchase", "event_id": f"p{text}"}])
         made[text] = text
     await until(lambda: delivered(space))
+    await jobs(space)
     paths = await addresses(space, orders=list(made), visitors=list(made))
     paths += ["/app/events?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", f"/app/events?event_id={LONG * 2}"]
     events = (await space.call("GET", "events?limit=50"))["items"]
