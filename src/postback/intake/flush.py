@@ -62,11 +62,12 @@ class Excess(Exception):
 
 
 class Flush:
-    """Writes flushes one after the other on a connection that it is given. `writer`: whose rows of usage it adds to."""
+    """Writes flushes one after the other on a connection that it is given. `writer`: whose rows of usage it adds to, of
+    which it also keeps the figures and what is used up."""
 
-    def __init__(self, writer: UUID) -> None:
-        self.figures = Figures()
-        self.exhausted = limits.Exhausted()
+    def __init__(self, writer: UUID, figures: Figures, exhausted: limits.Exhausted) -> None:
+        self.figures = figures
+        self.exhausted = exhausted
         self.is_committing = False
         self._writer = writer
         self._prepared: set[bytes] = set()

@@ -36,6 +36,7 @@ from postback.web.admin import (
     replays,
     reports,
     sites,
+    trial,
     usage,
     visitors,
     workspaces,
@@ -49,7 +50,7 @@ PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
-    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
+    catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, usage,
     visitors, privacy, reports, attention,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.

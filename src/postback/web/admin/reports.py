@@ -447,9 +447,7 @@ def _share(part: int, whole: int) -> float | None:
 
 def _revenue(now: Sequence[Line], before: Sequence[Line]) -> list[Revenue]:
     mine, theirs = reading.revenue(now), reading.revenue(before)
-    return [
-        Revenue(name, mine[name].n, mine[name].revenue, theirs[name].revenue) for name in sorted({*mine, *theirs})
-    ]
+    return [Revenue(name, mine[name].n, mine[name].revenue, theirs[name].revenue) for name in sorted({*mine, *theirs})]
 
 
 def _name(site: workspaces.Site | None) -> str | None:

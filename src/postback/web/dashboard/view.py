@@ -93,7 +93,7 @@ class View:
         return "?" + urlencode({name: value for name, value in kept.items() if value not in (None, "")})
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response[str]:
-        return render.respond(template, status, view=self, **context)
+        return render.respond(self.request, template, status, view=self, **context)
 
     async def ask(self, handler: BaseRouteHandler, **given: Any) -> Any:
         """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not."""
