@@ -61,7 +61,7 @@ class Chart(Struct, frozen=True):
 async def overview(view: Needs[View]) -> Response[str]:
     newest = await view.ask(events.list_all, limit=RECENT)
     if not newest.items and newest.next_cursor is None:
-        return await start.first_steps(view)
+        return await start.first(view)
     asked, problem = view.request.query_params, None
     try:
         site = view.query_value("site", reports.overview, default=view.site.id if view.site else None)

@@ -1,5 +1,5 @@
-"""The way to the first delivered event, which stands in place of the overview until there is one: each step says by what
-there is whether it is done, so that it can be left and taken up again."""
+"""The first page, and the way to the first delivered event: each step says by what there is whether it is done, so that
+it can be left and taken up again."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _UNTOUCHED = {"name": "default", "currency": "USD", "timezone": "UTC"}
 
 @get("/start")
 async def start(view: Needs[View]) -> Response[str]:
-    return await first_steps(view)
+    return await first(view)
 
 
 @post("/start/site")
@@ -33,7 +33,7 @@ async def change_site(view: Needs[View]) -> Response[Any]:
         data = view.body(SitePatch, _fields(view), patch=True)
         await view.ask(sites.change, site_id=site.id, data=data)
     except Rejected as problem:
-        return await first_steps(view, values=view.form, problem=problem)
+        return await first(view, values=view.form, problem=problem)
     return view.to("/app/start", "changed")
 
 
@@ -41,11 +41,11 @@ async def change_site(view: Needs[View]) -> Response[Any]:
 async def make_key(view: Needs[View]) -> Response[str]:
     """An ingest key, made on request and shown in the curl, once."""
     made = await view.ask(keys.create, data=KeyIn(label=LABEL, scopes=_INGEST))
-    return await first_steps(view, key=made.key)
+    return await first(view, key=made.key)
 
 
-async def first_steps(view: View, **more: Any) -> Response[str]:
-    first = next(iter((await view.ask(events.list_all, limit=1)).items), None)
+async def first(view: View, **more: Any) -> Response[str]:
+    event = next(iter((await view.ask(events.list_all, limit=1)).items), None)
     installed = next(iter((await view.ask(destinations.list_all, limit=1)).items), None)
     delivered = next(iter((await view.ask(deliveries.list_all, limit=1, status="delivered")).items), None)
     known = (await view.ask(keys.list_all, limit=500)).items
@@ -57,14 +57,14 @@ async def first_steps(view: View, **more: Any) -> Response[str]:
         "start.html",
         problem.status if problem else 200,
         steps=[
-            values != _UNTOUCHED or has_key or first is not None,
+            values != _UNTOUCHED or has_key or event is not None,
             has_key or "key" in more,
-            first is not None,
+            event is not None,
             installed is not None,
             delivered is not None or any(one.action == "tested" for one in changes),
             delivered is not None,
         ],
-        event=first,
+        event=event,
         destination=installed,
         delivery=delivered,
         site=site,
