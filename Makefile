@@ -8,6 +8,9 @@ UV := $(shell command -v uv)
 # One more than there are processors: many tests wait for most of their time.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+# Tests start processes by the hundred: without kept bytecode each would compile all of its modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: FORCE help demo test lint browser tag bench soak docs lock

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 import psycopg
 
-from tests.delivery.delivering import until
-
 from tests import npm
+from tests.delivery.delivering import until
 
 Client = Callable[[str, Any, Mapping[str, str]], Awaitable[tuple[int, Any]]]
 HERE = Path(__file__).parent

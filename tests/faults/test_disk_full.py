@@ -11,6 +11,8 @@ import pytest
 
 from tests.faults.hub import installation, purchase
 
+pytestmark = pytest.mark.long(15)
+
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:

@@ -18,6 +18,8 @@ import pytest
 from postback.db import tools
 from tests.faults.hub import Hub, installation, purchase, run
 
+pytestmark = pytest.mark.long(20)
+
 ERASURES = "/v1/admin/privacy/erasures"
 PLANTED = {
     "email": "planted.person@secret-mail.example",

@@ -6,7 +6,7 @@ from tests.faults import kill
 from tests.faults.hub import installation
 
 
-@pytest.mark.long
+@pytest.mark.long(130)
 async def test_kills_under_load_lose_nothing_and_count_nothing_twice() -> None:
     async with installation(api_processes=2) as hub:
         for connector in ("meta", "ga4", "webhook"):

@@ -11,6 +11,8 @@ import pytest
 
 from tests.faults.hub import CONFIGS, Hub, installation, purchase
 
+pytestmark = pytest.mark.long(15)
+
 
 @pytest.fixture
 async def hub() -> AsyncIterator[Hub]:

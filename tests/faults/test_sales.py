@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from postback.orders import RANK, STATUSES
 from tests.faults.hub import Hub, installation
 
+pytestmark = pytest.mark.long(20)
+
 FEW = settings(max_examples=30)
 
 

@@ -18,6 +18,7 @@ from postback.settings import Settings
 from postback.web import dashboard, health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
+    attention,
     audit,
     blueprints,
     catalog,
@@ -33,6 +34,7 @@ from postback.web.admin import (
     privacy,
     probe,
     replays,
+    reports,
     sites,
     trial,
     usage,
@@ -49,7 +51,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, usage,
-    visitors, privacy,
+    visitors, privacy, reports, attention,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"

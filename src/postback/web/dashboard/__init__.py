@@ -6,7 +6,7 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    start, records, library, integrations, blueprints, replays, things, keys, members      the pages
+    overview, start, records, library, integrations, blueprints, replays, things, keys, members      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -22,6 +22,7 @@ from postback.web.dashboard import (
     keys,
     library,
     members,
+    overview,
     problems,
     records,
     replays,
@@ -33,7 +34,7 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (start, records, library, integrations, blueprints, replays, things, keys, members)
+_PAGES = (overview, start, records, library, integrations, blueprints, replays, things, keys, members)
 
 
 @get("/{rest:path}")

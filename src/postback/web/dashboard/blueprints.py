@@ -129,9 +129,10 @@ def _versions(view: View, live: int) -> tuple[int, int]:
 
 
 def _difference(before: BlueprintOut, after: BlueprintOut) -> list[Shift]:
-    texts = [_text(one.blueprint).splitlines() for one in (before, after)]
-    kinds = {"- ": "gone", "+ ": "new", "  ": "same"}
-    return [Shift(kinds[one[:2]], one[2:]) for one in difflib.ndiff(*texts) if one[:2] in kinds]
+    old, new = (_text(one.blueprint).splitlines() for one in (before, after))
+    changes = list(difflib.unified_diff(old, new, n=len(old), lineterm=""))[3:] or [f" {text}" for text in old]
+    kinds = {"-": "gone", "+": "new", " ": "same"}
+    return [Shift(kinds[one[0]], one[1:]) for one in changes]
 
 
 HANDLERS = [read, act]

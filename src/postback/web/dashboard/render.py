@@ -62,7 +62,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = {"time": time, "money": amount, "count": count, "json": pretty, "words": words}
+    filters: dict[str, Any] = {
+        "time": time,
+        "money": amount,
+        "count": count,
+        "percent": percent,
+        "json": pretty,
+        "words": words,
+    }
     made.filters.update(filters)
     made.globals["asset"] = asset
     return made
@@ -99,6 +106,13 @@ def amount(value: Decimal | None, currency: str | None) -> Markup:
 
 def count(number: int) -> str:
     return f"{number:,}"
+
+
+def percent(share: float | None) -> str:
+    """97.5 %; an em dash for none. Not 100 where something is missing."""
+    if share is None:
+        return "—"
+    return f"{share * 100:.0f} %" if share in (0, 1) else f"{min(99.9, share * 100):.1f} %"
 
 
 def pretty(value: Any) -> str:

@@ -114,6 +114,12 @@ class View:
                 sent[name] = self.site.id
         return await self.ask(handler, **sent | given)
 
+    def query_value(self, name: str, handler: BaseRouteHandler, default: Any = None) -> Any:
+        """One parameter of the page's query, as a handler takes it. Raises Invalid."""
+        _, kind, bounds = _parameters(handler)[name]
+        text = self.request.query_params.get(name, "").strip()
+        return _read(name, text, kind, bounds) if text else default
+
     def curl(self, method: str, path: str, body: object = None) -> str:
         """The admin API's call that does what an action of the page does."""
         lines = [f"curl {'' if method == 'GET' else f'-X {method} '}{shlex.quote(self.address + '/v1/admin/' + path)}"]
