@@ -74,6 +74,7 @@ class EventDetails(EventOut, frozen=True, kw_only=True):
 async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
+    looking: Needs[float],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -110,7 +111,9 @@ async def list_all(
         if event_id is not None and (known := await _known(tx, caller.workspace_id, event_id)):
             found, floor = await _among(tx, wanted, [id_ for id_ in known if min_id <= id_ <= max_id]), None
         else:
-            found, floor = await lists.events(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
+            found, floor = await lists.events(
+                tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1, seconds=looking
+            )
     return Page([EventOut(**_fields(event)) for event in found[:limit]], _next(found, floor, limit))
 
 
