@@ -122,9 +122,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         str,
         _about(
-            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the browser tag's posts, and of who signs in, "
-            "they alone are believed about the address (`X-Forwarded-For`), of the tag's about the scheme too "
-            "(`X-Forwarded-Proto`)."
+            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the browser tag's posts, and of who "
+            "signs in, they alone are believed about the address (`X-Forwarded-For`), of the tag's about the scheme "
+            "too (`X-Forwarded-Proto`)."
         ),
     ] = ""
     collect_address_per_minute: Annotated[
