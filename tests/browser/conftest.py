@@ -19,11 +19,20 @@ HERE = Path(__file__).parent
 PATIENCE_MS = 8_000
 
 
+ONE_LOOP = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One loop for all who share the browser; said here too, or what they share would be made anew for each."""
+    if "served" not in metafunc.fixturenames:
+        metafunc.definition.add_marker(ONE_LOOP, append=False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One loop for all who share the browser."""
     for item in items:
         if HERE in item.path.parents and isinstance(item, pytest.Function) and "served" not in item.fixturenames:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(ONE_LOOP, append=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -16,7 +16,7 @@ from tests.connectors.planted import PLANTED, every_config, packed, planted_even
 def test_no_identifier_leaves_that_the_connector_does_not_declare(connector: Connector) -> None:
     for config in every_config(connector):
         sent = sent_text(packed(connector, config, planted_event()))
-        undeclared = IDENTIFIERS - connector.identifiers
+        undeclared = IDENTIFIERS - connector.leaving(config)
         assert undeclared
         assert {name for name in undeclared if PLANTED[name] in sent} == set()
 
@@ -26,15 +26,16 @@ def test_each_identifier_that_a_connector_declares_leaves_or_makes_one_that_does
     whole = planted_event()
     # Of several click ids some platforms take one.
     alone = [replace(whole, click_ids={name: value}) for name, value in whole.click_ids.items()]
-    sent = "".join(
-        sent_text(packed(connector, config, event))
-        for config in every_config(connector)
-        for event in [whole, *alone]
-        if isinstance(connector.build(event, config, event.received_at), Item)
-    ).lower()
-    left = {name for name in connector.identifiers if PLANTED[name].lower() in sent}
     makes = fixture_of(connector).makes
-    assert {name for name in connector.identifiers - left if makes.get(name) not in left} == set()
+    for config in every_config(connector):
+        sent = "".join(
+            sent_text(packed(connector, config, event))
+            for event in [whole, *alone]
+            if isinstance(connector.build(event, config, event.received_at), Item)
+        ).lower()
+        declared = connector.leaving(config)
+        left = {name for name in declared if PLANTED[name].lower() in sent}
+        assert {name for name in declared - left if makes.get(name) not in left} == set()
 
 
 @each_connector

@@ -105,7 +105,7 @@ class Hub:
         known = destinations.connector_named(connector, variant)
         return await destinations.install(
             self.tx, self.vault.sealer, id=buckets.new_id(now), workspace_id=self.workspace.id, connector=known,
-            variant=variant, name=f"{connector} of a test", config=destinations.read_config(known, config), now=now,
+            variant=variant, name=None, config=destinations.read_config(known, config), now=now,
         )  # fmt: skip
 
     async def put(

@@ -16,12 +16,13 @@ from postback import destinations, installation
 from postback.cli import show
 from postback.cli.failures import FAILED, explained
 from postback.cli.options import HERE, Json, Place
-from postback.cli.session import database, session
-from postback.db import Tx, migrate, server
+from postback.cli.session import Session, database, session
+from postback.db import Tx, buckets, migrate, server
 from postback.db.server_settings import RECOMMENDED
 from postback.errors import PostbackError
 from postback.pii import Sealer
 from postback.privacy import upkeep
+from postback.queue import lists
 from postback.secret import Secret
 from postback.settings import Settings
 
@@ -85,7 +86,7 @@ async def _of_database(settings: Settings, dsn: Secret) -> AsyncGenerator[Findin
         lanes = await destinations.lanes(s.tx, sorted({d.bucket for d in found}))
         for destination in found:
             if destination.removed_at is None:
-                yield _destination(destination, lanes.get(destination.id))
+                yield await _destination(s, destination, lanes.get(destination.id))
 
 
 async def _older_keys(tx: Tx, sealer: Sealer) -> AsyncGenerator[Finding, None]:
@@ -143,11 +144,22 @@ def _disk(settings: Settings) -> Finding:
     return Finding("disk", "ok", said)
 
 
-def _destination(destination: destinations.Destination, lane: destinations.Lane | None) -> Finding:
+async def _destination(s: Session, destination: destinations.Destination, lane: destinations.Lane | None) -> Finding:
     about = f"destination {destination.name}"
     if lane is not None and lane.state == "held":
         fix = f"{lane.fix or 'Correct its config.'} Then `postback destinations resume {destination.id}`."
         return Finding(about, "wrong", f"held: {lane.reason}", fix)
     if lane is not None and lane.state == "paused":
         return Finding(about, "advice", "paused", f"`postback destinations resume {destination.id}` sends what waits.")
-    return Finding(about, "ok", "sends")
+    waiting = await lists.backlog(s.tx, destination.id, s.now - timedelta(days=s.settings.retention_days))
+    if not waiting.retrying:
+        return Finding(about, "ok", "sends")
+    since = waiting.since or s.now
+    delivered = lists.DeliveryFilter(destination_ids=[destination.id], statuses=["delivered"])
+    last = (lists.LAST_ID, lists.LAST_ID)
+    sends, _ = await lists.deliveries(s.tx, delivered, min_id=buckets.floor(since), before=last, limit=1)
+    said = f"{waiting.retrying} deliveries, the first since {since:%Y-%m-%d %H:%M} UTC: {waiting.reason}"
+    fix = "What waits is sent by itself once the platform answers; its delivery log has the answers so far."
+    if sends:
+        return Finding(about, "advice", f"sends, and retries {said}", fix)
+    return Finding(about, "wrong", f"delivers nothing and retries {said}", fix)

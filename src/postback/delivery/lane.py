@@ -296,6 +296,7 @@ class Lane:
             answer,
             connector,
             self._record,
+            leaving=connector.leaving(destination.config),
             content=content,
             at=batch.at or now,
             latency_ms=int((time.monotonic() - began) * 1000),

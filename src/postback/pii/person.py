@@ -1,8 +1,8 @@
 """A person as events name one, for erasure and export: what ties an event to somebody, and what is left of it without.
 
 Everything here is a MAC under the installation's key (see `seal.link_key`), so that what is kept about an erasure names
-nobody. Kinds: `email` and `external_id` (a user id is one) name a person; `phone`, `session`, `visitor`, `order` only lead
-to one: a line or a browser may be shared, and others may post of an order.
+nobody. Kinds: `email` and `external_id` (a user id is one) name a person; `phone`, `session`, `visitor`, `order` only
+lead to one: a line or a browser may be shared, and others may post of an order.
 """
 
 from collections.abc import Iterable, Mapping, Set

@@ -6,7 +6,7 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    start, records, integrations, things, keys, members      the pages
+    overview, start, records, library, integrations, blueprints, replays, things, keys, members      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -17,11 +17,15 @@ from litestar.params import FromPath
 
 from postback.errors import NotFound
 from postback.web.dashboard import (
+    blueprints,
     integrations,
     keys,
+    library,
     members,
+    overview,
     problems,
     records,
+    replays,
     signing,
     start,
     static,
@@ -30,7 +34,7 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (start, records, integrations, things, keys, members)
+_PAGES = (overview, start, records, library, integrations, blueprints, replays, things, keys, members)
 
 
 @get("/{rest:path}")

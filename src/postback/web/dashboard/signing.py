@@ -205,7 +205,7 @@ def _left(view: View) -> Redirect:
 
 
 def _bare(request: _Web, template: str, status: int = 200, **context: Any) -> Response[str]:
-    return render.respond(template, status, theme=theme_of(request), **context)
+    return render.respond(request, template, status, theme=theme_of(request), **context)
 
 
 HANDLERS = [
