@@ -42,6 +42,7 @@ from postback.web.admin.access import caller_of, require_caller
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import HUB, Hub, hub_of
 from postback.web.calls import Calls
+from postback.web.live import Live
 
 PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
@@ -112,9 +113,10 @@ class Admin:
         settings: Settings,
         requests: Counter[tuple[str, int]],
         calls: Calls,
+        live: Live,
     ) -> None:
         self._shared = {
-            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock()),
+            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock(), live),
             _PULSE: health.Pulse(),
             _GAUGES: metrics.Gauges(),
         }

@@ -4,6 +4,7 @@ Times of the list are those of arrival. Hashes and readable personal data are no
 are and where each came from.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -28,14 +29,15 @@ from postback.queue import EventRow, lists, sending
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
-from postback.web.admin.shapes import DeliveryOut, delivery_out
+from postback.web.admin.shapes import DeliveryOut, delivery_out, outcomes
 from postback.web.admin.spans import From, Status, To, ids_between, stored_as
 
 _decode = msgspec.json.Decoder(Event).decode
 
 
 class EventOut(Struct, frozen=True):
-    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id."""
+    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id. `outcomes`: how
+    many of its deliveries are in which state."""
 
     id: UUID
     event_id: str
@@ -50,6 +52,7 @@ class EventOut(Struct, frozen=True):
     order_status: str | None
     dialect: str
     notes: list[str]
+    outcomes: dict[str, int]
 
 
 class EventDetails(EventOut, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ async def list_all(
     status: Annotated[Status | None, QueryParameter(description="With a delivery in this state.")] = None,
     event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
-    note: Annotated[Literal["collision"] | None, QueryParameter(description="With this note.")] = None,
+    note: Annotated[Literal["collision", "erased"] | None, QueryParameter(description="With this note.")] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
     min_id, max_id = ids_between(since, until, caller.now)
@@ -108,7 +111,8 @@ async def list_all(
             found, floor = await _among(tx, wanted, [id_ for id_ in known if min_id <= id_ <= max_id]), None
         else:
             found, floor = await lists.events(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
-    return Page([EventOut(**_fields(event)) for event in found[:limit]], _next(found, floor, limit))
+        became = await outcomes(tx, [event.id for event in found[:limit]])
+    return Page([event_out(event, became[event.id]) for event in found[:limit]], _next(found, floor, limit))
 
 
 @get("/events/{event:uuid}", summary="One event with its deliveries")
@@ -122,7 +126,8 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
         lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
         identifiers = await _identifiers(tx, hub, event)
     shown = [delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored]
-    return EventDetails(**_fields(row), **_more(_decode(row.body), identifiers), deliveries=shown)
+    became = dict(Counter(one.status for one in shown))
+    return EventDetails(**_fields(row), **_more(_decode(row.body), identifiers), outcomes=became, deliveries=shown)
 
 
 async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
@@ -178,6 +183,10 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text) if len(text) == 36 else None
     except ValueError:
         return None
+
+
+def event_out(row: EventRow, outcomes: dict[str, int]) -> EventOut:
+    return EventOut(**_fields(row), outcomes=outcomes)
 
 
 def _fields(row: EventRow) -> dict[str, Any]:

@@ -6,7 +6,7 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    start, records, integrations, things, keys, members      the pages
+    start, live, records, integrations, things, keys, members      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -19,6 +19,7 @@ from postback.errors import NotFound
 from postback.web.dashboard import (
     integrations,
     keys,
+    live,
     members,
     problems,
     records,
@@ -30,7 +31,7 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (start, records, integrations, things, keys, members)
+_PAGES = (start, live, records, integrations, things, keys, members)
 
 
 @get("/{rest:path}")

@@ -18,8 +18,7 @@ from postback.web.admin.destinations import DestinationPatch
 from postback.web.admin.replays import ReplayIn
 from postback.web.admin.shapes import DestinationOut
 from postback.web.dashboard.forms import Field
-from postback.web.dashboard.records import STATUSES
-from postback.web.dashboard.render import pretty
+from postback.web.dashboard.render import STATUSES, pretty
 from postback.web.dashboard.view import View
 
 _KINDS = {"boolean": "switch", "integer": "number", "number": "amount", "object": "json", "array": "list"}

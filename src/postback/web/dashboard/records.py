@@ -12,8 +12,6 @@ from litestar.params import FromPath
 from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, usage, visitors
 from postback.web.dashboard.view import View
 
-STATUSES = ("queued", "retrying", "delivered", "skipped", "failed", "held")
-LIVE = 40
 # A conversion's id is of the flush of its event.
 _FLUSH = timedelta(milliseconds=20)
 
@@ -21,13 +19,7 @@ _FLUSH = timedelta(milliseconds=20)
 @get("/events")
 async def list_events(view: Needs[View]) -> Response[str]:
     found = await view.ask_list(events.list_all)
-    return view.page("events.html", found=found, statuses=STATUSES)
-
-
-@get("/live")
-async def live(view: Needs[View]) -> Response[str]:
-    found = await view.ask_list(events.list_all, limit=LIVE)
-    return view.page("live.html", found=found, statuses=STATUSES, is_paused="paused" in view.request.query_params)
+    return view.page("events.html", found=found)
 
 
 @get("/events/{event:uuid}")
@@ -48,7 +40,7 @@ async def read_event(view: Needs[View], event: FromPath[UUID]) -> Response[str]:
 async def list_deliveries(view: Needs[View]) -> Response[str]:
     found = await view.ask_list(deliveries.list_all)
     installed = await view.ask(destinations.list_all, limit=500)
-    return view.page("deliveries.html", found=found, statuses=STATUSES, installed=installed.items)
+    return view.page("deliveries.html", found=found, installed=installed.items)
 
 
 @get("/deliveries/{delivery:str}")
@@ -96,6 +88,6 @@ async def list_changes(view: Needs[View]) -> Response[str]:
 
 
 HANDLERS = [
-    list_events, live, read_event, list_deliveries, read_delivery, list_conversions, read_conversion, read_order,
+    list_events, read_event, list_deliveries, read_delivery, list_conversions, read_conversion, read_order,
     read_visitor, read_usage, list_changes,
 ]  # fmt: skip

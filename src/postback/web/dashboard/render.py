@@ -18,6 +18,8 @@ from markupsafe import Markup, escape
 
 from postback import money
 
+# As deliveries are shown: what went well first.
+STATUSES = ("delivered", "queued", "retrying", "held", "skipped", "failed")
 STATIC = Path(__file__).parent.parent / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -52,7 +54,7 @@ def environment() -> Environment:
     )
     filters: dict[str, Any] = {"time": time, "money": amount, "count": count, "json": pretty, "words": words}
     made.filters.update(filters)
-    made.globals["asset"] = asset
+    made.globals.update(asset=asset, statuses=STATUSES)
     return made
 
 

@@ -105,6 +105,10 @@ class View:
 
     async def ask_list(self, handler: BaseRouteHandler, **given: Any) -> Any:
         """A list as the page's own query narrows it, and as the site that is looked at does."""
+        return await self.ask(handler, **self.narrowed(handler, given) | given)
+
+    def narrowed(self, handler: BaseRouteHandler, given: Mapping[str, Any] = {}) -> dict[str, Any]:
+        """What the page's query says of a handler's parameters, but for those `given`. Raises Invalid."""
         sent: dict[str, Any] = {}
         for name, (wire_name, kind, bounds) in _parameters(handler).items():
             text = self.request.query_params.get(wire_name, "").strip()
@@ -112,7 +116,7 @@ class View:
                 sent[name] = _read(wire_name, text, kind, bounds)
             elif name == "site" and self.site is not None:
                 sent[name] = self.site.id
-        return await self.ask(handler, **sent | given)
+        return sent
 
     def curl(self, method: str, path: str, body: object = None) -> str:
         """The admin API's call that does what an action of the page does."""
