@@ -26,6 +26,7 @@ from postback.web.admin import (
     destinations,
     event_types,
     events,
+    find,
     goals,
     keys,
     members,
@@ -49,7 +50,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors, privacy,
+    visitors, privacy, find,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"

@@ -107,8 +107,8 @@ async def list_all(
             statuses=statuses,
             destination_ids=ids,
         )
-        if event_id is not None and (known := await _known(tx, caller.workspace_id, event_id)):
-            found, floor = await _among(tx, wanted, [id_ for id_ in known if min_id <= id_ <= max_id]), None
+        if event_id is not None and (named := await known_ids(tx, caller.workspace_id, event_id)):
+            found, floor = await _among(tx, wanted, [id_ for id_ in named if min_id <= id_ <= max_id]), None
         else:
             found, floor = await lists.events(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
         became = await outcomes(tx, [event.id for event in found[:limit]])
@@ -155,10 +155,10 @@ def _sealed(sealed: bytes | None, sealer: Sealer) -> Iterable[str]:
         return ()
 
 
-async def _known(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
+async def known_ids(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
     """Our ids of the events behind an id of the sender's, or of one that we answered; newest first."""
     found = await dedup.find_by_sender_id(tx, workspace_id, pii.stored_id(event_id))
-    if (own := convultra.from_evt_id(event_id) or _uuid(event_id)) is not None:
+    if (own := convultra.from_evt_id(event_id) or uuid_of(event_id)) is not None:
         found.append(own)
     return found
 
@@ -178,7 +178,7 @@ def _next(found: list[EventRow], floor: UUID | None, limit: int) -> str | None:
     return cursor_text(floor.bytes) if floor else None
 
 
-def _uuid(text: str) -> UUID | None:
+def uuid_of(text: str) -> UUID | None:
     try:
         return UUID(text) if len(text) == 36 else None
     except ValueError:

@@ -54,7 +54,8 @@ def environment() -> Environment:
     )
     filters: dict[str, Any] = {"time": time, "money": amount, "count": count, "json": pretty, "words": words}
     made.filters.update(filters)
-    made.globals.update(asset=asset, statuses=STATUSES)
+    held: dict[str, Any] = {"asset": asset, "statuses": STATUSES}
+    made.globals.update(held)
     return made
 
 
