@@ -1,19 +1,17 @@
 """What was taken and what became of it: events, deliveries, conversions, orders; usage; audit log."""
 
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
-from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, usage, visitors
+from postback.errors import Forbidden, Rejected
+from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, replays, usage
+from postback.web.admin.replays import ReplayIn
 from postback.web.dashboard.view import View
-
-# A conversion's id is of the flush of its event.
-_FLUSH = timedelta(milliseconds=20)
 
 
 @get("/events")
@@ -26,14 +24,15 @@ async def list_events(view: Needs[View]) -> Response[str]:
 async def read_event(view: Needs[View], event: FromPath[UUID]) -> Response[str]:
     shown = await view.ask(events.read, event=event)
     ways = [await view.ask(deliveries.read, delivery=one.id) for one in shown.deliveries]
-    near = await view.ask(
-        conversions.list_all,
-        limit=500,
-        since=(shown.received_at - _FLUSH).isoformat(),
-        until=(shown.received_at + _FLUSH).isoformat(),
+    made = await view.ask(conversions.list_all, event=event)
+    return view.page(
+        "event.html",
+        event=shown,
+        ways=sorted(ways, key=lambda way: (way.attempts[0].at if way.attempts else shown.received_at, way.name)),
+        conversions=made.items,
+        goals=view.caller.snapshot.goals,
+        may_replay=view.may(replays.create_replay),
     )
-    made = [one for one in near.items if one.event_id == shown.event_id and one.site == shown.site]
-    return view.page("event.html", event=shown, ways=ways, conversions=made, goals=view.caller.snapshot.goals)
 
 
 @get("/deliveries")
@@ -45,7 +44,29 @@ async def list_deliveries(view: Needs[View]) -> Response[str]:
 
 @get("/deliveries/{delivery:str}")
 async def read_delivery(view: Needs[View], delivery: FromPath[str]) -> Response[str]:
-    return view.page("delivery.html", delivery=await view.ask(deliveries.read, delivery=delivery))
+    return await _delivery(view, delivery)
+
+
+@post("/deliveries/{delivery:str}")
+async def replay_delivery(view: Needs[View], delivery: FromPath[str]) -> Response[Any]:
+    """Send one again."""
+    shown = await view.ask(deliveries.read, delivery=delivery)
+    asked = ReplayIn(ids=[shown.id], status=shown.status, include_delivered=shown.status == "delivered")
+    try:
+        await view.ask(replays.create_replay, data=asked)
+    except Rejected as problem:
+        if isinstance(problem, Forbidden):
+            raise
+        return await _delivery(view, delivery, problem)
+    return view.to(f"/app/deliveries/{delivery}", "replaying")
+
+
+async def _delivery(view: View, delivery: str, problem: Rejected | None = None) -> Response[str]:
+    shown = await view.ask(deliveries.read, delivery=delivery)
+    may = view.may(replays.create_replay)
+    return view.page(
+        "delivery.html", problem.status if problem else 200, delivery=shown, may_replay=may, problem=problem
+    )
 
 
 @get("/conversions")
@@ -70,13 +91,6 @@ async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str
     return view.page("order.html", order=await view.ask(conversions.read_order, **given))
 
 
-@get("/visitors/{visitor:path}")
-async def read_visitor(view: Needs[View], visitor: FromPath[str]) -> Response[str]:
-    """The API's handler reads the id as it was sent."""
-    shown = await view.ask(visitors.read, visitor=visitor)
-    return view.page("visitor.html", visitor=shown, goals=view.caller.snapshot.goals)
-
-
 @get("/usage")
 async def read_usage(view: Needs[View]) -> Response[str]:
     return view.page("usage.html", usage=await view.ask_list(usage.read))
@@ -88,6 +102,6 @@ async def list_changes(view: Needs[View]) -> Response[str]:
 
 
 HANDLERS = [
-    list_events, read_event, list_deliveries, read_delivery, list_conversions, read_conversion, read_order,
-    read_visitor, read_usage, list_changes,
+    list_events, read_event, list_deliveries, read_delivery, replay_delivery, list_conversions, read_conversion,
+    read_order, read_usage, list_changes,
 ]  # fmt: skip
