@@ -14,7 +14,7 @@ OF_INSTALLATION = {"plan", "plans", "workspaces"}
 # Values for what no list gives.
 KNOWN = {"connector": "webhook", "order_id": "o1", "visitor": "visitor of o1"}
 # What changes because somebody looks.
-VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h")
+VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h", "said")
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"

@@ -30,6 +30,7 @@ from postback.web.admin import (
     goals,
     keys,
     members,
+    own,
     plans,
     privacy,
     probe,
@@ -50,7 +51,7 @@ _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors, privacy, find,
+    visitors, privacy, find, own,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
