@@ -6,7 +6,7 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    start, live, records, people, integrations, things, keys, members      the pages
+    start, live, records, people, integrations, things, keys, members, privacy, settings      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -22,8 +22,10 @@ from postback.web.dashboard import (
     live,
     members,
     people,
+    privacy,
     problems,
     records,
+    settings,
     signing,
     start,
     static,
@@ -32,7 +34,7 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (start, live, records, people, integrations, things, keys, members)
+_PAGES = (start, live, records, people, integrations, things, keys, members, privacy, settings)
 
 
 @get("/{rest:path}")

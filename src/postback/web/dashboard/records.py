@@ -9,7 +9,7 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
 from postback.errors import Forbidden, Rejected
-from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, replays, usage
+from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, replays
 from postback.web.admin.replays import ReplayIn
 from postback.web.dashboard.view import View
 
@@ -91,11 +91,6 @@ async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str
     return view.page("order.html", order=await view.ask(conversions.read_order, **given))
 
 
-@get("/usage")
-async def read_usage(view: Needs[View]) -> Response[str]:
-    return view.page("usage.html", usage=await view.ask_list(usage.read))
-
-
 @get("/audit")
 async def list_changes(view: Needs[View]) -> Response[str]:
     return view.page("audit.html", found=await view.ask_list(audit.list_all))
@@ -103,5 +98,5 @@ async def list_changes(view: Needs[View]) -> Response[str]:
 
 HANDLERS = [
     list_events, read_event, list_deliveries, read_delivery, replay_delivery, list_conversions, read_conversion,
-    read_order, read_usage, list_changes,
+    read_order, list_changes,
 ]  # fmt: skip

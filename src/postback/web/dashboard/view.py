@@ -20,7 +20,7 @@ from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 from litestar.types import Scope
 
 from postback.errors import Forbidden, Invalid, Rejected
@@ -101,7 +101,7 @@ class View:
         shared = {"hub": self.hub, "caller": self.caller, "request": self.request}
         wanted = inspect.signature(handler.fn).parameters
         answer = await handler.fn(**{name: held for name, held in shared.items() if name in wanted}, **given)
-        return answer.content if isinstance(answer, Response) else answer
+        return answer.content if isinstance(answer, Response) and not isinstance(answer, Stream) else answer
 
     async def ask_list(self, handler: BaseRouteHandler, **given: Any) -> Any:
         """A list as the page's own query narrows it, and as the site that is looked at does."""
