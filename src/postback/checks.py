@@ -97,7 +97,7 @@ async def _server_settings(tx: Tx) -> list[Finding]:
 
 def disk(settings: Settings) -> Finding:
     folder = Path(settings.data_dir).resolve()
-    if settings.database_url is not None:
+    if settings.database_url is not None and not folder.exists():
         return Finding("disk", "ok", "the database's own is not seen from here")
     while not folder.exists():
         folder = folder.parent

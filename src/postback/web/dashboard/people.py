@@ -1,5 +1,6 @@
 """Who was seen, and finding things: visitors, and whatever an id, an email or a phone names."""
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 
 SEEN_MAX = 200
+_VARIANT = re.compile("(_google|_nodots|_digits|_nospace|_full|_lower)?_sha256$")
 _WHAT = [Field("q", "What", required=True)]
 
 
@@ -48,7 +50,12 @@ def where(found: FoundOut) -> str:
 
 @get("/visitors")
 async def list_visitors(view: Needs[View]) -> Response[str]:
-    return view.page("visitors.html", found=await view.ask_list(visitors.list_all))
+    return view.page("visitors.html", found=await view.ask_list(visitors.list_all), kinds=kinds)
+
+
+def kinds(names: list[str]) -> list[str]:
+    """Identifiers in a word each: the hashes of one thing, as different platforms want it, are one."""
+    return list(dict.fromkeys(_VARIANT.sub("", name).replace("_", " ") for name in names))
 
 
 @get("/visitors/{visitor:path}")

@@ -8,10 +8,17 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
+from postback import secret
 from postback.errors import Forbidden, Rejected
 from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, replays
+from postback.web.admin.events import EventDetails
 from postback.web.admin.replays import ReplayIn
 from postback.web.dashboard.view import View
+
+_SAID = (
+    "event_id", "occurred_at", "action_source", "value", "currency", "order_id", "order_status", "items", "url",
+    "referrer", "visitor_id", "session_id", "consent", "experiments", "properties",
+)  # fmt: skip
 
 
 @get("/events")
@@ -28,11 +35,22 @@ async def read_event(view: Needs[View], event: FromPath[UUID]) -> Response[str]:
     return view.page(
         "event.html",
         event=shown,
+        received=_received(shown),
         ways=sorted(ways, key=lambda way: (way.attempts[0].at if way.attempts else shown.received_at, way.name)),
         conversions=made.items,
         goals=view.caller.snapshot.goals,
         may_replay=view.may(replays.create_replay),
     )
+
+
+def _received(shown: EventDetails) -> dict[str, Any]:
+    """What an event said, as the native API would have taken it; of identifiers the names."""
+    said: dict[str, Any] = {
+        "event": shown.source_name,
+        **{name: getattr(shown, name) for name in _SAID},
+        "user_data": {name: secret.MASK for name, origin in sorted(shown.identifiers.items()) if origin == "sent"},
+    }
+    return {name: value for name, value in said.items() if value not in (None, [], {})}
 
 
 @get("/deliveries")

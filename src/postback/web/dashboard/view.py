@@ -120,7 +120,8 @@ class View:
 
     def curl(self, method: str, path: str, body: object = None) -> str:
         """The admin API's call that does what an action of the page does."""
-        lines = [f"curl {'' if method == 'GET' else f'-X {method} '}{shlex.quote(self.address + '/v1/admin/' + path)}"]
+        address = f"{self.address}/v1/admin/{path.rstrip('?')}"
+        lines = [f"curl {'' if method == 'GET' else f'-X {method} '}{shlex.quote(address)}"]
         lines.append('-H "Authorization: Bearer $POSTBACK_ADMIN_KEY"')
         if body is not None:
             lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(msgspec.json.encode(body).decode())}"]
