@@ -8,15 +8,25 @@ UV := $(shell command -v uv)
 # One more than there are processors: many tests wait for most of their time.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+# Tests start processes by the hundred: without kept bytecode each would compile all of its modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint browser tag bench soak docs lock
+.PHONY: FORCE help demo test lint browser tag bench soak docs lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
-	@exec $(BIN)/postback demo
+demo: $(VENV)/.demo ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
+
+# Where SIGINT comes to make alone, and not to its group as from a terminal, make tells its children nothing and waits for
+# them; but it removes the file that it was making.
+$(VENV)/.demo: $(VENV)/.runtime FORCE
+	@touch $@; $(BIN)/postback demo & demo=$$!; trap 'kill $$demo' INT TERM HUP; \
+	  while kill -0 $$demo 2>/dev/null; do [ -e $@ ] || kill $$demo 2>/dev/null; sleep 0.3; done; rm -f $@; wait $$demo
+
+FORCE:
 
 test: lint browser ## all that CI runs: lint, types, import rules, tests
 	@echo "== tests"
@@ -46,7 +56,7 @@ bench: $(VENV)/.dev ## measure, beside a baseline of the same machine
 
 ROUNDS ?= 200
 soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and count what is lost
-	@$(BIN)/python tests/faults/kill.py $(ROUNDS)
+	@$(BIN)/python -m tests.faults.kill $(ROUNDS)
 
 docs: $(VENV)/.dev ## build the documentation into site/
 	@$(BIN)/zensical build --clean --strict

@@ -112,6 +112,13 @@ def month_of(period: str) -> datetime:
     return datetime(int(period[:4]), int(period[5:]), 1, tzinfo=UTC)
 
 
+async def counters(tx: Tx, subjects: Sequence[UUID], now: datetime) -> dict[UUID, Count]:
+    """The counters of some workspaces, sites or keys that run now."""
+    row = {"bucket": _BUCKET, "subjects": list(subjects), "now": now}
+    found = await (await tx.execute(_queries.counters, row)).fetchall()
+    return {subject: Count(n, ends_at, cap) for subject, n, ends_at, cap in found}
+
+
 async def usage(tx: Tx, workspace: Workspace, month: datetime) -> Usage:
     """What a workspace and its sites used in a month, named by its start. A removed site is there if it used any."""
     sites = await workspaces.sites(tx, [workspace.id], with_removed=True)

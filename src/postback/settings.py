@@ -75,6 +75,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     visitor_retention_days: Annotated[
         int, _about("Visitors and what links to them go when they were not seen for so long.", "days", ge=1)
     ] = 400
+    report_retention_days: Annotated[
+        int, _about("Age at which the sums go that reports are made of; they may outlive their events.", "days", ge=1)
+    ] = 760
     connections_max: Annotated[
         int,
         _about(
@@ -122,8 +125,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         str,
         _about(
-            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the browser tag's posts they alone are "
-            "believed about the visitor's address (`X-Forwarded-For`) and scheme (`X-Forwarded-Proto`)."
+            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the tag's posts, and of who signs in, "
+            "they alone are believed about the address (`X-Forwarded-For`), of the tag's about the scheme too "
+            "(`X-Forwarded-Proto`)."
         ),
     ] = ""
     collect_address_per_minute: Annotated[

@@ -29,7 +29,10 @@ Run = Callable[..., "Ran"]
 
 def surroundings(**given: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("POSTBACK_")}
-    return clean | {"POSTBACK_SHARED_BUFFERS_MB": "16"} | given
+    path = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # what is told to run is then `postback ...`
+    )
+    return clean | {"POSTBACK_SHARED_BUFFERS_MB": "16", "PATH": path} | given
 
 
 class Ran:

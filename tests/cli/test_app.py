@@ -1,5 +1,6 @@
 """Wrong usage: exit code 2, one sentence on stderr, nothing on stdout, no traceback."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,6 +36,24 @@ def test_wrong_usage_is_told_in_a_sentence(postback: Run, arguments: list[str], 
     assert said in ran.err
     assert ran.err.startswith("postback: ")
     assert ran.err.count("\n") == 1
+
+
+def test_what_to_run_is_told_as_this_program_is_found(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("postback")
+    if not script.is_file():
+        pytest.skip("it is not installed as a program here")
+
+    def told(*called: str, path: str) -> str:
+        given = [*called, "keys", "list", "--data-dir", str(tmp_path / "none")]
+        environment = {"PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(given, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+        return done.stderr
+
+    (tmp_path / "bin").symlink_to(script.parent)
+    elsewhere, here = "/usr/bin:/bin", f"{script.parent}:/usr/bin:/bin"
+    assert "run `bin/postback init`" in told("bin/postback", path=elsewhere)
+    assert "run `postback init`" in told("bin/postback", path=here)
+    assert f"run `{script} init`" in told(sys.executable, "-m", "postback", path=elsewhere)
 
 
 def test_an_unknown_variable_is_told_with_the_nearest_one(postback: Run) -> None:

@@ -29,6 +29,28 @@ def test_a_server_that_may_lose_data_and_a_held_destination_are_wrong(on_databas
     assert f"Check the token. Then `postback destinations resume {made['id']}`" in told
 
 
+def test_a_destination_that_only_retries_is_wrong_and_one_that_also_delivers_is_told(
+    on_database: Run, database: Secret
+) -> None:
+    made = on_database("destinations", "install", "webhook", "--set", "url=https://example.com/", "--json").json
+    site = on_database("init", "--json").json
+    assert site["held"] == []
+    row = "(60, '01a1fdd0-30cc-7296-8652-30b60aea5840', %s, %s, now(), 'answered 500', '2026-11-20T10:00Z')"
+    columns = "(bucket, event_id, destination_id, status, due_at, reason, tried_at)"
+    with psycopg.connect(database.reveal()) as connection:
+        connection.execute(f"INSERT INTO delivery {columns} VALUES {row}", (made["id"], "retrying"))
+    ran = on_database("doctor", "--json")
+    assert verdicts(ran)["destination Webhook"] == "wrong"
+    assert "delivers nothing and retries 1 deliveries, the first since 2026-11-20 10:00 UTC: answered 500" in ran.out
+    with psycopg.connect(database.reveal()) as connection:
+        connection.execute(
+            f"INSERT INTO delivery {columns} VALUES {row.replace('5840', '5841')}", (made["id"], "delivered")
+        )
+    ran = on_database("doctor", "--json")
+    assert verdicts(ran)["destination Webhook"] == "advice"
+    assert "sends, and retries 1 deliveries" in ran.out
+
+
 def test_a_fresh_installation_is_well(postback: Run, folder: Any) -> None:
     assert postback("init", "--data-dir", str(folder / "data")).code == 0
     ran = postback("doctor", "--data-dir", str(folder / "data"), "--json")

@@ -1,11 +1,15 @@
 """`init`: one JSON object, once; then that it was done, and no secret again."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from postback.secret import Secret
+from tests.cli.conftest import SEAL_KEY
 
 Run = Callable[..., Any]
 SECRETS = {"api_key", "admin_key", "owner_password"}
@@ -63,3 +67,17 @@ def test_people_are_told_what_scripts_are(postback: Run, database: Secret) -> No
     assert "ingest key  pb_live_" in told.out
     assert "shown at the first start" in postback("init", **key).out
     assert json.loads(postback("init", "--json", **key).out)["site_key"] in told.out
+
+
+def test_what_is_held_is_named_by_init_and_at_the_start_of_serve(
+    on_database: Run, database: Secret, start: Callable[..., Any]
+) -> None:
+    on_database("destinations", "install", "webhook", "--set", "url=https://example.com/")
+    with psycopg.connect(database.reveal()) as connection:
+        connection.execute("UPDATE lane SET state = 'held', reason = 'answered 401', fix = 'Check the token.'")
+    held = {"name": "Webhook", "reason": "answered 401", "fix": "Check the token."}
+    assert on_database("init", "--json").json["held"] == [held]
+    told = "Webhook is held and sends nothing: answered 401. Check the token."
+    assert told in on_database("init").out
+    where = {"POSTBACK_DATABASE_URL": database.reveal(), "POSTBACK_SEAL_KEYS": SEAL_KEY}
+    start("serve", "--port", "0", **where).wait_for(re.escape(told))

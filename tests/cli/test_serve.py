@@ -57,6 +57,7 @@ def test_send_tells_what_is_wrong_with_an_event(serve: Any, postback: Run, tmp_p
 
 def test_tail_shows_events_as_they_come(serve: Any, start: Callable[..., Any], postback: Run, eventually: Any) -> None:
     tail = start("tail", "--json", "--data-dir", str(serve.data_dir))
+    eventually(lambda: "waiting for events" in "".join(tail.logs))
 
     def shown() -> bool:
         assert (

@@ -12,7 +12,7 @@ from postback.settings import docs_table
 from postback.web.ingest import ROUTES
 
 ROOT = Path(__file__).parents[2]
-GROUPS = ("keys", "sites", "goals", "destinations", "privacy", "db")
+GROUPS = ("keys", "sites", "goals", "destinations", "accounts", "privacy", "db")
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 
 

@@ -59,7 +59,7 @@ class Hub:
         async with self.pool.connection() as tx, tx.transaction():
             made = await destinations.install(
                 tx, self.vault.sealer, id=buckets.new_id(NOW), workspace_id=self.workspace.id, connector=known,
-                variant="default", name=connector, config=destinations.read_config(known, config), now=NOW,
+                variant="default", name=None, config=destinations.read_config(known, config), now=NOW,
             )  # fmt: skip
         return made.id
 

@@ -94,7 +94,8 @@ async def test_a_cursor_that_no_list_gave_is_refused_by_name(served: Any, name: 
 async def test_lists_are_walked_by_cursor_each_item_once(served: Any) -> None:
     for number in range(5):
         await served.call("POST", f"{ADMIN}/keys", {"label": f"key {number}", "scopes": ["ingest"]})
-        await served.call("POST", f"{ADMIN}/integration-catalog/webhook/install", WEBHOOK)
+        hook = WEBHOOK | {"name": f"hook {number}"}
+        await served.call("POST", f"{ADMIN}/integration-catalog/webhook/install", hook)
         await served.call("POST", "/v1/events", {"event": "purchase", "event_id": f"e{number}"})
     for name, expected in (("keys", 7), ("destinations", 5), ("events", 5), ("deliveries", 15)):
         _, everything = await served.call("GET", f"{ADMIN}/{name}")

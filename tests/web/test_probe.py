@@ -33,7 +33,7 @@ async def platforms(served: Any) -> AsyncIterator[Platforms]:
 
 async def installed(served: Any, connector: str, config: dict[str, Any], variant: str = "default") -> str:
     path = f"/v1/admin/integration-catalog/{connector}/install"
-    status, destination = await served.call("POST", path, {"name": "x", "variant": variant, "config": config})
+    status, destination = await served.call("POST", path, {"variant": variant, "config": config})
     assert status == 201, destination
     return f"/v1/admin/destinations/{destination['id']}"
 

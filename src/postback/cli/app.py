@@ -41,6 +41,7 @@ keys = App(name="keys", help="API keys: make, list, replace, revoke.")
 sites = App(name="sites", help="Sites: make, list, change, remove.")
 goals = App(name="goals", help="Goals: make, list, change, remove.")
 destinations = App(name="destinations", help="Destinations: install, list, pause, resume, probe.")
+accounts = App(name="accounts", help="People who sign in: list them, give one a new password.")
 privacy = App(name="privacy", help="A person: erase, export; verify a receipt.")
 db = App(name="db", help="The database: migrate, back up, restore.")
 _MAKE, _LIST, _REMOVE = "Make one.", "List them.", "Remove one; what it took stays."
@@ -67,6 +68,10 @@ for _group, _commands in (
         },
     ),
     (
+        accounts,
+        {"list": "List them, and what each is where.", "reset-password": "Give one a new password and print it, once."},
+    ),
+    (
         privacy,
         {
             "erase": "Erase a person, with a signed receipt.",
@@ -85,7 +90,7 @@ for _group, _commands in (
 ):
     app.command(_group)
     for _name, _help in _commands.items():
-        _function = {"list": "list_all"}.get(_name, _name)
+        _function = {"list": "list_all"}.get(_name, _name).replace("-", "_")
         _group.command(f"{_HERE}.{_group.name[0]}:{_function}", name=_name, help=_help)
 
 

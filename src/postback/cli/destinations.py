@@ -65,7 +65,7 @@ async def install(
                 workspace_id=owner.id,
                 connector=kind,
                 variant=variant,
-                name=name or kind.title,
+                name=name,
                 config=config,
                 now=s.now,
             )

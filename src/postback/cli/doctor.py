@@ -4,15 +4,17 @@ destinations.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 
 from postback import checks, destinations, installation
 from postback.checks import Finding
 from postback.cli import show
 from postback.cli.failures import FAILED, explained
 from postback.cli.options import HERE, Json, Place
-from postback.cli.session import database, session
-from postback.db import migrate
+from postback.cli.session import Session, database, session
+from postback.db import buckets, migrate
 from postback.errors import PostbackError
+from postback.queue import lists
 from postback.secret import Secret
 from postback.settings import Settings
 
@@ -54,14 +56,25 @@ async def _of_database(settings: Settings, dsn: Secret) -> AsyncGenerator[Findin
         lanes = await destinations.lanes(s.tx, sorted({d.bucket for d in found}))
         for destination in found:
             if destination.removed_at is None:
-                yield _destination(destination, lanes.get(destination.id))
+                yield await _destination(s, destination, lanes.get(destination.id))
 
 
-def _destination(destination: destinations.Destination, lane: destinations.Lane | None) -> Finding:
+async def _destination(s: Session, destination: destinations.Destination, lane: destinations.Lane | None) -> Finding:
     about = f"destination {destination.name}"
     if lane is not None and lane.state == "held":
         fix = f"{lane.fix or 'Correct its config.'} Then `postback destinations resume {destination.id}`."
         return Finding(about, "wrong", f"held: {lane.reason}", fix)
     if lane is not None and lane.state == "paused":
         return Finding(about, "advice", "paused", f"`postback destinations resume {destination.id}` sends what waits.")
-    return Finding(about, "ok", "sends")
+    waiting = await lists.backlog(s.tx, destination.id, s.now - timedelta(days=s.settings.retention_days))
+    if not waiting.retrying:
+        return Finding(about, "ok", "sends")
+    since = waiting.since or s.now
+    delivered = lists.DeliveryFilter(destination_ids=[destination.id], statuses=["delivered"])
+    last = (lists.LAST_ID, lists.LAST_ID)
+    sends, _ = await lists.deliveries(s.tx, delivered, min_id=buckets.floor(since), before=last, limit=1)
+    said = f"{waiting.retrying} deliveries, the first since {since:%Y-%m-%d %H:%M} UTC: {waiting.reason}"
+    fix = "What waits is sent by itself once the platform answers; its delivery log has the answers so far."
+    if sends:
+        return Finding(about, "advice", f"sends, and retries {said}", fix)
+    return Finding(about, "wrong", f"delivers nothing and retries {said}", fix)

@@ -34,10 +34,12 @@ def telling() -> Generator[None]:
 
 
 def end(error: Exception) -> NoReturn:
+    from postback.cli import show
+
     sentence, code = explained(error)
     if os.environ.get("POSTBACK_LOG_LEVEL") == "debug":
         traceback.print_exception(error)
-    sys.stderr.write(f"postback: {sentence}\n")
+    sys.stderr.write(f"postback: {show.as_called(sentence)}\n")
     sys.stderr.flush()
     sys.exit(code)
 

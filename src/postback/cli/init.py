@@ -4,15 +4,16 @@
 """
 
 import asyncio
+from typing import Any
 
 import msgspec
 
-from postback import installation, workspaces
+from postback import destinations, installation, workspaces
 from postback.cli import show
-from postback.cli.installed import Installed
+from postback.cli.installed import Held, Installed
 from postback.cli.options import FOUNDING, Founding, Json
 from postback.cli.session import database
-from postback.db import Tx, connect, migrate, partitions, server
+from postback.db import Tx, buckets, connect, migrate, partitions, server
 from postback.installation import Made
 from postback.secret import Secret
 from postback.settings import Settings
@@ -29,7 +30,7 @@ async def init(place: Founding = FOUNDING, *, as_json: Json = False) -> None:
         msgspec.convert(result, Installed, from_attributes=True).say()
 
 
-async def prepare(settings: Settings, dsn: Secret) -> Made | dict[str, str | bool]:
+async def prepare(settings: Settings, dsn: Secret) -> Made | dict[str, Any]:
     """Bring a database up to date, and make the installation where there is none; else what may be shown of it again.
 
     Raises WrongSetup.
@@ -56,7 +57,7 @@ async def bring_up_to_date(dsn: Secret) -> list[str]:
     return done
 
 
-async def _already(tx: Tx, settings: Settings) -> dict[str, str | bool]:
+async def _already(tx: Tx, settings: Settings) -> dict[str, Any]:
     await installation.open_vault(tx, settings)
     first = (await workspaces.all_(tx))[0]
     site = (await workspaces.sites(tx, [first.id]))[0]
@@ -66,4 +67,13 @@ async def _already(tx: Tx, settings: Settings) -> dict[str, str | bool]:
         "organization_id": first.organization_id,
         "site": str(site.id),
         "site_key": site.site_key,
+        "held": await _held(tx),
     }
+
+
+async def _held(tx: Tx) -> list[Held]:
+    """What sends nothing, in every workspace."""
+    found = await destinations.installed(tx)
+    lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.id) for one in found}))
+    held = [(one.name, lane) for one in found if (lane := lanes.get(one.id)) and lane.state == "held"]
+    return [Held(name, lane.reason or "", lane.fix or "Correct its config.") for name, lane in held]

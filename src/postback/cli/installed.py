@@ -5,8 +5,16 @@ from msgspec import Struct
 from postback.cli import show
 
 
+class Held(Struct, frozen=True):
+    """A destination that sends nothing until somebody acts."""
+
+    name: str
+    reason: str
+    fix: str
+
+
 class Installed(Struct, frozen=True):
-    """An installation. Keys and password are there once: when it was made."""
+    """An installation. Keys and password are there once: when it was made; `held` later."""
 
     workspace: str
     organization_id: str
@@ -17,10 +25,12 @@ class Installed(Struct, frozen=True):
     admin_key: str = ""
     owner_email: str = ""
     owner_password: str = ""
+    held: list[Held] = []
 
     def say(self) -> None:
         if self.already:
             show.say("Postback is set up; its keys and password were shown at the first start.")
+            self.say_held()
             return
         show.say("Postback is set up. These are shown this once:\n")
         for name, value in (
@@ -32,3 +42,7 @@ class Installed(Struct, frozen=True):
         ):
             show.say(f"  {name:<11} {value}")
         show.say()
+
+    def say_held(self) -> None:
+        for one in self.held:
+            show.say(f"{one.name} is held and sends nothing: {one.reason}. {one.fix}")

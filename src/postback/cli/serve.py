@@ -49,6 +49,7 @@ async def serve(place: Serving = SERVING) -> int:
 
         async def ready(made: Installed) -> None:
             show.say(f"Postback answers at {url}; the dashboard is {url}/app.")
+            made.say_held()
             if not made.already:
                 show.say(f"Send an event:\n\n{show.curl(f'{url}/v1/events', made.api_key, EXAMPLE)}\n")
 

@@ -1,7 +1,14 @@
-"""What people and scripts read on stdout: lines, tables, JSON."""
+"""What people and scripts read on stdout: lines, tables, JSON.
 
+Where a sentence tells what to run, as `postback ...`, it is shown as this program was called.
+"""
+
+import os
+import shutil
 import sys
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,8 +18,28 @@ WIDTH_IN_FILES = 200
 
 def say(text: str = "") -> None:
     """One line, as it stands: never wrapped, never coloured."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{as_called(text)}\n")
     sys.stdout.flush()
+
+
+def as_called(text: str) -> str:
+    """With each `postback ...` as a shell finds this program here."""
+    return text.replace("`postback ", f"`{_program()} ")
+
+
+@cache
+def _program() -> str:
+    """`postback` where PATH leads to it, else its path, from the current folder where it is below."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        script = Path(sys.executable).with_name("postback")
+    if not script.is_file():
+        return f"{sys.executable} -m postback"
+    found = shutil.which(script.name)
+    if found is not None and os.path.samefile(found, script):
+        return script.name
+    below = os.path.relpath(script)
+    return str(script.absolute()) if below.startswith("..") else below
 
 
 def as_json(value: Any) -> None:

@@ -5,6 +5,7 @@ open, the newest thousand of them. Both are reads by primary key. No personal da
 """
 
 import asyncio
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -33,6 +34,8 @@ async def tail(place: Place = HERE, *, as_json: Json = False) -> None:
         names: dict[UUID, str] = {}
         shown = set(await _newest(s.tx, s.now))
         followed: dict[UUID, dict[UUID, str]] = {}  # by event: the last status shown, by destination
+        sys.stderr.write("postback: waiting for events, in every workspace; Ctrl-C ends.\n")
+        sys.stderr.flush()
         while True:
             found = await _newest(s.tx, await server.clock(s.tx))
             for id_, (name, event_id) in found.items():

@@ -47,13 +47,13 @@ def show_one(known: prepare.Known, destination: Destination, keys: Vault, now: d
         status = "skipped" if isinstance(built, prepare.Skipped) else "failed"
         return Previewed(destination, status, built.reason, None)
     _, item = built
-    connector = destination.connector
-    request = connector.pack([item], destination.config, now)
-    record = Record(secret.of(destination.config), connector.private)
-    return Previewed(destination, "queued", None, _shown(request, record))
+    request = destination.connector.pack([item], destination.config, now)
+    return Previewed(destination, "queued", None, shown(request, destination))
 
 
-def _shown(request: Request, record: Record) -> dict[str, Any]:
+def shown(request: Request, destination: Destination) -> dict[str, Any]:
+    """A request as people may read it."""
+    record = Record(secret.of(destination.config), destination.connector.private)
     method, url = record.text(f"{request.method}\n{request.url}").split("\n", 1)
     body = request.json if request.json is not None else msgspec.json.decode(request.content())
     return {

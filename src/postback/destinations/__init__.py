@@ -1,7 +1,7 @@
 """Destinations: connectors installed with a config. What changes while sending (held, paused, what a 429 taught)
 stands apart, in the destination's `lane` row.
 
-Tables: destination (its config sealed as a whole), lane, blueprint (versions, the highest is live), oauth_token (see
+Tables: destination (its config sealed as a whole), lane, blueprint (versions, see `versions.py`), oauth_token (see
 `tokens.py`). Installing, changing and removing bump the workspace's version.
 States of a lane: active -> paused -> active by hand; active -> held by a refused credential, held -> active by hand or
 by a changed config.
@@ -22,7 +22,7 @@ from postback.blueprint import Blueprint
 from postback.blueprint.mapping import Compiled
 from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
-from postback.errors import Invalid, NotFound, PostbackError
+from postback.errors import Conflict, Invalid, NotFound, PostbackError
 from postback.event import Event
 from postback.orders import TAKEN_BACK
 from postback.pii.seal import Sealer
@@ -78,15 +78,6 @@ class Label(Struct, frozen=True):
     connector: str
     name: str
     removed_at: datetime | None
-
-
-class Version(Struct, frozen=True):
-    """A blueprint that was written. `body` None: the connector's default. `created_by`: who wrote it."""
-
-    version: int
-    body: Blueprint | None
-    created_at: datetime
-    created_by: str
 
 
 class _Stored(Struct, frozen=True):
@@ -181,23 +172,30 @@ async def install(
     workspace_id: UUID,
     connector: Connector,
     variant: str,
-    name: str,
+    name: str | None,
     config: Struct,
     now: datetime,
 ) -> Destination:
-    """Add a destination; from the commit on every event has a delivery to it. Raises Invalid."""
-    if not 1 <= len(name) <= 100 or "\x00" in name:
+    """Add a destination; from the commit on every event has a delivery to it. `name` None: the connector's title, with
+    a number where that is taken. Raises Invalid; Conflict where the name is another one's."""
+    if name is not None and (not 1 <= len(name) <= 100 or "\x00" in name):
         raise Invalid("A name has 1 to 100 characters.", field="name")
+    # First, so that one at a time looks at the names.
+    await workspaces.bump(tx, workspace_id)
+    name = await _free_name(tx, workspace_id, connector.title, name)
     row = {"id": id, "workspace_id": workspace_id, "now": now, "bucket": buckets.of_id(id)}
     named = {"connector": connector.name, "variant": variant, "name": name, "config": _sealed(sealer, config)}
     await tx.execute(_queries.insert, row | named)
     await tx.execute(_queries.insert_lane, row)
-    await workspaces.bump(tx, workspace_id)
     return Destination(id, workspace_id, connector, variant, name, config, now, blueprint=compiled(connector, None))
 
 
 async def change(tx: Tx, sealer: Sealer, destination: Destination, *, name: str, config: Struct, now: datetime) -> None:
-    """Write a new name and config; a destination that was held sends again."""
+    """Write a new name and config; a destination that was held sends again. Raises Conflict where the name is another
+    one's."""
+    await workspaces.bump(tx, destination.workspace_id)
+    if name.casefold() != destination.name.casefold():
+        await _free_name(tx, destination.workspace_id, name, name)
     await tx.execute(
         _queries.update,
         {
@@ -208,7 +206,15 @@ async def change(tx: Tx, sealer: Sealer, destination: Destination, *, name: str,
         },
     )
     await set_state(tx, destination.id, "active", {"held"}, now)
-    await workspaces.bump(tx, destination.workspace_id)
+
+
+async def _free_name(tx: Tx, workspace_id: UUID, title: str, wanted: str | None) -> str:
+    """The wanted name, or one made of the title, that no installed destination has in any case."""
+    known = {one.name.casefold() for one in (await labels(tx, workspace_id)).values() if one.removed_at is None}
+    if wanted is not None and wanted.casefold() in known:
+        raise Conflict(f"There is an integration named {wanted} already; give this one another name.", field="name")
+    names = (title, *(f"{title} {number}" for number in range(2, len(known) + 2)))
+    return wanted or next(name for name in names if name.casefold() not in known)
 
 
 async def remove(tx: Tx, workspace_id: UUID, id: UUID, now: datetime) -> None:
@@ -249,15 +255,6 @@ async def write_blueprint(
     row = await cursor.fetchone()
     assert row is not None
     return structs.replace(destination, blueprint=ready, blueprint_version=row[0])
-
-
-async def blueprint_versions(tx: Tx, id: UUID, *, below: int, limit: int) -> list[Version]:
-    """Those below a number, newest first."""
-    cursor = await tx.execute(_queries.blueprints, {"id": id, "below": below, "limit": limit}, binary=True)
-    return [
-        Version(version, _decode_blueprint(body) if body is not None else None, created_at, created_by)
-        for version, body, created_at, created_by in await cursor.fetchall()
-    ]
 
 
 async def of_workspaces(tx: Tx, sealer: Sealer, workspace_ids: Sequence[UUID]) -> list[Destination]:

@@ -19,6 +19,7 @@ from postback.queue import DeliveryStatus, EventRow
 _queries = Queries("queue")
 EXAMINED, EXAMINED_MAX = 500, 4000
 ROWS = 2000
+COUNTED = 500  # of a destination's open deliveries, in each bucket
 LOOKING_SECONDS = 1.0
 LAST_ID = UUID(int=2**128 - 1)
 
@@ -32,6 +33,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     order_id: str | None = None
     note: str | None = None
+    dialect: str | None = None
     statuses: list[str] | None = None
     destination_ids: list[UUID] = []
 
@@ -122,6 +124,25 @@ async def event_rows(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, EventRow]:
     async with tx.cursor(row_factory=args_row(EventRow), binary=True) as cursor:
         await cursor.execute(_queries.event_rows, row)
         return {event.id: event for event in await cursor.fetchall()}
+
+
+class Backlog(Struct, frozen=True):
+    """Open deliveries of a destination. `since`: the first try of those that are retried; `reason`: why most of these
+    are. `is_all` False: there are more, these are lower bounds."""
+
+    waiting: int
+    retrying: int
+    since: datetime | None
+    reason: str | None
+    is_all: bool
+
+
+async def backlog(tx: Tx, destination_id: UUID, oldest: datetime) -> Backlog:
+    """What waits for a destination of events since `oldest`; a look at the longest due of each bucket."""
+    row = {"buckets": list(buckets.BUCKETS), "destination_id": destination_id, "oldest": buckets.floor(oldest)}
+    found = await (await tx.execute(_queries.backlog, row | {"limit": COUNTED}, binary=True)).fetchone()
+    waiting, retrying, since, reason = found or (0, 0, None, None)
+    return Backlog(waiting, retrying, since, reason, waiting < COUNTED)
 
 
 class Attempt(Struct, frozen=True):

@@ -24,10 +24,11 @@ from psycopg import errors
 from psycopg.rows import args_row
 
 from postback import money
-from postback.db import Queries, Tx, arrays
+from postback.db import Queries, Tx, arrays, server
 from postback.db.buckets import BUCKETS
 from postback.db.trip import Rows, Trip
 from postback.errors import Conflict, Invalid, NotFound
+from postback.queue import dirty
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 WindowDays = Annotated[int, Meta(ge=1, le=400)]
@@ -187,6 +188,8 @@ async def change_site(tx: Tx, site: Site, patch: SitePatch) -> Site:
     with _plan_known():
         await tx.execute(_queries.update_site, structs.asdict(changed))
     await bump(tx, site.workspace_id)
+    if (site.order_counts_from, site.timezone) != (changed.order_counts_from, changed.timezone):
+        await dirty.mark_site(tx, site.workspace_id, site.id, await server.clock(tx))
     return changed
 
 

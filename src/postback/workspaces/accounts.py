@@ -67,6 +67,14 @@ class Seat(Struct, frozen=True):
     role: Role
 
 
+class Listed(Struct, frozen=True):
+    """An account in one of its workspaces; `workspace` None: in none any more."""
+
+    email: str
+    workspace: str | None
+    role: Role | None
+
+
 def hash_password(password: str) -> str:
     """Takes some 50 ms of CPU. Raises Invalid for one that is too short."""
     least, most = PASSWORD_CHARS
@@ -101,6 +109,12 @@ async def by_email(tx: Tx, email: str) -> Account | None:
 async def by_id(tx: Tx, id: UUID) -> Account | None:
     async with tx.cursor(row_factory=args_row(Account)) as cursor:
         return await (await cursor.execute(_queries.by_id, {"id": id})).fetchone()
+
+
+async def list_all(tx: Tx) -> list[Listed]:
+    """Every account of the installation, once for each workspace that it is a member of."""
+    async with tx.cursor(row_factory=args_row(Listed)) as cursor:
+        return await (await cursor.execute(_queries.list_all)).fetchall()
 
 
 async def create(tx: Tx, id: UUID, email: str, password: str, now: datetime) -> None:

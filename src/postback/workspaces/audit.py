@@ -16,7 +16,7 @@ from psycopg.rows import args_row
 from postback import workspaces
 from postback.db import Queries, Tx, buckets
 
-Action = Literal["created", "changed", "removed", "rotated", "revoked", "paused", "resumed", "stopped"]
+Action = Literal["created", "changed", "removed", "rotated", "revoked", "paused", "resumed", "stopped", "tested"]
 COMMAND_LINE = "command line"
 _queries = Queries("audit")
 _encode = msgspec.json.Encoder(decimal_format="number").encode

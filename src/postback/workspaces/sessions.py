@@ -79,8 +79,12 @@ async def attempt(tx: Tx, email: str, address: str, now: datetime) -> None:
 
 async def forgive(tx: Tx, email: str, address: str, now: datetime) -> None:
     """After the right password: of the account all, of the address this attempt alone."""
-    await tx.execute(_queries.forgive, _of_subject(_of_email(email)))
+    await forgive_account(tx, email)
     await tx.execute(_queries.forgive_one, _of_subject(_of_address(address)) | {"now": now})
+
+
+async def forgive_account(tx: Tx, email: str) -> None:
+    await tx.execute(_queries.forgive, _of_subject(_of_email(email)))
 
 
 async def trim(tx: Tx, own: Sequence[int], now: datetime) -> None:

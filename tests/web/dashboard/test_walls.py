@@ -26,6 +26,9 @@ async def test_no_page_shows_or_changes_a_thing_of_another_workspace(served: Any
         ("/v1/events", {"event": "purchase", "order_id": "o/1", "value": 5, "currency": "EUR", "visitor_id": "v/1"}),
     ):
         assert (await served.call("POST", path, body))[0] in (201, 202)
+    [webhook] = (await served.call("GET", f"{ADMIN}/destinations"))[1]["items"]
+    assert (await served.call("POST", f"{ADMIN}/replays", {"destination": webhook["id"]}))[0] == 201
+    assert (await served.call("POST", f"{ADMIN}/backfills", {"destination": webhook["id"]}))[0] == 201
     before = await state(served)
     for method, path in ROUTES:
         if "{" not in path or path in OPEN:
@@ -37,9 +40,9 @@ async def test_no_page_shows_or_changes_a_thing_of_another_workspace(served: Any
                 assert (await owner.get(where)).status == 200, where
                 answer = await theirs.get(where)
             else:
-                for do in ("remove", "save", "pause", "probe", "test", "replay"):
+                for do in ("remove", "save", "pause", "probe", "rollback", "begin", "stop"):
                     answer = await theirs.submit(
-                        "/app/account", where, do=do, role="admin", name="x", grace_seconds="0"
+                        "/app/account", where, do=do, role="admin", name="x", grace_seconds="0", blueprint="{}"
                     )
                     assert answer.status == 404, (where, do)
             assert answer.status == 404, (method, where)
@@ -54,5 +57,5 @@ async def ids(served: Any, head: str) -> list[str]:
 
 
 async def state(served: Any) -> list[Any]:
-    lists = ("goals", "sites", "destinations", "members", "event-types")
+    lists = ("goals", "sites", "destinations", "members", "event-types", "replays", "backfills")
     return [(await served.call("GET", f"{ADMIN}/{name}"))[1] for name in lists]

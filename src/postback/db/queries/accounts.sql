@@ -8,6 +8,11 @@ SELECT id, email, password_hash FROM account WHERE email = %(email)s;
 -- by_id: -> Account row
 SELECT id, email, password_hash FROM account WHERE id = %(id)s;
 
+-- list_all: every account, once for each workspace that it is a member of. -> Listed rows
+SELECT a.email, w.name, m.role
+  FROM account a LEFT JOIN membership m ON m.account_id = a.id LEFT JOIN workspace w ON w.id = m.workspace_id
+ ORDER BY a.email, w.created_at, w.id;
+
 -- set_password: -> nothing
 UPDATE account a SET password_hash = %(password_hash)s WHERE a.id = %(id)s;
 

@@ -54,6 +54,7 @@ SELECT e.id, e.workspace_id, e.site_id, e.name, e.event_id, e.order_id, e.body, 
            AND (%(event_id)s::text IS NULL OR n.event_id = %(event_id)s)
            AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
            AND (%(note)s::text IS NULL OR %(note)s = ANY (n.notes))
+           AND (%(dialect)s::text IS NULL OR position(convert_to('"dialect":"' || %(dialect)s::text || '"', 'UTF8') IN n.body) > 0)
            AND (%(statuses)s::text[] IS NULL
                 OR EXISTS (SELECT FROM delivery d
                             WHERE d.bucket = n.bucket AND d.event_id = n.id
@@ -247,6 +248,18 @@ SELECT n.destination_id, d.event_id
                         AND o.destination_id = n.destination_id AND o.status IN ('queued', 'retrying')
                         AND o.event_id >= %(oldest)s
                       ORDER BY o.due_at LIMIT 1) d
+ WHERE k.bucket = ANY (%(buckets)s::int[]);
+
+-- backlog: of the open deliveries of one destination, the %(limit)s longest due of each bucket: how many, how many of
+-- them retries, the time and the reason of most of them. -> waiting, retrying, since, reason
+SELECT count(*), count(*) FILTER (WHERE d.status = 'retrying'), min(d.tried_at),
+       mode() WITHIN GROUP (ORDER BY d.reason) FILTER (WHERE d.status = 'retrying')
+  FROM bucket k CROSS JOIN LATERAL
+       (SELECT o.status, o.tried_at, o.reason FROM delivery o
+         WHERE o.bucket = k.bucket AND o.bucket = ANY (%(buckets)s::int[])
+           AND o.destination_id = %(destination_id)s AND o.status IN ('queued', 'retrying')
+           AND o.event_id >= %(oldest)s
+         ORDER BY o.due_at LIMIT %(limit)s) d
  WHERE k.bucket = ANY (%(buckets)s::int[]);
 
 -- attend: say that a worker lives, and read the database's time. -> clock

@@ -48,3 +48,8 @@ SELECT u.site_id, sum(u.n)::bigint
          WHERE f.bucket = ANY (%(buckets)s::int[]) AND f.hour >= %(since)s AND f.hour < %(until)s
            AND f.destination_id = ANY (%(site_ids)s::uuid[]) AND f.status = 'accepted') u
  GROUP BY 1;
+
+-- counters: those of some subjects that run. -> subject, n, ends_at, cap
+SELECT t.subject, t.n, t.ends_at, t.cap
+  FROM rate_window t
+ WHERE t.bucket = %(bucket)s AND t.subject = ANY (%(subjects)s::uuid[]) AND t.ends_at > %(now)s;

@@ -18,6 +18,7 @@ from postback.settings import Settings
 from postback.web import dashboard, health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
     answers,
+    attention,
     audit,
     blueprints,
     catalog,
@@ -35,7 +36,9 @@ from postback.web.admin import (
     privacy,
     probe,
     replays,
+    reports,
     sites,
+    trial,
     usage,
     visitors,
     workspaces,
@@ -50,8 +53,8 @@ PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
-    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage,
-    visitors, privacy, find, own,
+    catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, usage,
+    visitors, privacy, find, own, reports, attention,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"

@@ -21,7 +21,8 @@ from postback.blueprint import Blueprint
 from postback.db import Tx
 from postback.delivery import prepare, preview
 from postback.delivery.preview import Previewed
-from postback.destinations import Destination, Version
+from postback.destinations import Destination, versions
+from postback.destinations.versions import Version
 from postback.errors import Conflict, Invalid
 from postback.queue import EventRow, lists, sending
 from postback.queue.lists import LAST_ID, EventFilter
@@ -113,7 +114,7 @@ async def list_all(
     after = read_ids(cursor, 1)
     below = min(after[0].int, MAX_VERSION) if after else MAX_VERSION
     async with hub.pool.connection() as tx:
-        found = await destinations.blueprint_versions(tx, destination.id, below=below, limit=limit + 1)
+        found = await versions.below(tx, destination.id, below, limit=limit + 1)
     shown = [_shown(destination, version) for version in found[:limit]]
     return first_of(found, shown, lambda version: UUID(int=version.version).bytes, limit)
 
@@ -173,8 +174,7 @@ async def test(
 
 
 async def _live(tx: Tx, destination: Destination) -> BlueprintOut:
-    below = destination.blueprint_version + 1
-    found = await destinations.blueprint_versions(tx, destination.id, below=below, limit=1)
+    found = await versions.below(tx, destination.id, destination.blueprint_version + 1, limit=1)
     return _shown(destination, found[0]) if found else BlueprintOut(0, live_blueprint(destination), None, None)
 
 
@@ -182,7 +182,7 @@ async def _body_of(tx: Tx, destination: Destination, number: int) -> Blueprint |
     """Raises Invalid where there is no such version."""
     if number == 0:
         return None
-    found = await destinations.blueprint_versions(tx, destination.id, below=number + 1, limit=1)
+    found = await versions.below(tx, destination.id, number + 1, limit=1)
     if not found or found[0].version != number:
         newest = destination.blueprint_version
         raise Invalid(f"There is no version {number}; the newest is {newest}.", field="version")

@@ -66,7 +66,7 @@ class Entry(Struct, frozen=True):
 
 
 class InstallIn(Struct, frozen=True):
-    """`name` absent: the connector's own."""
+    """`name` absent: the connector's own, with a number where that is taken."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     variant: str = "default"
@@ -104,7 +104,8 @@ async def read(connector: FromPath[str]) -> Entry:
 async def install(
     hub: Needs[Hub], caller: Needs[Caller], connector: FromPath[str], data: JSONBody[InstallIn]
 ) -> Tagged[DestinationOut]:
-    """A secret that was made stands in `config` of this answer, and never again; all others are masked."""
+    """A secret that was made stands in `config` of this answer, and never again; all others are masked. 409 where the
+    `name` is another destination's."""
     kind = destinations.connector_named(connector, data.variant)
     if data.delivery_mode != "server_side":
         raise Invalid("delivery_mode must be server_side; there is no other.", field="delivery_mode")
@@ -119,7 +120,7 @@ async def install(
             workspace_id=caller.workspace_id,
             connector=kind,
             variant=data.variant,
-            name=data.name or kind.title,
+            name=data.name,
             config=config,
             now=caller.now,
         )

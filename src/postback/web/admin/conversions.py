@@ -17,7 +17,7 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from postback import conversions, orders, pii, workspaces
-from postback.conversions import Conversion, Filter, Order
+from postback.conversions import Conversion, Filter
 from postback.db import Tx, buckets
 from postback.errors import NotFound
 from postback.event import Event
@@ -177,7 +177,7 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
     items: list[ConversionOut] = []
     for one in found:
         order = orders.get(one.order_key) if one.order_key is not None else None
-        value, currency = _worth(one, order, sites[one.site_id])
+        value, currency = conversions.worth_now(one, order, sites[one.site_id].order_counts_from)
         event = events.get(one.event_id)
         items.append(
             ConversionOut(
@@ -198,14 +198,6 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
             )
         )
     return items
-
-
-def _worth(one: Conversion, order: Order | None, site: Site) -> tuple[Decimal | None, str | None]:
-    """What a conversion is worth now: what its order is, where it has one whose posts say it."""
-    state = order.state(site.order_counts_from) if order is not None else None
-    if state is None or state.worth is None:
-        return one.value, one.currency
-    return state.worth, state.currency or one.currency
 
 
 def _entry(entry: Entry, events: dict[UUID, EventRow], then: State) -> EntryOut:

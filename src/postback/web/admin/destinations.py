@@ -1,6 +1,6 @@
 """`/v1/admin/destinations`: what is installed; change, pause, resume, remove, and try the credential."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from postback.blueprint import Blueprint
 from postback.db import Tx
 from postback.destinations import Destination, Lane
 from postback.errors import Conflict, NotFound
+from postback.queue import lists
 from postback.secret import Secret
 from postback.web.admin.access import Caller
 from postback.web.admin.addresses import refuse_private
@@ -38,6 +39,17 @@ class DestinationPatch(Struct, frozen=True):
     status: Literal["active", "paused"] | UnsetType = UNSET
 
 
+class QueueOut(Struct, frozen=True):
+    """`waiting`: open deliveries; `retrying`: those of them that were tried; `since`: the first of these tries,
+    `reason`: of most of them. `complete` false: there are more than could be counted."""
+
+    waiting: int
+    retrying: int
+    since: datetime | None
+    reason: str | None
+    complete: bool
+
+
 @get("/destinations", summary="List destinations, oldest first")
 async def list_all(
     hub: Needs[Hub], caller: Needs[Caller], limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
@@ -58,6 +70,15 @@ async def list_all(
 async def read(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> Tagged[DestinationOut]:
     async with hub.pool.connection() as tx:
         return Tagged(await as_it_is(tx, find(caller, destination_id)))
+
+
+@get("/destinations/{destination_id:uuid}/queue", summary="What waits for a destination")
+async def read_queue(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath[UUID]) -> QueueOut:
+    destination = find(caller, destination_id)
+    async with hub.pool.connection() as tx:
+        oldest = caller.now - timedelta(days=hub.settings.retention_days)
+        found = await lists.backlog(tx, destination.id, oldest)
+    return QueueOut(found.waiting, found.retrying, found.since, found.reason, found.is_all)
 
 
 @patch(
@@ -172,4 +193,4 @@ def _merged(destination: Destination, sent: dict[str, Any]) -> Struct:
     return destinations.read_config(destination.connector, held | fresh)
 
 
-HANDLERS = [list_all, read, change, remove, pause, resume]
+HANDLERS = [list_all, read, read_queue, change, remove, pause, resume]

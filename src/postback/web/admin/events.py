@@ -32,6 +32,7 @@ from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_
 from postback.web.admin.shapes import DeliveryOut, delivery_out, outcomes
 from postback.web.admin.spans import From, Status, To, ids_between, stored_as
 
+DialectName = Literal["native", "tag", "segment", "convultra", "roasproof", "selektable", "velaro"]
 _decode = msgspec.json.Decoder(Event).decode
 
 
@@ -86,6 +87,7 @@ async def list_all(
     event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
     note: Annotated[Literal["collision", "erased"] | None, QueryParameter(description="With this note.")] = None,
+    dialect: Annotated[DialectName | None, QueryParameter(description="As which it came.")] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
     min_id, max_id = ids_between(since, until, caller.now)
@@ -104,6 +106,7 @@ async def list_all(
             event_id=event_id,
             order_id=order_id,
             note=note,
+            dialect=dialect,
             statuses=statuses,
             destination_ids=ids,
         )

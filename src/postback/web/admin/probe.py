@@ -1,6 +1,7 @@
 """`/v1/admin/destinations/{id}/probe`: one request that harms nothing, and what its answer proves."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -11,7 +12,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from postback import secret
-from postback.connectors import Delivered, Response
+from postback.connectors import Delivered, Outcome, Request, Response
 from postback.delivery import token
 from postback.delivery.record import RESPONSE_CHARS, Record
 from postback.delivery.sender import NotSent, Sender, Unanswered
@@ -30,7 +31,7 @@ class ProbeOut(Struct, frozen=True):
     """
 
     ok: bool
-    outcome: Literal["delivered", "retry", "failed", "refused", "not_sent"]
+    outcome: Literal["delivered", "retry", "failed", "refused", "not_sent", "skipped"]
     reason: str | None
     fix: str | None
     status: int | None
@@ -47,9 +48,22 @@ async def probe(hub: Needs[Hub], caller: Needs[Caller], destination_id: FromPath
 async def prove(destination: Destination, settings: Settings, now: datetime) -> ProbeOut:
     """Send a destination's harmless request and judge the answer. Raises Conflict where there is none."""
     connector, config = destination.connector, destination.config
+    if config is None:
+        raise Conflict("The config of this destination does not open with the seal key; send the whole config.")
     if connector.probe is None or connector.interpret_probe is None:
-        raise Conflict(f"{connector.title} offers no harmless check; send an event instead.")
-    secrets = secret.of(config)
+        raise Conflict(f"{connector.title} offers no harmless check; send a test event instead.")
+    return await tried(destination, connector.probe(config, now), connector.interpret_probe, settings, now)
+
+
+async def tried(
+    destination: Destination,
+    request: Request,
+    interpret: Callable[[Response], Outcome],
+    settings: Settings,
+    now: datetime,
+) -> ProbeOut:
+    """Send a request of a destination's once, and say what came of it."""
+    connector, secrets = destination.connector, secret.of(destination.config)
     sender = Sender(
         timeout_seconds=settings.send_timeout_seconds,
         response_bytes_max=settings.response_bytes_max,
@@ -57,7 +71,7 @@ async def prove(destination: Destination, settings: Settings, now: datetime) -> 
     )
     began = time.perf_counter()
     try:
-        answer = await token.send_once(sender, destination, connector.probe(config, now), secrets, now)
+        answer = await token.send_once(sender, destination, request, secrets, now)
     finally:
         await sender.close()
     latency_ms = round((time.perf_counter() - began) * 1000)
@@ -67,7 +81,7 @@ async def prove(destination: Destination, settings: Settings, now: datetime) -> 
             return ProbeOut(False, "not_sent", record.text(answer.reason), "Try again.", None, latency_ms, None)
         outcome = "refused" if connector.token is not None else "not_sent"
         return ProbeOut(False, outcome, record.text(answer.reason), answer.fix, None, latency_ms, None)
-    outcome = connector.interpret_probe(answer)
+    outcome = interpret(answer)
     said = outcome.note if isinstance(outcome, Delivered) else outcome.reason
     return ProbeOut(
         ok=isinstance(outcome, Delivered),

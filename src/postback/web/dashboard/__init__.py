@@ -6,7 +6,8 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    start, live, records, people, integrations, things, keys, members, privacy, settings      the pages
+    overview, start, live, records, people, library, integrations, blueprints, replays, things, keys, members, privacy,
+    settings      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -17,14 +18,18 @@ from litestar.params import FromPath
 
 from postback.errors import NotFound
 from postback.web.dashboard import (
+    blueprints,
     integrations,
     keys,
+    library,
     live,
     members,
+    overview,
     people,
     privacy,
     problems,
     records,
+    replays,
     settings,
     signing,
     start,
@@ -34,7 +39,10 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (start, live, records, people, integrations, things, keys, members, privacy, settings)
+_PAGES = (
+    overview, start, live, records, people, library, integrations, blueprints, replays, things, keys, members, privacy,
+    settings,
+)  # fmt: skip
 
 
 @get("/{rest:path}")

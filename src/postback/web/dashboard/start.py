@@ -1,50 +1,89 @@
-"""The first page: what needs doing. Until there is an event, the way to the first one; later what goes wrong, and what
-came last."""
+"""The first page, and the way to the first delivered event: each step says by what there is whether it is done, so that
+it can be left and taken up again."""
+
+from typing import Any
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 
-from postback.web.admin import deliveries, destinations, events, keys
+from postback.errors import NotFound, Rejected
+from postback.keys import Scope
+from postback.web.admin import audit, deliveries, destinations, events, keys, sites
 from postback.web.admin.keys import KeyIn
+from postback.web.dashboard.things import site_fields, snippet, typed
 from postback.web.dashboard.view import View
+from postback.workspaces import SitePatch
 
-RECENT = 8
-
-
-@get("/")
-async def home(view: Needs[View]) -> Response[str]:
-    found = await view.ask(events.list_all, limit=RECENT, site=view.site.id if view.site else None)
-    if not found.items and found.next_cursor is None:
-        return await _start(view)
-    installed = await view.ask(destinations.list_all, limit=500)
-    failed = await view.ask(deliveries.list_all, limit=5, status="failed")
-    return view.page("home.html", events=found.items, installed=installed.items, failed=failed.items)
+LABEL = "Get started"
+_INGEST: list[Scope] = ["ingest"]
+_ASKED = ("name", "currency", "timezone")
+# As the first start makes a site.
+_UNTOUCHED = {"name": "default", "currency": "USD", "timezone": "UTC"}
 
 
 @get("/start")
 async def start(view: Needs[View]) -> Response[str]:
-    return await _start(view)
+    return await first(view)
+
+
+@post("/start/site")
+async def change_site(view: Needs[View]) -> Response[Any]:
+    site = _site(view)
+    try:
+        data = view.body(SitePatch, _fields(view), patch=True)
+        await view.ask(sites.change, site_id=site.id, data=data)
+    except Rejected as problem:
+        return await first(view, values=view.form, problem=problem)
+    return view.to("/app/start", "changed")
 
 
 @post("/start/key", status_code=200)
 async def make_key(view: Needs[View]) -> Response[str]:
     """An ingest key, made on request and shown in the curl, once."""
-    made = await view.ask(keys.create, data=KeyIn(label="Get started", scopes=["ingest"]))
-    return await _start(view, key=made.key)
+    made = await view.ask(keys.create, data=KeyIn(label=LABEL, scopes=_INGEST))
+    return await first(view, key=made.key)
 
 
-async def _start(view: View, key: str | None = None) -> Response[str]:
-    first = await view.ask(events.list_all, limit=1)
-    installed = await view.ask(destinations.list_all, limit=1)
-    delivered = await view.ask(deliveries.list_all, limit=1, status="delivered")
+async def first(view: View, **more: Any) -> Response[str]:
+    event = next(iter((await view.ask(events.list_all, limit=1)).items), None)
+    installed = next(iter((await view.ask(destinations.list_all, limit=1)).items), None)
+    delivered = next(iter((await view.ask(deliveries.list_all, limit=1, status="delivered")).items), None)
+    known = (await view.ask(keys.list_all, limit=500)).items
+    changes = (await view.ask(audit.list_all, limit=500, noun="destination")).items if installed else []
+    site, fields, problem = _site(view), _fields(view), more.get("problem")
+    values = typed(site, fields)
+    has_key = any("ingest" in key.scopes and (key.last_used_at or key.label == LABEL) for key in known)
     return view.page(
         "start.html",
-        event=next(iter(first.items), None),
-        destination=next(iter(installed.items), None),
-        delivery=next(iter(delivered.items), None),
+        problem.status if problem else 200,
+        steps=[
+            values != _UNTOUCHED or has_key or event is not None,
+            has_key or "key" in more,
+            event is not None,
+            installed is not None,
+            delivered is not None or any(one.action == "tested" for one in changes),
+            delivered is not None,
+        ],
+        event=event,
+        destination=installed,
+        delivery=delivered,
+        site=site,
+        fields=fields,
+        stub=snippet(),
         may_make_key=view.may(keys.create),
-        key=key,
+        **{"key": None, "problem": None, "values": values} | more,
     )
 
 
-HANDLERS = [home, start, make_key]
+def _site(view: View) -> Any:
+    """The one that is looked at, else the first."""
+    if (site := view.site or next(iter(view.sites), None)) is None:
+        raise NotFound("This workspace has no site.")
+    return site
+
+
+def _fields(view: View) -> list[Any]:
+    return [field for field in site_fields(view) if field.name in _ASKED]
+
+
+HANDLERS = [start, change_site, make_key]

@@ -1,6 +1,7 @@
 """Goals, sites and event types: each a list, a form to make one, and a page to change or remove it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from types import ModuleType
@@ -14,13 +15,14 @@ from msgspec import Struct
 
 from postback import goals as goal_rules
 from postback.errors import NotFound, Rejected
-from postback.web.admin import event_types, goals, sites
+from postback.web.admin import conversions, event_types, events, goals, sites
 from postback.web.admin.bodies import etag
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 from postback.workspaces import SiteIn, SitePatch
 from postback.workspaces.event_types import EventTypeIn, EventTypePatch
 
+LATELY = timedelta(days=7)
 _RULES = [
     ("product", "The visitor opened a product that was bought"),
     ("session", "It came in the session of a touch"),
@@ -30,7 +32,7 @@ _RULES = [
 
 class Thing(Struct, frozen=True):
     """`api`: the admin API's handlers; `id_name`: what they call its id. `fields`: of its form; those of `only_new`
-    only when it is made. `intro`: a sentence on what it is."""
+    only when it is made. `intro`: a sentence on what it is. `more`: what its page shows besides."""
 
     path: str
     noun: str
@@ -43,6 +45,7 @@ class Thing(Struct, frozen=True):
     kind_patch: type[Struct]
     fields: Callable[[View], list[Field]]
     only_new: tuple[str, ...] = ()
+    more: Callable[[View, Any], Awaitable[dict[str, Any]]] | None = None
 
 
 def _site_options(view: View) -> list[tuple[str, str]]:
@@ -66,7 +69,7 @@ def _goal_fields(view: View) -> list[Field]:
     ]  # fmt: skip
 
 
-def _site_fields(view: View) -> list[Field]:
+def site_fields(view: View) -> list[Field]:
     counts = [("completed", "Completed"), ("processing", "Processing")]
     return [
         Field("name", "Name", required=True),
@@ -96,14 +99,27 @@ def _event_type_fields(view: View) -> list[Field]:
     ]  # fmt: skip
 
 
+async def _conversions_of(view: View, goal: Any) -> dict[str, Any]:
+    since = (view.now - LATELY).isoformat()
+    return {"conversions": await view.ask(conversions.list_all, goal=goal.id, since=since, limit=10)}
+
+
+async def _tag_of(view: View, site: Any) -> dict[str, Any]:
+    """The newest event of the site's tag; since the page was opened, where it waits for one."""
+    since = view.request.query_params.get("since") or (view.now - LATELY).isoformat()
+    found = await view.ask(events.list_all, site=site.id, dialect="tag", since=since, limit=1)
+    seen = await view.ask(events.read, event=found.items[0].id) if found.items else None
+    return {"seen": seen, "since": since}
+
+
 THINGS = [
     Thing(
         "goals", "goal", "Goals", "What counts as a conversion.", goals, "goal_id", "int",
-        goal_rules.GoalIn, goal_rules.GoalPatch, _goal_fields, ("site",),
+        goal_rules.GoalIn, goal_rules.GoalPatch, _goal_fields, ("site",), _conversions_of,
     ),
     Thing(
         "sites", "site", "Sites", "Where events come from: a shop, an app, a landing page.", sites, "site_id", "uuid",
-        SiteIn, SitePatch, _site_fields, ("site_key",),
+        SiteIn, SitePatch, site_fields, ("site_key",), _tag_of,
     ),
     Thing(
         "event-types", "event type", "Event types", "Your own events, beside the standard ones.", event_types,
@@ -167,6 +183,7 @@ def _handlers(thing: Thing) -> list[Any]:
         return view.page(
             f"{template}.html", problem.status if problem else 200, shown=shown, etag=etag(shown), fields=fields,
             values=values or typed(shown, fields), problem=problem, **context,
+            **(await thing.more(view, shown) if thing.more else {}),
         )  # fmt: skip
 
     async def _change(view: View, id_: Any) -> Response[Any]:

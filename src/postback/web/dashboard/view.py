@@ -93,7 +93,7 @@ class View:
         return "?" + urlencode({name: value for name, value in kept.items() if value not in (None, "")})
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response[str]:
-        return render.respond(template, status, view=self, **context)
+        return render.respond(self.request, template, status, view=self, **context)
 
     async def ask(self, handler: BaseRouteHandler, **given: Any) -> Any:
         """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not."""
@@ -117,6 +117,12 @@ class View:
             elif name == "site" and self.site is not None:
                 sent[name] = self.site.id
         return sent
+
+    def query_value(self, name: str, handler: BaseRouteHandler, default: Any = None) -> Any:
+        """One parameter of the page's query, as a handler takes it. Raises Invalid."""
+        _, kind, bounds = _parameters(handler)[name]
+        text = self.request.query_params.get(name, "").strip()
+        return _read(name, text, kind, bounds) if text else default
 
     def curl(self, method: str, path: str, body: object = None) -> str:
         """The admin API's call that does what an action of the page does."""
