@@ -18,6 +18,7 @@ from postback.queue import DeliveryStatus, EventRow
 
 _queries = Queries("queue")
 EXAMINED, EXAMINED_MAX = 500, 4000
+ROWS = 2000
 COUNTED = 500  # of a destination's open deliveries, in each bucket
 LOOKING_SECONDS = 1.0
 LAST_ID = UUID(int=2**128 - 1)
@@ -60,6 +61,33 @@ async def events(
         if floor is None or len(found) >= limit or time.monotonic() > deadline:
             return found, floor[0] if floor else None
         max_id, examined = UUID(int=floor[0].int - 1), min(examined * 2, EXAMINED_MAX)
+
+
+async def visitors(
+    tx: Tx, workspace_id: UUID, site_id: UUID | None, *, min_id: UUID, max_id: UUID, limit: int
+) -> tuple[dict[UUID, UUID], UUID | None]:
+    """Visitors' keys, those who sent something last first, each with its newest event of the span; and the id down to
+    which they are all there is; None: there are no more."""
+    found: dict[UUID, UUID] = {}
+    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    while True:
+        row = {"workspace_id": workspace_id, "site_id": site_id, "min_id": min_id, "max_id": max_id}
+        row |= {"examined": examined, "limit": ROWS}
+        rows = await (await tx.execute(_queries.list_visitors, row, binary=True)).fetchall()
+        floor = await (await tx.execute(_queries.events_floor, row, binary=True)).fetchone()
+        until = rows[-1][0] if len(rows) == ROWS else None
+        if floor is not None:
+            until = max(until or floor[0], floor[0])
+        for id_, key in rows:
+            if until is not None and id_ < until:
+                break
+            if key not in found:
+                if len(found) == limit:
+                    return found, UUID(int=id_.int + 1)
+                found[key] = id_
+        if until is None or time.monotonic() > deadline:
+            return found, until
+        max_id, examined = UUID(int=until.int - 1), min(examined * 2, EXAMINED_MAX)
 
 
 async def deliveries(

@@ -28,9 +28,11 @@ from postback.web.admin import (
     destinations,
     event_types,
     events,
+    find,
     goals,
     keys,
     members,
+    own,
     plans,
     privacy,
     probe,
@@ -46,13 +48,14 @@ from postback.web.admin.access import caller_of, require_caller
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import HUB, Hub, hub_of
 from postback.web.calls import Calls
+from postback.web.live import Live
 
 PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, usage,
-    visitors, privacy, reports, attention,
+    visitors, privacy, find, own, reports, attention,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
@@ -122,9 +125,10 @@ class Admin:
         settings: Settings,
         requests: Counter[tuple[str, int]],
         calls: Calls,
+        live: Live,
     ) -> None:
         self._shared = {
-            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock()),
+            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock(), live),
             _PULSE: health.Pulse(),
             _GAUGES: metrics.Gauges(),
         }
