@@ -121,7 +121,8 @@ async def _destinations(space: Workspace, hub: Hub) -> None:
 
 async def _visits(space: Workspace, number: int) -> None:
     """Sessions as the tag tells them."""
-    async with aiohttp.ClientSession(headers={"User-Agent": AGENT}) as http:
+    no_cookies = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(headers={"User-Agent": AGENT}, cookie_jar=no_cookies) as http:
         for one in [0xCAFE, *range(number)]:
             at = NOW - timedelta(days=28) * (1 - min(one / number, 1)) - timedelta(minutes=5)
             landing = f"https://shop.example.com/?{SOURCES[one % len(SOURCES)].format(one)}"
