@@ -270,8 +270,7 @@ def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
     """Where the conversions of some events lie: in the bucket of each, or in its order's, beside its id."""
     rows = [(buckets.of_id(id_), id_) for id_ in ids]
     rows += [(buckets.of_key(key), id_) for id_, key in orders.items() if buckets.of_key(key) != buckets.of_id(id_)]
-    lows = [UUID(bytes=id_.bytes[:12] + bytes(4)) for _, id_ in rows]
-    highs = [UUID(bytes=id_.bytes[:12] + b"\xff" * 4) for _, id_ in rows]
+    lows, highs = (list(ids) for ids in zip(*(conversions.near(id_) for _, id_ in rows), strict=True))
     own = [bucket for bucket, _ in rows]
     return {
         "buckets": own,
