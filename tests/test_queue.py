@@ -1,8 +1,6 @@
 """The queue's own promises: the fence, the ledger, what goes with its partition."""
 
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -15,10 +13,7 @@ from postback.installation import Made
 from postback.queue import leases, ledger, sending
 from postback.queue.sending import Claimed, Ended, Settled, Ticket, Window
 from postback.secret import Secret
-
-sys.path.insert(0, str(Path(__file__).parent / "delivery"))
-
-from delivering import FOR_TESTS, Hub, open_hub
+from tests.delivery.delivering import FOR_TESTS, Hub, open_hub
 
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
 EVERYWHERE = Window(UUID(int=0), UUID(int=2**128 - 1))

@@ -5,7 +5,6 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,10 +15,7 @@ from postback.connectors import catalog
 from postback.db import Pool
 from postback.installation import Made
 from postback.secret import Secret
-
-sys.path.insert(0, str(Path(__file__).parent / "delivery"))
-
-from delivering import FOR_TESTS, Hub, Receiver, open_hub, settings, until, working
+from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, open_hub, settings, until, working
 
 
 @pytest.fixture

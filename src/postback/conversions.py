@@ -4,6 +4,7 @@ Tables: orders (bucket by the hash of site and order id), conversion (with an or
 event's; the id's last bits say which). A conversion with an order is worth what the order is: `orders.fold`.
 """
 
+import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -22,7 +23,7 @@ from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
 from postback.money import Money
 from postback.orders import Ledger
-from postback.queue import lists
+from postback.queue import dirty, lists
 
 _queries = Queries("conversions")
 _encode = msgspec.json.Encoder().encode
@@ -80,12 +81,13 @@ class Conversion(Struct, frozen=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """None: any. `visitor_key`: that named this visitor, or one of the sessions."""
+    """None: any. `visitor_key`: that named this visitor, or one of the sessions. `event_id`: ours."""
 
     workspace_id: UUID
     goal_id: int | None = None
     site_id: UUID | None = None
     order_id: str | None = None
+    event_id: UUID | None = None
     visitor_key: UUID | None = None
     session_ids: list[str] = []
 
@@ -100,6 +102,11 @@ def id_of(event_id: bytes, place: int, ordinal: int) -> bytes:
     but for the bits that name the bucket and, from the second goal on, some of its random ones."""
     head = event_id[:15] if not ordinal else (int.from_bytes(event_id[:15]) ^ (ordinal << 8)).to_bytes(15)
     return head + bytes(((event_id[15] & 0xC0) | place,))
+
+
+def near(event_id: UUID) -> tuple[UUID, UUID]:
+    """Least and greatest id that a conversion of an event may have."""
+    return UUID(bytes=event_id.bytes[:12] + bytes(4)), UUID(bytes=event_id.bytes[:12] + b"\xff" * 4)
 
 
 def insert_new(trip: Trip, held: Iterable[Held], now: datetime) -> None:
@@ -118,6 +125,15 @@ def fill(held: dict[bytes, Held], rows: Rows) -> None:
     for key, ledger in rows.all:
         if ledger:
             held[bytes(key or b"")].ledger = _ledger(ledger)
+
+
+def hours(held: Iterable[Held]) -> set[dirty.Hour]:
+    """Where the conversions lie that some orders may have: in their bucket, in the hours of their posts."""
+    return {
+        (buckets.of_key(order.key), dirty.hour_of(UUID(entry.event_id)))
+        for order in held
+        for entry in order.ledger.entries
+    }
 
 
 def write(trip: Trip, held: Iterable[Held], now: datetime) -> None:
@@ -196,6 +212,26 @@ def end_sales(trip: Trip, event_ids: Sequence[bytes], now: datetime) -> None:
             "now": now,
         },
     )
+
+
+def worth_now(one: Conversion, order: Order | None, counts_from: str) -> tuple[Decimal | None, str | None]:
+    """What a conversion is worth, and the currency: what its order is, where it has one whose posts say it."""
+    state = order.state(counts_from) if order is not None else None
+    if state is None or state.worth is None:
+        return one.value, one.currency
+    return state.worth, state.currency or one.currency
+
+
+async def received(tx: Tx, own: Sequence[int], low: UUID, high: UUID) -> list[Conversion]:
+    """Conversions of some buckets with ids from `low` to below `high`. Decoded a thousand at a time, between which
+    others may run."""
+    async with tx.cursor(row_factory=args_row(Conversion), binary=True) as cursor:
+        await cursor.execute(_queries.received, {"buckets": list(own), "low": low, "high": high})
+        found: list[Conversion] = []
+        while page := await cursor.fetchmany(1000):
+            found += page
+            await asyncio.sleep(0)
+        return found
 
 
 async def orders_of(tx: Tx, found: Sequence[Conversion]) -> dict[UUID, Order]:

@@ -5,6 +5,8 @@
       Unauthenticated   401: no key, a wrong one, a revoked one
       Forbidden         403: a key that may not do this here
       NotFound          404
+      MethodNotAllowed  405, with the methods that the path takes
+      TimedOut          408: the body did not come in time
       Conflict          409
       Stale             412: changed since the caller read it
       TooLarge          413

@@ -75,6 +75,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     visitor_retention_days: Annotated[
         int, _about("Visitors and what links to them go when they were not seen for so long.", "days", ge=1)
     ] = 400
+    report_retention_days: Annotated[
+        int, _about("Age at which the sums go that reports are made of; they may outlive their events.", "days", ge=1)
+    ] = 760
     connections_max: Annotated[
         int,
         _about(
@@ -122,8 +125,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         str,
         _about(
-            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the browser tag's posts they alone are "
-            "believed about the visitor's address (`X-Forwarded-For`) and scheme (`X-Forwarded-Proto`)."
+            "Networks of proxies in front, comma separated (`10.0.0.0/8`): of the tag's posts, and of who signs in, "
+            "they alone are believed about the address (`X-Forwarded-For`), of the tag's about the scheme too "
+            "(`X-Forwarded-Proto`)."
         ),
     ] = ""
     collect_address_per_minute: Annotated[
@@ -207,6 +211,32 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str], where: str) -> N
         if name not in known:
             nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise SettingsError(f"There is no setting {name} ({where}): the nearest is {nearest}.")
+
+
+class Described(Struct, frozen=True):
+    """A setting as it holds: its variable. `value` null: it is a secret, or it is not set."""
+
+    name: str
+    variable: str
+    value: str | None
+    is_set: bool
+    is_default: bool
+    unit: str
+    description: str
+
+
+def described(settings: Settings) -> list[Described]:
+    """Every setting, without the values of secrets."""
+    found: list[Described] = []
+    for field in msgspec.structs.fields(Settings):
+        _, meta = get_args(_HINTS[field.name])
+        value = getattr(settings, field.name)
+        shown = None if value is None or isinstance(value, Secret) else _shown(value)
+        about = (meta.extra or {}).get("unit", ""), meta.description
+        is_default = value == field.default
+        name = PREFIX + field.name.upper()
+        found.append(Described(field.name, name, shown, value is not None, is_default, *about))
+    return found
 
 
 def docs_table() -> str:

@@ -5,7 +5,8 @@
                    every ten seconds what is open for removed destinations
     jobs           once a second, five times while one moves: a step or more of each replay and backfill
     privacy        the same for erasures, for half of the time at most; what older keys sealed is sealed anew
-    housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links, jobs
+    reports        what arrived or changed is counted, at a twentieth of the time at most
+    housekeeping   hourly: partitions, retention; daily: old dedup rows, visitors, links, jobs, reports
 
 Any number of workers share the work. While the database is away they wait; what was sent meanwhile is settled when it
 is back. At the end nothing new is begun, what is under way is answered and settled, and the leases are given back.
@@ -40,6 +41,7 @@ from postback.pii import Vault
 from postback.privacy import erasing, erasures, upkeep
 from postback.queue import jobs, sending
 from postback.queue.sending import Window
+from postback.reports import keeper
 from postback.secret import Secret
 from postback.settings import Settings
 
@@ -49,6 +51,7 @@ POLL_SECONDS = 1.0
 BUSY_POLL_SECONDS = 0.2  # while there is work
 WINDOW_SECONDS = 10
 REMOVED_FOR = timedelta(minutes=1)  # who still thinks it is installed learns of it sooner
+REPORTS_SECONDS, REPORTS_REST = 2.0, 20  # at least; and times what the last round took
 HOUSEKEEPING_SECONDS = 3600
 LOCKED_SECONDS = 600  # until what was refused is tried again
 FIRST_TRIM_SECONDS, TRIM_SECONDS = 300, 86_400
@@ -159,6 +162,7 @@ class Worker:
                 self._jobs_loop,
                 self._privacy_loop,
                 self._reseal_loop,
+                self._reports_loop,
                 self._housekeeping_loop,
             )
         ]
@@ -324,6 +328,16 @@ class Worker:
             took = await upkeep.reseal(self._pool, self.leases.claimable(), self._keys.sealer, self.leases.now())
             await asyncio.sleep(took or HOUSEKEEPING_POLL_SECONDS)
 
+    # ---- reports
+
+    async def _reports_loop(self) -> None:
+        reports = keeper.Keeper()
+        while True:
+            began = time.monotonic()
+            async with self._pool.connection() as tx:
+                await reports.round(tx, self.leases.claimable(), self.leases.now())
+            await asyncio.sleep(max(REPORTS_SECONDS, REPORTS_REST * (time.monotonic() - began)))
+
     # ---- housekeeping
 
     async def _housekeeping_loop(self) -> None:
@@ -344,6 +358,9 @@ class Worker:
                 await housekeeping.trim(self._pool, self.leases.claimable(), now, kept)
                 await upkeep.drop_sealed(self._pool, self.leases.claimable(), now - kept.sealed)
                 await housekeeping.trim_usage(self._pool, self.leases.claimable(), now)
+                async with self._pool.connection() as tx:
+                    oldest = now - timedelta(days=self._settings.report_retention_days)
+                    await keeper.trim(tx, self.leases.claimable(), oldest)
                 self._trim_at = then + TRIM_SECONDS
             await asyncio.sleep(HOUSEKEEPING_POLL_SECONDS)
 

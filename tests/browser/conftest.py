@@ -2,7 +2,6 @@
 to one. Tests with the hub have a browser of their own, for the hub runs in the test's loop.
 """
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,29 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from chromium import launched
-from delivering import working_beside
-from recorder import Recorder
-from stand_ins import StandIns, standing_in
+from tests.browser.chromium import launched
+from tests.browser.recorder import Recorder
+from tests.delivery.delivering import working_beside
+from tests.delivery.stand_ins import StandIns, standing_in
 
 HERE = Path(__file__).parent
 PATIENCE_MS = 8_000
 
 
+ONE_LOOP = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One loop for all who share the browser; said here too, or what they share would be made anew for each."""
+    if "served" not in metafunc.fixturenames:
+        metafunc.definition.add_marker(ONE_LOOP, append=False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One loop for all who share the browser."""
     for item in items:
         if HERE in item.path.parents and isinstance(item, pytest.Function) and "served" not in item.fixturenames:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(ONE_LOOP, append=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

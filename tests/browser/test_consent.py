@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, Page
-from recorder import Recorder
+
+from tests.browser.recorder import Recorder
 
 ALL = "{analytics: true, ad_user_data: true, ad_personalization: true}"
 NO_ADS = "{analytics: true, ad_user_data: false, ad_personalization: false}"

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs
 
 import pytest
 from playwright.async_api import BrowserContext, Page
-from recorder import Recorder
+
+from tests.browser.recorder import Recorder
 
 FOLDER = os.environ.get("POSTBACK_CONTRACT_DOCUMENTS")
 

@@ -10,11 +10,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from chromium import launched
-from delivering import until
 from playwright.async_api import Page, async_playwright
-from recorder import Recorder
-from stand_ins import StandIns
+
+from tests.browser.chromium import launched
+from tests.browser.recorder import Recorder
+from tests.delivery.delivering import until
+from tests.delivery.stand_ins import StandIns
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 COOKIES = {
@@ -27,7 +28,17 @@ CARRIED = {
     "meta": {"fbc", "fbp", "client_ip_address", "client_user_agent"},
     "ga4": {"ga_client_id", "ga_session_id"},
     "convert": {"conv_v"},
-    "webhook": {"gclid", "fbclid", "fbc", "fbp", "ga_client_id", "client_ip_address", "client_user_agent"},
+    "webhook": {
+        "gclid",
+        "fbclid",
+        "fbc",
+        "fbp",
+        "ga_client_id",
+        "ga_session_id",
+        "conv_v",
+        "client_ip_address",
+        "client_user_agent",
+    },
 }
 HEARD = "JSON.parse(sessionStorage._pb_s).told.new === false && !Object.keys(localStorage).some((key) => key.startsWith('_pb_q'))"
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -72,7 +83,7 @@ async def shop(served: Any) -> AsyncIterator[Recorder]:
 @pytest.fixture
 async def platforms(served: Any, stand_ins: StandIns) -> StandIns:
     configs = {name: config | {"endpoint": stand_ins[name].endpoint} for name, config in CONFIGS.items()}
-    configs["webhook"] = {"url": f"{stand_ins['webhook'].endpoint}/hook"}
+    configs["webhook"] = {"url": f"{stand_ins['webhook'].endpoint}/hook", "include_readable": True}
     for connector, config in configs.items():
         body = {"name": connector, "variant": "default", "config": config}
         status, answer = await served.call("POST", f"/v1/admin/integration-catalog/{connector}/install", body)
@@ -166,7 +177,7 @@ async def test_an_order_with_the_visitors_id_alone_carries_all_that_the_browser_
     assert all("100218245" in raw and "100299457" in raw for raw in bucketed)
     hooks = [one["raw"] for one in await platforms["webhook"].requests() if '"event.purchase"' in one["raw"]]
     assert len(hooks) == 5
-    assert all("Cj0K-Case" in raw and ids["fbc"] in raw for raw in hooks)
+    assert all(told in raw for raw in hooks for told in ("Cj0K-Case", ids["fbc"], "1747323152", "100299457", AGENT))
 
 
 async def settled(served: Any) -> bool:

@@ -5,7 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from playwright.async_api import Page
-from recorder import Recorder
+
+from tests.browser.recorder import Recorder
 
 VECTORS = json.loads((Path(__file__).parents[1] / "pii/vectors.json").read_text())
 

@@ -3,7 +3,8 @@
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import BrowserContext, Page
-from recorder import Recorder
+
+from tests.browser.recorder import Recorder
 
 FORM = """<form action="/thanks"><input type=hidden name=visitorId><input type=hidden name=session_id>
 <input type=hidden name=ours data-postback=session><input type=hidden name=visitor_id value=kept>

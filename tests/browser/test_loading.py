@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from playwright.async_api import BrowserContext, Page
-from recorder import SITE, Recorder
+
+from tests.browser.recorder import SITE, Recorder
 
 DOCS = (Path(__file__).parents[2] / "docs/tag.md").read_text()
 ERRORS = "<script>var errors = []; addEventListener('error', (e) => errors.push(e.message)); addEventListener('securitypolicyviolation', (e) => errors.push(e.violatedDirective))</script>"

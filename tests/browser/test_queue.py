@@ -3,7 +3,8 @@
 from collections import Counter
 
 from playwright.async_api import Browser, BrowserContext, Page
-from recorder import Recorder
+
+from tests.browser.recorder import Recorder
 
 QUEUED = "Object.keys(localStorage).filter((key) => key.startsWith('_pb_q')).length"
 

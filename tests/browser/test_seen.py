@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from playwright.async_api import BrowserContext, Page
-from recorder import SITE, Recorder, path_of
+
+from tests.browser.recorder import SITE, Recorder, path_of
 
 CLICK = "IwAR2-Case_Kept"
 

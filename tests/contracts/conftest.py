@@ -1,20 +1,15 @@
 """What the contracts are spoken with: real curl, node's `fetch` and `axios`; a goal to record; and where it all goes:
 a worker, and the platforms' stand-ins."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "delivery"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from clients import CLIENTS, Client
-from delivering import working_beside
-from stand_ins import StandIns, standing_in
+from tests.contracts.clients import CLIENTS, Client
+from tests.delivery.delivering import working_beside
+from tests.delivery.stand_ins import StandIns, standing_in
 
 
 @pytest.fixture(params=CLIENTS, ids=lambda client: client.__name__)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from clients import read_curl
+from tests.contracts.clients import read_curl
 
 FOLDER = os.environ.get("POSTBACK_CONTRACT_DOCUMENTS")
 

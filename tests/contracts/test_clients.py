@@ -5,9 +5,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from clients import Client
 
 from postback.dialects.convultra import from_evt_id
+from tests.contracts.clients import Client
 
 
 def _velaro(served: Any) -> tuple[str, dict[str, Any]]:

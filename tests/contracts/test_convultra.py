@@ -5,7 +5,8 @@ import json
 from typing import Any
 
 import psycopg
-from clients import made, newest
+
+from tests.contracts.clients import made, newest
 
 FULL: dict[str, Any] = {
     "event_type": "purchase",

@@ -4,9 +4,10 @@ stand-in, and each row of its troubleshooting table caused and read in the deliv
 from typing import Any
 
 import pytest
-from clients import all_settle_as, curl, logged
-from documents import FOLDER, curls, run
-from stand_ins import StandIn, StandIns
+
+from tests.contracts.clients import all_settle_as, curl, logged
+from tests.contracts.documents import FOLDER, curls, run
+from tests.delivery.stand_ins import StandIn, StandIns
 
 DATAFLY = ("http://localhost:8084", "YOUR_TOKEN")
 INSTALL = "/v1/admin/integration-catalog/convert/install"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import run_script
-from documents import FOLDER, curls, ours, run, scripts, text_of
 
 from postback.dialects.convultra import from_evt_id
+from tests.contracts.clients import run_script
+from tests.contracts.documents import FOLDER, curls, ours, run, scripts, text_of
 
 CONVULTRA = ("https://your-endpoint.com", "YOUR_SERVER_API_KEY")
 ROASPROOF = ("https://app.roasproof.com", "YOUR_API_KEY")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import read_curl
+
+from tests.contracts.clients import read_curl
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ["convultra", "roasproof", "segment", "selektable", "velaro"]

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clients import cap, made, newest
+from tests.contracts.clients import cap, made, newest
 
 PATH = "/api/v1/events"
 FULL: dict[str, Any] = {

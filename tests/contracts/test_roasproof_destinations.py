@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from clients import all_settle_as, curl, logged
-from documents import FOLDER, curls, run
-from stand_ins import StandIns
+
+from tests.contracts.clients import all_settle_as, curl, logged
+from tests.contracts.documents import FOLDER, curls, run
+from tests.delivery.stand_ins import StandIns
 
 ROASPROOF = ("https://app.roasproof.com", "YOUR_API_KEY")
 AT = datetime.now(UTC).replace(microsecond=0)

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from clients import newest
 from segment.analytics import request
 from segment.analytics.client import Client
+
+from tests.contracts.clients import newest
 
 TRACK = {"event": "Signed Up", "userId": "u-1", "messageId": "m-1"}
 MESSAGES = {

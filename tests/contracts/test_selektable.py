@@ -6,7 +6,8 @@ Every field missing, or of the wrong type, is in `tests/dialects/test_selektable
 from typing import Any
 
 import psycopg
-from clients import cap, made, newest
+
+from tests.contracts.clients import cap, made, newest
 
 PATH = "/api/webhooks/orders"
 LINE = {"productId": "lamp", "quantity": 2, "priceCents": 2000, "totalCents": 4000}

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from clients import all_settle_as, logged, newest
-from stand_ins import StandIns
+
+from tests.contracts.clients import all_settle_as, logged, newest
+from tests.delivery.stand_ins import StandIns
 
 CONFIGS = {
     "meta": {"dataset_id": "123456789012345", "access_token": "EAAB"},

@@ -3,7 +3,8 @@
 from typing import Any
 
 import psycopg
-from clients import cap, made, newest, run_curl, sold
+
+from tests.contracts.clients import cap, made, newest, run_curl, sold
 
 PATH = "/Conversions/record"
 

@@ -1,8 +1,6 @@
 """A hub in a fresh database, a platform that answers as told, and the tests' own connectors in the catalog."""
 
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,11 +8,8 @@ from postback.connectors import catalog
 from postback.db import Pool
 from postback.installation import Made
 from postback.secret import Secret
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from delivering import FOR_TESTS, Hub, Receiver, open_hub
-from stand_ins import StandIns, standing_in
+from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, open_hub
+from tests.delivery.stand_ins import StandIn, StandIns, standing_in
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +38,8 @@ async def platform() -> AsyncIterator[Receiver]:
 async def stand_ins() -> AsyncIterator[StandIns]:
     async with standing_in() as running:
         yield running
+
+
+@pytest.fixture
+def google(stand_ins: StandIns) -> StandIn:
+    return stand_ins["google_ads"]

@@ -188,8 +188,15 @@ class Hub:
         await until(is_done, seconds)
         return await self.statuses(to[0] if len(to) == 1 else None)
 
+    async def has_tried(self, outcome: str, count: int) -> bool:
+        """Whether so many attempts or more ended so."""
+        return len(await self.attempts("n", f"outcome = '{outcome}'")) >= count
+
     async def lane(self, destination: Destination) -> destinations.Lane:
         return (await destinations.lanes(self.tx, buckets.BUCKETS))[destination.id]
+
+    async def is_lane(self, destination: Destination, state: str) -> bool:
+        return (await self.lane(destination)).state == state
 
     async def balances(self, *to: Destination) -> list[ledger.Hour]:
         """The ledger of everything; every hour must balance."""
@@ -261,6 +268,13 @@ class Receiver:
     async def take(self, ids: list[str]) -> web.StreamResponse:
         return web.Response(text="{}")
 
+    async def hang(self, ids: list[str]) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def has_seen(self, count: int) -> bool:
+        return len(self.requests) >= count
+
     @property
     def ids(self) -> list[str]:
         """Every event that arrived, in order, repeats too."""
@@ -286,6 +300,15 @@ class Receiver:
             yield self
         finally:
             await runner.cleanup()
+
+
+def refuse(
+    status: int, headers: dict[str, str] | None = None, text: str = "no"
+) -> Callable[[list[str]], Awaitable[web.StreamResponse]]:
+    async def answer(ids: list[str]) -> web.StreamResponse:
+        return web.Response(status=status, headers=headers, text=text)
+
+    return answer
 
 
 def _ids(body: dict[str, Any]) -> list[str]:

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from delivering import Hub
 
 from postback import destinations
 from postback.db import buckets
@@ -15,6 +14,7 @@ from postback.delivery.replay import Scene
 from postback.destinations import Destination
 from postback.queue import jobs
 from postback.queue.jobs import Job, Kind, Selection
+from tests.delivery.delivering import Hub
 
 RETENTION = timedelta(days=400)
 FAILED_FIRST = "UPDATE delivery SET status = 'failed', reason = 'no email', attempt = 3, tries = 3, settled_at = now()"

@@ -8,6 +8,15 @@ import aiohttp
 
 from postback import sandbox
 
+GOOGLE_ADS = {
+    "customer_id": "1234567890",
+    "login_customer_id": "9876543210",
+    "conversion_actions": {"purchase": "555666777", "lead": "555666778"},
+    "client_id": "123.apps.googleusercontent.com",
+    "client_secret": "GOCSPX-s3cr3t",
+    "refresh_token": "1//0refresh",
+}
+
 
 class StandIn:
     """One platform's. `endpoint` is what a destination's config names to reach it."""

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from delivering import Consent, Hub, Receiver, until
-from replaying import FAILED_FIRST, estimated, finish, is_done, make, read, scene
 
 from postback import destinations
 from postback.blueprint import Blueprint, Rule
@@ -15,6 +13,8 @@ from postback.delivery import replay
 from postback.destinations import Destination
 from postback.event import Order
 from postback.queue import jobs
+from tests.delivery.delivering import Consent, Hub, Receiver, until
+from tests.delivery.replaying import FAILED_FIRST, estimated, finish, is_done, make, read, scene
 
 
 @pytest.fixture

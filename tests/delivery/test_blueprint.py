@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from delivering import Hub, Receiver, until
 
 from postback import destinations
 from postback.blueprint import Blueprint, Rule
 from postback.destinations import Destination
+from tests.delivery.delivering import Hub, Receiver, until
 
 
 async def write(hub: Hub, to: Destination, *rules: dict[str, Any]) -> Destination:

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from delivering import FOR_TESTS, Hub, Receiver
 
 from postback import visitors
 from postback.connectors import catalog
 from postback.db.trip import Trip
 from postback.event import Consent
 from postback.visitors import Seen
+from tests.delivery.delivering import FOR_TESTS, Hub, Receiver
 
 
 @pytest.mark.parametrize("is_withdrawn", [True, False])

@@ -5,14 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from delivering import Hub
-from stand_ins import StandIn, StandIns
 
 from postback import destinations
 from postback.blueprint import Blueprint, Rule
 from postback.destinations import Destination
 from postback.event import Order, Page
 from postback.money import Money
+from tests.delivery.delivering import Hub
+from tests.delivery.stand_ins import StandIn, StandIns
 
 GOALS = {"purchase": "100136097", "/thanks": "100136098", "lead": "100136099"}
 

@@ -1,29 +1,16 @@
 """Google Ads from end to end: posted to the hub, joined, sent with an access token to Google's stand-in, OAuth included."""
 
-import asyncio
 import json
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from delivering import Hub, until, working_beside
-from stand_ins import StandIn, StandIns
 
-from postback.destinations import Destination
-from postback.event import Order
-from postback.money import Money
+from tests.delivery.delivering import until, working_beside
+from tests.delivery.stand_ins import GOOGLE_ADS, StandIn
 
 COUNT = 12
-CONFIG = {
-    "customer_id": "1234567890",
-    "login_customer_id": "9876543210",
-    "conversion_actions": {"purchase": "555666777", "lead": "555666778"},
-    "client_id": "123.apps.googleusercontent.com",
-    "client_secret": "GOCSPX-s3cr3t",
-    "refresh_token": "1//0refresh",
-}
 # The page's worked hashes.
 EMAIL = "d6117306485ed0e50afab3ac871e98f81699151f30281527d63ff5f233656c69"
 PHONE = "36a2cef4ff9bf7a1abd2a93359136b870393be4106e6c5d19b72ff564f9deca4"
@@ -31,13 +18,8 @@ JANE = "81f8f6dde88365f3928796ec7aa53f72820b06db8664f5fe76a7eb13e24546a2"
 DOE = "799ef92a11af918e3fb741df42934f3b568ed2d93ac1df74f1b8d41a27932a6f"
 
 
-@pytest.fixture
-def google(stand_ins: StandIns) -> StandIn:
-    return stand_ins["google_ads"]
-
-
 async def installed(served: Any, google: StandIn, variant: str = "default", **more: Any) -> str:
-    body = {"variant": variant, "config": CONFIG | {"endpoint": google.endpoint} | more}
+    body = {"variant": variant, "config": GOOGLE_ADS | {"endpoint": google.endpoint} | more}
     status, made = await served.call("POST", "/v1/admin/integration-catalog/google_ads/install", body)
     assert status == 201, made
     return made["id"]
@@ -64,7 +46,6 @@ async def all_are(served: Any, status: str, count: int) -> None:
 PURCHASE = {
     "event": "Order Completed",
     "event_id": "ord-7001:purchase",
-    "occurred_at": None,
     "value": 59.9,
     "currency": "USD",
     "order_id": "ord-7001",
@@ -84,7 +65,6 @@ PURCHASE = {
     },
     "consent": {"ad_user_data": True, "ad_personalization": True},
 }
-PURCHASE = {name: value for name, value in PURCHASE.items() if value is not None}
 
 
 @pytest.fixture
@@ -100,7 +80,7 @@ async def test_a_purchase_with_every_identifier_arrives_as_the_page_shows_it(
     async with worker:
         await all_are(served, "delivered", 1)
     [token] = await google.requests("/token")
-    form = {"grant_type": "refresh_token"} | {n: CONFIG[n] for n in ("client_id", "client_secret", "refresh_token")}
+    form = {"grant_type": "refresh_token"} | {n: GOOGLE_ADS[n] for n in ("client_id", "client_secret", "refresh_token")}
     assert token["body"] == form
     [request] = await google.requests("events:ingest")
     assert request["headers"]["authorization"].startswith("Bearer ya29.sandbox-")
@@ -277,133 +257,5 @@ async def test_a_probe_proves_the_credential_and_counts_nothing(served: Any, goo
 )
 async def test_a_config_that_cannot_work_is_refused_by_field(served: Any, config: dict[str, Any], field: str) -> None:
     path = "/v1/admin/integration-catalog/google_ads/install"
-    status, body = await served.call("POST", path, {"config": CONFIG | config})
+    status, body = await served.call("POST", path, {"config": GOOGLE_ADS | config})
     assert (status, body["error"]["field"]) == (422, field), body
-
-
-# On the queue as the flush writes it.
-
-
-async def on_the_queue(hub: Hub, google: StandIn, **more: Any) -> Destination:
-    return await hub.install("google_ads", **CONFIG | {"endpoint": google.endpoint} | more)
-
-
-async def purchases(hub: Hub, to: Destination) -> None:
-    for n in range(COUNT):
-        await hub.put(
-            [to], 1, name="purchase", prefix=f"p{n}-", value=Money(Decimal("9.90"), "EUR"), order=Order(id=f"o{n}."),
-            user={"email_google_sha256": f"{n:064x}"},
-        )  # fmt: skip
-
-
-@pytest.mark.parametrize("mode", ["429", "500", "down", "garbage"])
-async def test_a_fault_that_passes_costs_no_delivery(hub: Hub, google: StandIn, mode: str) -> None:
-    to = await on_the_queue(hub, google)
-    await google.fault(mode, times=1, match="transactionId")
-    await purchases(hub, to)
-    async with hub.worker(send_timeout_seconds=1):
-        assert await hub.settled(seconds=20) == {"delivered": COUNT}
-    await hub.balances(to)
-    assert len(await google.requests("/token")) == 1
-
-
-async def test_an_oauth_server_that_is_away_for_a_while_costs_no_delivery(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await google.fault("down", times=1, match="grant_type")
-    await purchases(hub, to)
-    async with hub.worker():
-        assert await hub.settled(seconds=20) == {"delivered": COUNT}
-    assert len(await google.requests("/token")) == 2
-
-
-async def test_a_token_that_google_ends_early_is_renewed_and_nothing_is_held(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await google.fault("auth", times=1, match="transactionId")
-    await purchases(hub, to)
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": COUNT}
-    assert len(await google.requests("/token")) == 2
-    assert (await hub.lane(to)).state == "active"
-    assert await hub.attempts("outcome", "outcome <> 'delivered'") == []
-
-
-async def test_a_token_that_google_never_takes_holds_the_destination(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await google.fault("auth", match="transactionId")
-    await purchases(hub, to)
-    async with hub.worker():
-
-        async def is_held() -> bool:
-            return (await hub.lane(to)).state == "held"
-
-        await until(is_held)
-    assert "401" in str((await hub.lane(to)).reason)
-    assert (await hub.lane(to)).fix
-    assert sum(hour.held for hour in await hub.balances(to)) == COUNT
-
-
-async def test_two_workers_share_one_token(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await purchases(hub, to)
-    async with hub.worker(), hub.worker():
-        assert await hub.settled() == {"delivered": COUNT}
-    assert len(await google.requests("/token")) == 1
-
-
-async def test_a_batch_refused_for_one_event_is_halved_and_the_others_arrive(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await google.fault("reject_event", match='"o7."')
-    await purchases(hub, to)
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": COUNT - 1, "failed": 1}
-    await hub.balances(to)
-    assert await google.accepted() == COUNT - 1
-
-
-async def test_events_that_google_names_fail_and_the_rest_is_sent_again(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await purchases(hub, to)
-    bad = {"email_google_sha256": "not a hash"}
-    await hub.put([to], 1, name="purchase", prefix="bad", user=bad, order=Order(id="o-bad"))
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": COUNT, "failed": 1}
-    [(reason,)] = await hub.rows("reason", "status = 'failed'")
-    assert "INVALID_SHA256_FORMAT" in reason
-    assert await google.accepted() == COUNT
-
-
-async def test_conversions_of_two_actions_do_not_share_a_request(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await purchases(hub, to)
-    await hub.put([to], 3, name="lead", user={"email_google_sha256": "a" * 64})
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": COUNT + 3}
-    actions = {
-        r["body"]["destinations"][0]["productDestinationId"]: len(r["body"]["events"])
-        for r in await google.requests("events:ingest")
-    }
-    assert actions == {"555666777": COUNT, "555666778": 3}
-
-
-async def test_the_events_of_one_order_are_one_conversion(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    for prefix in ("first", "second"):
-        await hub.put([to], 1, name="purchase", prefix=prefix, order=Order(id="o-1"), click_ids={"gclid": "x"})
-    async with hub.worker():
-        assert await hub.settled() == {"delivered": 2}
-    sent = [e["transactionId"] for r in await google.requests("events:ingest") for e in r["body"]["events"]]
-    assert sent == ["o-1", "o-1"]
-
-
-async def test_the_loop_ends_without_a_renewal_under_way(hub: Hub, google: StandIn) -> None:
-    to = await on_the_queue(hub, google)
-    await google.fault("hang", match="grant_type")
-    await purchases(hub, to)
-    async with hub.worker(send_timeout_seconds=1):
-
-        async def is_asked() -> bool:
-            return bool(await google.requests("/token"))
-
-        await until(is_asked)
-    assert not [task for task in asyncio.all_tasks() if "Tokens._renew" in repr(task)]
-    assert (await hub.statuses()).keys() <= {"queued", "retrying"}

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from delivering import FOR_TESTS, Hub
 
 from postback import destinations, visitors
 from postback.blueprint import Blueprint
@@ -18,6 +17,7 @@ from postback.event import Event, JoinedEvent, Order
 from postback.pii import link_key
 from postback.queue.sending import StoredEvent
 from postback.visitors import Seen
+from tests.delivery.delivering import FOR_TESTS, Hub
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVENT = Event(event_id="e1", name="lead", source_name="lead", occurred_at=NOW, dialect="native")

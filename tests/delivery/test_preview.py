@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 import msgspec
-from delivering import Hub
 
 from postback import destinations
 from postback.delivery import preview
 from postback.event import Event
 from postback.queue.sending import StoredEvent
 from postback.secret import MASK
+from tests.delivery.delivering import Hub
 
 NOW = datetime.now(UTC)
 

@@ -11,10 +11,8 @@ from uuid import UUID
 
 import pytest
 from aiohttp import web
-from delivering import Hub, Receiver, acme, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from replaying import FAILED_FIRST, RETENTION, estimated, finish, is_done, make, read, scene
 
 from postback.connectors import catalog
 from postback.db import connect
@@ -25,6 +23,8 @@ from postback.delivery.housekeeping import Kept
 from postback.destinations import Destination
 from postback.queue import jobs
 from postback.queue.jobs import Job, Kind
+from tests.delivery.delivering import Hub, Receiver, acme, until
+from tests.delivery.replaying import FAILED_FIRST, RETENTION, estimated, finish, is_done, make, read, scene
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ DYING_RUNNER = """
 import asyncio, sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
-from delivering import FOR_TESTS
+from tests.delivery.delivering import FOR_TESTS
 from postback.db import connect
 from postback.delivery import replay
 from postback.destinations import Destination

@@ -7,12 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from delivering import Hub, until
-from stand_ins import StandIn, StandIns
 
 from postback.destinations import Destination
 from postback.event import Order, Page
 from postback.money import Money
+from tests.delivery.delivering import Hub, until
+from tests.delivery.stand_ins import StandIn, StandIns
 
 COUNT = 12
 # The state in which every delivery ends or rests, by fault: for ever for those that do not pass.

@@ -7,8 +7,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
-from delivering import Hub, Receiver, until
-from replaying import estimated, finish, make
 
 from postback import conversions
 from postback.conversions import ORDER_CANCELLED, Held
@@ -17,6 +15,8 @@ from postback.destinations import Destination
 from postback.event import Order
 from postback.orders import Entry, Ledger
 from postback.queue import sending
+from tests.delivery.delivering import Hub, Receiver, until
+from tests.delivery.replaying import estimated, finish, make
 
 Answer = Callable[[], Awaitable[web.StreamResponse]]
 

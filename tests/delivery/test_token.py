@@ -9,7 +9,6 @@ from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
-from delivering import AcmeConfig, Hub, acme, until
 from msgspec import structs
 
 from postback.connectors import (
@@ -34,6 +33,7 @@ from postback.destinations import Destination
 from postback.destinations.tokens import Kept
 from postback.pii import Sealer
 from postback.secret import Secret
+from tests.delivery.delivering import AcmeConfig, Hub, acme, until
 
 START = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 

@@ -11,14 +11,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import aiohttp
 from msgspec import Struct
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hub import Hub, installation, purchase
+from tests.faults.hub import Hub, installation, purchase
 
 ROLES = ("api", "worker", "postgres")
 CLIENTS = 8

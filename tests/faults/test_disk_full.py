@@ -3,16 +3,15 @@
 import asyncio
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+from tests.faults.hub import installation, purchase
 
-from hub import installation, purchase
+pytestmark = pytest.mark.long(15)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,10 +16,9 @@ from typing import Any
 import pytest
 
 from postback.db import tools
+from tests.faults.hub import Hub, installation, purchase, run
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hub import Hub, installation, purchase, run
+pytestmark = pytest.mark.long(20)
 
 ERASURES = "/v1/admin/privacy/erasures"
 PLANTED = {

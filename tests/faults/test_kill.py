@@ -1,17 +1,12 @@
 """kill -9 under load."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import kill
-from hub import installation
+from tests.faults import kill
+from tests.faults.hub import installation
 
 
-@pytest.mark.long
+@pytest.mark.long(130)
 async def test_kills_under_load_lose_nothing_and_count_nothing_twice() -> None:
     async with installation(api_processes=2) as hub:
         for connector in ("meta", "ga4", "webhook"):

@@ -4,16 +4,14 @@ one destination's trouble staying its own."""
 import asyncio
 import base64
 import hashlib
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+from tests.faults.hub import CONFIGS, Hub, installation, purchase
 
-from hub import CONFIGS, Hub, installation, purchase
+pytestmark = pytest.mark.long(15)
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -15,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from postback.orders import RANK, STATUSES
+from tests.faults.hub import Hub, installation
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from hub import Hub, installation
+pytestmark = pytest.mark.long(20)
 
 FEW = settings(max_examples=30)
 

@@ -1,17 +1,12 @@
 """A hub that takes events, in a fresh database."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from postback.db import Pool
 from postback.secret import Secret
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from taking import Hub
+from tests.intake.taking import Hub
 
 
 @pytest.fixture

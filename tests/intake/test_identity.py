@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from taking import Hub
 
 from postback import pii, visitors
 from postback.connectors import catalog
@@ -18,6 +17,7 @@ from postback.event import Consent, JoinedEvent, RawBrowser, RawUser
 from postback.intake.judge import Judge
 from postback.queue import sending
 from postback.visitors import links
+from tests.intake.taking import Hub
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 META = catalog()["meta"]

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from taking import Hub, limited, scalar
 
 from postback import quota
 from postback.db import Tx
@@ -15,6 +14,7 @@ from postback.intake import limits
 from postback.intake.judge import Pending
 from postback.intake.limits import Admission, Exhausted
 from postback.quota import Count, Limit
+from tests.intake.taking import Hub, limited, scalar
 
 EVERYTHING = "event dedup visitor conversion orders delivery".split()
 

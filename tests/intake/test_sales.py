@@ -5,7 +5,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from taking import NOW, Hub, execute
 
 from postback import installation, workspaces
 from postback.db import buckets
@@ -13,6 +12,7 @@ from postback.errors import Forbidden, Invalid
 from postback.intake import sales
 from postback.orders import State
 from postback.workspaces import SiteIn
+from tests.intake.taking import NOW, Hub, execute
 
 META = {"dataset_id": "123456789012345", "access_token": "EAAB-token"}
 

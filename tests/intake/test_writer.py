@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 from msgspec import structs
-from taking import NOW, Hub, scalar
 
 from postback import keys, workspaces
 from postback.db import Tx, buckets
@@ -15,7 +14,10 @@ from postback.db.trip import Trip
 from postback.dialects import Accepted
 from postback.errors import Invalid, Unauthenticated, Unavailable
 from postback.event import RawUser
-from postback.intake import rows
+from postback.intake import dedup, rows
+from postback.intake.flush import Figures, Flush
+from postback.intake.limits import Exhausted
+from tests.intake.taking import NOW, Hub, scalar
 
 
 async def test_an_event_is_in_the_bucket_that_its_id_names(hub: Hub, tx: Tx) -> None:
@@ -111,6 +113,39 @@ async def test_an_event_that_the_database_refuses_harms_no_neighbour(hub: Hub, t
     assert await scalar(tx, "SELECT count(*) FROM event") == 8
 
 
+async def test_a_whole_flush_that_waits_is_not_held_up_by_the_one_under_way(hub: Hub, tx: Tx) -> None:
+    stuck = await hub.pending(event_id="stuck")
+    others = [await hub.pending(event_id=f"e{n}") for n in range(200)]
+    few, whole = others[:100], others[100:]
+    await tx.execute("BEGIN")
+    trip = Trip(tx, set())
+    stuck.id = buckets.make_ids(1, int(NOW.timestamp() * 1000), 5, 2**60)[0]
+    dedup.insert_new(trip, [stuck])
+    await trip.run()
+    waiting = [asyncio.create_task(hub.writer.submit([stuck]))]
+    await asyncio.wait(waiting, timeout=0.1)
+    waiting.append(asyncio.create_task(hub.writer.submit(few)))
+    done, _ = await asyncio.wait(waiting, timeout=0.2)
+    assert not done
+    await asyncio.wait_for(hub.writer.submit(whole), 5)
+    assert all(isinstance(event.result, Accepted) for event in others)
+    assert stuck.result is None
+    await tx.execute("ROLLBACK")
+    await asyncio.gather(*waiting)
+    assert isinstance(stuck.result, Accepted)
+    assert await scalar(tx, "SELECT count(*) FROM event") == 201
+
+
+async def test_what_waits_is_committed_before_the_end(hub: Hub, tx: Tx) -> None:
+    writer = hub.another_writer()
+    await writer.start()
+    waiting = [asyncio.create_task(writer.submit([await hub.pending(event_id=f"e{n}")])) for n in range(450)]
+    await asyncio.sleep(0)
+    await writer.close()
+    await asyncio.gather(*waiting)
+    assert await scalar(tx, "SELECT count(*) FROM event") == 450
+
+
 async def test_the_waiting_room_is_bounded(hub: Hub) -> None:
     pending = [await hub.pending() for _ in range(1001)]
     with pytest.raises(Unavailable):
@@ -198,10 +233,11 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_again(hub: Hub, tx:
     await hub.send(event_id="e1")
     pending = await hub.pending(event_id="e2")
     pending.id = buckets.make_ids(1, int(NOW.timestamp() * 1000), 5, 2**60)[0]
-    conn = await hub.writer._connection()
-    await hub.writer.flush.write(conn, [pending], buckets.BUCKETS[5], is_retry=False)
-    first, pending.result = pending.result, None
-    await hub.writer.flush.write(conn, [pending], buckets.BUCKETS[5], is_retry=True)
+    flush = Flush(hub.writer.id, Figures(), Exhausted())
+    async with hub.pool.connection() as conn:
+        await flush.write(conn, [pending], buckets.BUCKETS[5], is_retry=False)
+        first, pending.result = pending.result, None
+        await flush.write(conn, [pending], buckets.BUCKETS[5], is_retry=True)
     assert pending.result == first
     assert isinstance(first, Accepted)
     assert not first.duplicate

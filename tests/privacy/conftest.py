@@ -1,18 +1,12 @@
 """A hub that takes events, with a webhook and a goal, in a fresh database."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from postback.db import Pool
 from postback.secret import Secret
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "intake"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from erasable import Erasable
+from tests.privacy.erasable import Erasable
 
 
 @pytest.fixture

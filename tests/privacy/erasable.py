@@ -1,17 +1,29 @@
 """A hub whose people can be erased, here and now; and all that a database holds, as text."""
 
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
-
-from taking import Hub
 
 from postback.db import Tx, buckets
 from postback.event import RawUser
 from postback.privacy import erasing, erasures, exporting, people
 from postback.privacy.erasures import Erasure
 from postback.privacy.people import Kind, Reader
+from tests.intake.taking import Hub
+
+JANE = {"email": "Jane.Doe@gmail.com", "phone": "+14155550123", "external_id": "cust-7", "first_name": "Jane"}
+EMAIL_HASH = hashlib.sha256(b"jane.doe@gmail.com").hexdigest()
+PERSON = {
+    "user": JANE | {"client_ip_address": "198.51.100.7", "user_id": "login-7"},
+    "visitor_id": "v-jane",
+    "session_id": "s-jane",
+    "click_ids": {"fbclid": "jane-click"},
+    "order_id": "order-of-jane",
+    "url": "https://shop.example/jane-page",
+    "properties": {"gift": "jane-note"},
+}
 
 
 class Erasable(Hub):
@@ -80,3 +92,8 @@ async def everything(tx: Tx) -> str:
 def forms(text: str) -> list[str]:
     """A value as it may lie in a dump: itself, and as the hex of bytea."""
     return [text.lower(), text.encode().hex()]
+
+
+def raw(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields with their user as an event takes it."""
+    return fields | {"user": RawUser(**fields["user"])}

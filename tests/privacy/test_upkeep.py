@@ -4,8 +4,6 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from erasable import Erasable
-from taking import scalar
 
 from postback import pii, workspaces
 from postback.db import Tx, buckets
@@ -16,6 +14,8 @@ from postback.intake.judge import Judge
 from postback.pii import Sealer, SealError
 from postback.privacy import upkeep
 from postback.workspaces import Installation
+from tests.intake.taking import scalar
+from tests.privacy.erasable import Erasable
 
 LATER = timedelta(minutes=2)
 PERSON = {"client_ip_address": "198.51.100.7", "city": "Rome"}

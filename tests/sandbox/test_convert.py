@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, convert
+from tests.sandbox.bodies import told
 
 NOW = 1_795_200_010.0
 GOALS = "/v1/projects/20005678/goals"
@@ -37,10 +38,6 @@ def call(body: object, path: str, headers: dict[str, str], method: str = "POST")
 
 def track(body: object, path: str = TRACK, **headers: str) -> Answer:
     return call(body, path, AGENT | headers)
-
-
-def told(answer: Answer) -> dict[str, Any]:
-    return json.loads(answer.body)
 
 
 def changed(**changes: object) -> dict[str, Any]:

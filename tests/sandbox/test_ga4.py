@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, ga4
+from tests.sandbox.bodies import ABSENT, put
 
 NOW = 1_795_200_010.0
 HOUR_MICROS = 3_600_000_000
@@ -32,7 +33,6 @@ BAD_NAME = {
         }
     ]
 }
-ABSENT = object()
 
 
 def post(
@@ -53,14 +53,8 @@ def changed(*changes: tuple[str, object]) -> dict[str, Any]:
     body = json.loads(EXAMPLE)
     for path, value in changes:
         event = body["events"][0]
-        place: Any = body if path[0] == "/" else event if path[0] == ":" else event["params"]
-        *parents, last = path.strip("/:").split(".")
-        for parent in parents:
-            place = place[parent]
-        if value is ABSENT:
-            del place[last]
-        else:
-            place[last] = value
+        place = body if path[0] == "/" else event if path[0] == ":" else event["params"]
+        put(place, path.strip("/:"), value)
     return body
 
 

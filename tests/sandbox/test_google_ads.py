@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, google_ads
+from tests.sandbox.bodies import ABSENT, put, told
 
 NOW = 1_795_200_010.0  # 2026-11-20T18:40:10Z
 DAY = 86_400
@@ -42,7 +43,6 @@ CONVERSION = {
 INGEST = "/v1/events:ingest"
 UPLOAD = "/v26/customers/1234567890:uploadClickConversions"
 ADJUST = "/v26/customers/1234567890:uploadConversionAdjustments"
-ABSENT = object()
 
 
 def post(
@@ -51,10 +51,6 @@ def post(
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     headers = {"content-type": media, "authorization": f"Bearer {token}", **more}
     return google_ads.answer(Request("POST", path, {}, headers, raw), now)
-
-
-def told(answer: Answer) -> Any:
-    return json.loads(answer.body)
 
 
 def form(**fields: str) -> Answer:
@@ -66,14 +62,7 @@ def form(**fields: str) -> Answer:
 def changed(path: str, value: object) -> dict[str, Any]:
     """The example, one field changed: `/` is the body, `:` its event."""
     body = json.loads(EXAMPLE)
-    place: Any = body if path[0] == "/" else body["events"][0]
-    *parents, last = path[1:].split(".")
-    for parent in parents:
-        place = place[int(parent) if parent.isdigit() else parent]
-    if value is ABSENT:
-        del place[last]
-    else:
-        place[int(last) if last.isdigit() else last] = value
+    put(body if path[0] == "/" else body["events"][0], path[1:], value)
     return body
 
 

@@ -1,4 +1,3 @@
-import copy
 import json
 from typing import Any
 from urllib.parse import urlencode
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, meta
+from tests.sandbox.bodies import ABSENT, changed_data, repeated_data, told
 
 NOW = 1_795_200_010.0
 DAY = 86_400
@@ -27,7 +27,6 @@ EXAMPLE = b"""\
   "custom_data": {"value": 59.9, "currency": "USD", "order_id": "ord-7001", "content_type": "product",
    "content_ids": ["sku-1"], "contents": [{"id": "sku-1", "quantity": 1, "item_price": 59.9}], "num_items": 1},
   "data_processing_options": []}]}"""
-ABSENT = object()
 
 
 def post(body: object, *, path: str = "/v26.0/123456789012345/events", query: dict[str, str] | None = None) -> Answer:
@@ -35,23 +34,8 @@ def post(body: object, *, path: str = "/v26.0/123456789012345/events", query: di
     return meta.answer(Request("POST", path, query or {}, {"content-type": "application/json"}, raw), NOW)
 
 
-def told(answer: Answer) -> dict[str, Any]:
-    return json.loads(answer.body)
-
-
 def changed(*changes: tuple[str, object]) -> dict[str, Any]:
-    """The example with values set or removed, at paths below its event; `/` begins at the top."""
-    body = json.loads(EXAMPLE)
-    for path, value in changes:
-        place: Any = body if path.startswith("/") else body["data"][0]
-        *parents, last = path.strip("/").split(".")
-        for parent in parents:
-            place = place[parent]
-        if value is ABSENT:
-            del place[last]
-        else:
-            place[last] = value
-    return body
+    return changed_data(EXAMPLE, *changes)
 
 
 def test_the_worked_example_is_taken_as_it_stands() -> None:
@@ -175,14 +159,8 @@ def test_it_refuses(changes: list[tuple[str, object]], subcode: int | None, word
     assert answer.events == 0
 
 
-def batch(count: int) -> dict[str, Any]:
-    body = json.loads(EXAMPLE)
-    body["data"] = [copy.deepcopy(body["data"][0]) for _ in range(count)]
-    return body
-
-
 def test_one_event_that_is_too_old_fails_the_whole_request() -> None:
-    body = batch(3)
+    body = repeated_data(EXAMPLE, 3)
     body["data"][2]["event_time"] -= 8 * DAY
     answer = post(body)
     assert (answer.status, told(answer)["error"]["error_subcode"], answer.events) == (400, 2804003, 0)
@@ -190,8 +168,8 @@ def test_one_event_that_is_too_old_fails_the_whole_request() -> None:
 
 
 def test_a_thousand_events_are_taken_and_one_more_is_not() -> None:
-    assert told(post(batch(1000)))["events_received"] == 1000
-    assert told(post(batch(1001)))["error"]["code"] == 100
+    assert told(post(repeated_data(EXAMPLE, 1000)))["events_received"] == 1000
+    assert told(post(repeated_data(EXAMPLE, 1001)))["error"]["code"] == 100
 
 
 def test_the_token_may_be_in_the_query() -> None:

@@ -1,4 +1,3 @@
-import copy
 import json
 from typing import Any
 
@@ -7,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postback.sandbox import Answer, Request, tiktok
+from tests.sandbox.bodies import ABSENT, changed_data, repeated_data, told
 
 NOW = 1_795_200_010.0
 PATH = "/open_api/v1.3/event/track/"
@@ -27,7 +27,6 @@ EXAMPLE = b"""\
   "properties": {"value": 59.9, "currency": "USD", "order_id": "ord-7001", "content_type": "product",
    "contents": [{"content_id": "sku-1", "content_name": "Mug", "price": 59.9, "quantity": 1, "brand": "Acme"}]},
   "limited_data_use": false}]}"""
-ABSENT = object()
 
 
 def post(body: object, *, path: str = PATH, method: str = "POST", token: str | None = "tt", **headers: str) -> Answer:
@@ -36,23 +35,8 @@ def post(body: object, *, path: str = PATH, method: str = "POST", token: str | N
     return tiktok.answer(Request(method, path, {}, given, raw), NOW)
 
 
-def told(answer: Answer) -> dict[str, Any]:
-    return json.loads(answer.body)
-
-
 def changed(*changes: tuple[str, object]) -> dict[str, Any]:
-    """The example with values set or removed, at paths below its event; `/` begins at the top."""
-    body = json.loads(EXAMPLE)
-    for path, value in changes:
-        place: Any = body if path.startswith("/") else body["data"][0]
-        *parents, last = path.strip("/").split(".")
-        for parent in parents:
-            place = place[parent]
-        if value is ABSENT:
-            del place[last]
-        else:
-            place[last] = value
-    return body
+    return changed_data(EXAMPLE, *changes)
 
 
 def test_the_worked_example_is_taken_as_it_stands() -> None:
@@ -125,14 +109,8 @@ def test_it_refuses(changes: list[tuple[str, object]], words: str) -> None:
     assert words in told(answer)["message"]
 
 
-def batch(count: int) -> dict[str, Any]:
-    body = json.loads(EXAMPLE)
-    body["data"] = [copy.deepcopy(body["data"][0]) for _ in range(count)]
-    return body
-
-
 def test_one_bad_event_fails_the_whole_request() -> None:
-    body = batch(3)
+    body = repeated_data(EXAMPLE, 3)
     body["data"][2]["user"] = {}
     answer = post(body)
     assert (told(answer)["code"], answer.events) == (40002, 0)
@@ -156,7 +134,7 @@ def test_more_than_a_megabyte_is_refused() -> None:
 
 
 def test_test_events_come_one_at_a_time() -> None:
-    assert told(post(batch(2) | {"test_event_code": "TEST1"}))["code"] == 40002
+    assert told(post(repeated_data(EXAMPLE, 2) | {"test_event_code": "TEST1"}))["code"] == 40002
 
 
 @pytest.mark.parametrize(("token", "code"), [(None, 40104), ("", 40104), ("two words", 40105)])

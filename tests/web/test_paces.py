@@ -9,6 +9,7 @@ from postback.settings import Settings
 from postback.web.bots import is_bot
 from postback.web.collect import Collect
 from postback.web.paces import Paces
+from postback.web.proxies import line_of
 from postback.web.wire import Limits
 
 
@@ -58,6 +59,19 @@ def test_programs_that_say_so_are_bots(agent: str | None, expected: bool) -> Non
 def test_only_a_trusted_proxy_is_believed_about_an_address(peer: str | None, forwarded: str, whose: str) -> None:
     collect = Collect(None, None, None, b"", Settings(trusted_proxies="10.0.0.0/8"), Limits())
     assert collect._address({"x-forwarded-for": forwarded}, peer) == whose
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("203.0.113.1", "203.0.113.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("", ""),
+    ],
+)
+def test_the_addresses_of_one_line_count_as_one(address: str, line: str) -> None:
+    assert line_of(address) == line
 
 
 @pytest.mark.parametrize("served", [{"collect_site_per_minute": 3}], indirect=True)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+from aiohttp import ClientError, ClientSession, ClientTimeout
 from cyclopts import Parameter
 from msgspec.structs import replace
 
@@ -73,7 +74,7 @@ async def _run(
         await shop.start(url, made.site_key, client)
         _say(url, stand_ins, serve.address(door), made.api_key)
         if events_per_second > 0:
-            await _send(client, 1 / events_per_second)
+            await _send(client, made, url, 1 / events_per_second)
 
     try:
         return await serve.run(settings, listening, more=[sandbox], installed=installed, ready=ready)
@@ -169,11 +170,17 @@ def _say(url: str, stand_ins: str, shop: str, api_key: str) -> None:
         show.say(line)
 
 
-async def _send(client: Client, pause_seconds: float) -> None:
-    """Send made-up events until we are stopped."""
-    for event in traffic.events():
-        try:
-            await asyncio.to_thread(client.send, event)
-        except (NotTaken, NotReached) as error:
-            sys.stderr.write(f"postback: an event of the made-up traffic was not taken: {error.message}\n")
-        await asyncio.sleep(pause_seconds)
+async def _send(client: Client, made: Installed, url: str, pause_seconds: float) -> None:
+    """Send made-up events until we are stopped: browsers' by the tag's way, others' as a backend and a CRM do."""
+    headers = {"Authorization": f"Bearer {made.api_key}", "User-Agent": traffic.BROWSER}
+    async with ClientSession(url, headers=headers, timeout=ClientTimeout(PATIENCE_SECONDS)) as http:
+        for path, body in traffic.posts(made.site_key):
+            try:
+                if path == "/v1/events":
+                    await asyncio.to_thread(client.send, body)
+                else:
+                    async with http.post(path, json=body) as answer:
+                        answer.raise_for_status()
+            except (NotTaken, NotReached, ClientError, TimeoutError) as error:
+                sys.stderr.write(f"postback: an event of the made-up traffic was not taken: {error}\n")
+            await asyncio.sleep(pause_seconds)

@@ -191,11 +191,16 @@ def never(event: Event) -> bool:
     return False
 
 
+def nothing(config: Any) -> frozenset[str]:
+    return frozenset()
+
+
 class Connector(Struct, frozen=True, kw_only=True):
     """All that the hub knows of a platform.
 
     `names`: events it has a counterpart for (None: any). `consent`: purposes it needs. `private`: keys in its item's
-    body whose values are readable personal data, masked in the log. `max_age`: how old an event may be when sent
+    body whose values are readable personal data, masked in the log. `withholds`: those of `identifiers` that a
+    configuration keeps back. `max_age`: how old an event may be when sent
     (None: any age). `dedup_window`: within it the platform drops a repeat of the same `event_id`; `repeat_is_safe`:
     whether sending this event again can never count twice. `retracts`: `build` makes a retraction of an event that
     `is_retraction`. `click_id_ages`: oldest click id it takes. `give_up_after`: how long to retry where the platform
@@ -223,6 +228,7 @@ class Connector(Struct, frozen=True, kw_only=True):
     blueprint: Blueprint | None = None
     consent: frozenset[str] = frozenset()
     private: frozenset[str] = frozenset()
+    withholds: Callable[[Any], frozenset[str]] = nothing
     max_items: int = 1
     max_bytes: int = 1_000_000
     max_age: Callable[[Event], timedelta | None] = no_limit
@@ -243,6 +249,10 @@ class Connector(Struct, frozen=True, kw_only=True):
     def of_variant(self, variant: str) -> "Connector | None":
         """This connector in one of its variants; None where it has none of that name."""
         return next((one for one in (self, *self.variants) if one.variant == variant), None)
+
+    def leaving(self, config: Any) -> frozenset[str]:
+        """The identifiers that an installation of it sends."""
+        return self.identifiers - self.withholds(config)
 
     @property
     def platform(self) -> Platform:

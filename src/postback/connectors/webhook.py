@@ -147,6 +147,10 @@ def build(event: JoinedEvent, config: Config, now: datetime) -> Item | Skipped:
     return Item({"type": f"event.{_NOT_IN_TYPES.sub('_', event.name)}", "timestamp": event.occurred_at, "data": data})
 
 
+def withholds(config: Config) -> frozenset[str]:
+    return frozenset() if config.include_readable else READABLE_HERE
+
+
 def pack(items: Sequence[Item], config: Config, now: datetime) -> Request:
     """One message, signed for this attempt: its time is `now`, its id the event's."""
     payload = items[0].body
@@ -261,6 +265,7 @@ CONNECTOR = Connector(
     pack=pack,
     interpret=interpret,
     identifiers=IDENTIFIERS,
+    withholds=withholds,
     docs="https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
     private=READABLE_HERE,
     repeat_is_safe=always,

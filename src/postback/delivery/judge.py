@@ -58,14 +58,15 @@ def judge(
     connector: Connector,
     record: Record,
     *,
+    leaving: frozenset[str],
     content: bytes,
     at: datetime,
     latency_ms: int,
     now: datetime,
     roll: Callable[[], float] = random.random,
 ) -> Judged:
-    """One row for each parcel. `content`: the request's; `at`: when the attempt began; `roll`: random numbers in
-    [0, 1), for the waits."""
+    """One row for each parcel. `leaving`: names of the identifiers that the destination is sent. `content`: the
+    request's; `at`: when the attempt began; `roll`: random numbers in [0, 1), for the waits."""
     outcomes = _outcomes(answer, connector, len(parcels))
     judged = Judged([], is_failure=_is_failure(answer))
     if len(parcels) > 1 and isinstance(outcomes[0], Failed) and len(outcomes) == 1:
@@ -92,7 +93,7 @@ def judge(
             if text and text not in texts:
                 texts[text] = record.text(text, readable)
         body = record.body(parcel.item.body, content if is_whole else None)
-        origins = msgspec.json.encode(parcel.event.origins(connector.identifiers))
+        origins = msgspec.json.encode(parcel.event.origins(leaving))
         ended = Ended(name, texts.get(reason or ""), status, latency_ms, head, body, response, origins)
         why, fix = texts.get(standing.reason or ""), texts.get(standing.fix or "")
         reached = parcel.reaches if isinstance(outcome, Delivered) else None

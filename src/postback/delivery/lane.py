@@ -17,15 +17,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from msgspec import Struct
 
 from postback import secret
-from postback.connectors import Skipped, always
+from postback.connectors import always
 from postback.db import is_unavailable
-from postback.delivery import judge, prepare, reach, verdict
+from postback.delivery import batches, judge, prepare, reach
+from postback.delivery.batches import Batch
 from postback.delivery.claims import Claims
 from postback.delivery.gate import Gate, Tools
-from postback.delivery.judge import Parcel
 from postback.delivery.record import Record
 from postback.destinations import Destination
 from postback.queue import sending
@@ -34,27 +33,10 @@ from postback.queue.sending import Claimed, Ended, Settled, Ticket
 log = structlog.get_logger()
 LONG_WINDOW = timedelta(hours=1)
 WAVE_MAX = 1000
-REPORT = "Report it, with the event."
 _STALE_SECONDS = 1.0
 _AWAY_SECONDS = 0.5
 _LEAST_WAIT_SECONDS = 0.001
-_YIELD_EVERY = 50
 _FEW_BUCKETS = 4
-_UNFINISHED = "the worker died before an answer came"
-
-
-class Batch(Struct, eq=False):
-    """What goes into one request. `at`: when its attempts were begun; `since`: monotonic, when it was made ready."""
-
-    parcels: list[Parcel]
-    destination: Destination
-    is_probe: bool = False
-    at: datetime | None = None
-    since: float = 0.0
-
-    @property
-    def tickets(self) -> list[Ticket]:
-        return [parcel.ticket for parcel in self.parcels]
 
 
 class Lane:
@@ -215,66 +197,16 @@ class Lane:
                 stored = await sending.events(tx, [row.event_id for _, row in new])
                 known = await prepare.join(tx, list(stored.values()), tools.keys)
                 new = await reach.tell(tx, new, known, destination, tools.keys, self._claims, now)
-            await self._build(new, known, destination, max_items or destination.connector.max_items)
+            most = max_items or destination.connector.max_items
+            built, settled = await batches.build(
+                new, known, destination, self._record, tools.keys, now=tools.leases.now(), max_items=most
+            )
         except BaseException:
             self._claims.forget(ticket for ticket, _ in new)
             raise
-
-    async def _build(
-        self,
-        new: Sequence[tuple[Ticket, Claimed]],
-        known: dict[bytes, prepare.Known | None],
-        destination: Destination,
-        max_items: int,
-    ) -> None:
-        parcels: list[Parcel] = []
-        settled: list[Settled] = []
-        now = self._tools.leases.now()
-        for index, (ticket, row) in enumerate(new):
-            if index % _YIELD_EVERY == _YIELD_EVERY - 1:
-                await asyncio.sleep(0)
-            try:
-                built = self._build_one(ticket, row, known, destination, now)
-            except Exception as error:  # one event that our own code cannot read must not stop the others
-                log.exception("build failed", connector=destination.connector.name, event_id=ticket.event_id.hex())
-                built = Settled(ticket, "failed", now, _bug(error, destination), REPORT)
-            if isinstance(built, Parcel):
-                parcels.append(built)
-            else:
-                settled.append(built)
         if settled:
-            self._tools.settler.put(settled, lambda: self._settled([row.ticket for row in settled]))
-        for members in prepare.groups([parcel.item for parcel in parcels], destination.connector, max_items):
-            self._prepared.append(Batch([parcels[index] for index in members], destination))
-
-    def _build_one(
-        self,
-        ticket: Ticket,
-        row: Claimed,
-        known: dict[bytes, prepare.Known | None],
-        destination: Destination,
-        now: datetime,
-    ) -> Parcel | Settled:
-        """What to send, or what becomes of the delivery instead."""
-        if ticket.event_id not in known:
-            return Settled(ticket, "skipped", now, "erased: the event is gone")
-        if (one := known[ticket.event_id]) is None:
-            return Settled(ticket, "failed", now, "our bug: the stored event cannot be read", REPORT)
-        limits = prepare.limits(one, destination.connector, row.tried_at or now)
-        if row.unfinished_at is not None:
-            # Somebody began it and did not live to settle it: due again at once, where a repeat is safe.
-            is_safe = prepare.is_repeatable(one, destination, row.unfinished_at, now)
-            end = verdict.unknown(_UNFINISHED, limits, repeat_is_safe=is_safe, tries=row.tries, now=now, random=0.0)
-            ended = Ended("unknown", _UNFINISHED)
-            return Settled(ticket, end.status, end.due_at, end.reason, end.fix, ended, row.unfinished_at)
-        match prepare.build(one, destination, self._tools.keys, now):
-            case (event, item):
-                return Parcel(ticket, event, item, limits, row.tries, one.reaches)
-            case Skipped(reason, fix):
-                return Settled(ticket, "skipped", now, self._record.text(reason), self._record.text(fix) or None)
-            case built:
-                end = verdict.standing(built, limits, tries=row.tries, now=now, random=0.0)
-                return Settled(ticket, end.status, end.due_at, self._record.text(end.reason or ""), end.fix)
+            tools.settler.put(settled, lambda: self._settled([row.ticket for row in settled]))
+        self._prepared.extend(built)
 
     async def _begin(self) -> bool:
         """Write that attempts begin, and let the senders have them. Whether to go on at once."""
@@ -350,8 +282,8 @@ class Lane:
             content = request.content()
         except Exception as error:  # nothing was sent, and the next event may be fine
             log.exception("pack failed", connector=connector.name)
-            ended, reason = Ended("failed", "it was not sent"), _bug(error, destination)
-            rows = [Settled(ticket, "failed", now, reason, REPORT, ended, now) for ticket in batch.tickets]
+            ended, reason = Ended("failed", "it was not sent"), batches.bug(error, destination)
+            rows = [Settled(ticket, "failed", now, reason, batches.REPORT, ended, now) for ticket in batch.tickets]
             self._tools.settler.put(rows, lambda: self._settled(batch.tickets))
             return
         self.gate.pace.count(began)
@@ -364,6 +296,7 @@ class Lane:
             answer,
             connector,
             self._record,
+            leaving=connector.leaving(destination.config),
             content=content,
             at=batch.at or now,
             latency_ms=int((time.monotonic() - began) * 1000),
@@ -408,7 +341,3 @@ class Lane:
         if going := [ticket for batch in self._ready if batch not in staying for ticket in batch.tickets]:
             self._withdraw(going)
         self._ready = deque(staying)
-
-
-def _bug(error: Exception, destination: Destination) -> str:
-    return f"our bug: {type(error).__name__} in {destination.connector.name}"

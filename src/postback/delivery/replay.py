@@ -25,7 +25,7 @@ from postback.destinations import Destination
 from postback.event import Event
 from postback.orders import UNCOUNTED
 from postback.pii.person import ERASED
-from postback.queue import history, jobs, lists
+from postback.queue import dirty, history, jobs, lists
 from postback.queue.history import Given, Lacking, Span
 from postback.queue.jobs import Job, Place
 
@@ -229,6 +229,7 @@ async def _backfill(walk: Walk, room: int) -> tuple[int, int]:
             gone = await _taken_back(walk.tx, {row.event_id: _decode(bodies[row.event_id]) for row in rows})
             rows = [_cancelled(row) if row.event_id in gone else row for row in rows]
             made = await history.give(walk.tx, span, job.workspace_id, job.id, rows)
+            await dirty.mark_deliveries(walk.tx, [row.event_id for row in rows], walk.scene.now)
             done, skipped = done + made["queued"], skipped + made["skipped"]
         is_all = len(found) < walk.left and (not found or last == found[-1][0])
         walk.saw(last, is_all=is_all, rows=len(found))

@@ -9,6 +9,7 @@ the transaction where one is. Then, and for some flushes after it, the keys go f
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -27,6 +28,7 @@ from postback.intake.dedup import Filed
 from postback.intake.directory import Snapshot
 from postback.intake.judge import Pending
 from postback.intake.sales import Sold
+from postback.queue import dirty
 from postback.visitors import links
 
 MOST_DOUBT = 64
@@ -60,11 +62,12 @@ class Excess(Exception):
 
 
 class Flush:
-    """Writes flushes one after the other on a connection that it is given. `writer`: whose rows of usage it adds to."""
+    """Writes flushes one after the other on a connection that it is given. `writer`: whose rows of usage it adds to, of
+    which it also keeps the figures and what is used up."""
 
-    def __init__(self, writer: UUID) -> None:
-        self.figures = Figures()
-        self.exhausted = limits.Exhausted()
+    def __init__(self, writer: UUID, figures: Figures, exhausted: limits.Exhausted) -> None:
+        self.figures = figures
+        self.exhausted = exhausted
         self.is_committing = False
         self._writer = writer
         self._prepared: set[bytes] = set()
@@ -127,7 +130,7 @@ class Flush:
         self._put(trip, bucket, new, sold)
         collided = rows.collisions(events, first, {})
         if collided:
-            queue.note(trip, collided, COLLISION)
+            self._note(trip, collided, events[0].id)
         counted = limits.wanted(events)
         try:
             if told is not None:
@@ -190,7 +193,7 @@ class Flush:
         if new:
             self._put(trip, bucket, new, sold)
         if collided:
-            queue.note(trip, collided, COLLISION)
+            self._note(trip, collided, events[0].id)
         if told is not None:
             await trip.run()
             trip = self._copy_proofs(conn, told)
@@ -232,7 +235,10 @@ class Flush:
             known = conversions.lock(trip, held.values(), self.now())
             await trip.run()
             conversions.fill(held, known)
-        return self._sell(new, held)
+        changed = conversions.hours(held.values())
+        sold = self._sell(new, held)
+        sold.changed = changed
+        return sold
 
     def _see(self, trip: Trip, events: Sequence[Pending]) -> Rows | None:
         """What events show of their visitors, repeats too. The rows it gives are for `_copy_proofs`."""
@@ -255,7 +261,14 @@ class Flush:
             conversions.insert(trip, sold.conversions)
         if sold.ended:
             conversions.end_sales(trip, sold.ended, now)
+        if sold.changed:
+            dirty.mark_in(trip, sold.changed, UUID(bytes=new[0].id), now)
         queue.count(trip, self._writer, rows.hour(new[0].id), composed.counts)
+
+    def _note(self, trip: Trip, collided: Sequence[tuple[bytes, UUID]], id_: bytes) -> None:
+        queue.note(trip, [event_id for _, event_id in collided], COLLISION)
+        counts = Counter((workspace_id, queue.COLLISIONS) for workspace_id, _ in collided)
+        queue.count(trip, self._writer, rows.hour(id_), counts)
 
     def _set_clock(self, versions: Rows) -> None:
         if versions.all:

@@ -74,9 +74,11 @@ def hour(id_: bytes) -> datetime:
     return buckets.time_of(UUID(bytes=id_)).replace(minute=0, second=0, microsecond=0)
 
 
-def collisions(events: Sequence[Pending], first: dict[bytes, Pending], found: dict[bytes, Filed]) -> list[UUID]:
-    """First events whose repeat says something else."""
-    collided: list[UUID] = []
+def collisions(
+    events: Sequence[Pending], first: dict[bytes, Pending], found: dict[bytes, Filed]
+) -> list[tuple[bytes, UUID]]:
+    """First events whose repeat says something else, with their workspaces."""
+    collided: list[tuple[bytes, UUID]] = []
     if len(first) == len(events) and not found:
         return collided
     for event in events:
@@ -84,9 +86,9 @@ def collisions(events: Sequence[Pending], first: dict[bytes, Pending], found: di
         if event.dedup_key in found:
             filed = found[event.dedup_key]
             if filed.body_hash != event.body_hash:
-                collided.append(filed.event_id)
+                collided.append((event.snapshot.id_bytes, filed.event_id))
         elif event.body_hash != leader.body_hash:
-            collided.append(UUID(bytes=leader.id))
+            collided.append((event.snapshot.id_bytes, UUID(bytes=leader.id)))
     return collided
 
 

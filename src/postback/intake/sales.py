@@ -5,6 +5,7 @@ delivered; one that takes it back is a retraction, where the connector can, and 
 inside the flush, to orders that the transaction holds.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -21,6 +22,7 @@ from postback.goals import Goal
 from postback.intake.directory import Fate, Snapshot
 from postback.money import Money
 from postback.orders import TAKEN_BACK, UNCOUNTED, Entry, Ledger
+from postback.queue.dirty import Hour
 from postback.workspaces import Site
 
 COUNTED_ALREADY = "order counted already"
@@ -61,11 +63,13 @@ class Converted(Protocol):
 
 
 class Sold(Struct):
-    """What a flush writes beside its events. `ended`: ids of the events whose orders were taken back."""
+    """What a flush writes beside its events. `ended`: ids of the events whose orders were taken back. `changed`: hours
+    in which conversions of orders were counted that are changed now."""
 
     held: dict[bytes, Held]
     conversions: list[NewConversion]
     ended: list[bytes]
+    changed: Collection[Hour] = ()
 
 
 def post_of(event: Event, raw: RawEvent, site: Site | None) -> Post | None:

@@ -16,6 +16,7 @@ from postback.db.trip import Trip
 
 _queries = Queries("queue")
 NO_DESTINATION = bytes(16)
+COLLISIONS = bytes(15) + b"\x01"  # counted as if it were a destination, as events are
 
 
 # An event to write: id, workspace, site, name, the sender's id, order's id, body (JSON of event.Event), what is sealed,

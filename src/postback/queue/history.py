@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from postback.db import Queries, Tx, arrays, buckets
+from postback.queue import dirty
 from postback.queue.jobs import Selection
 
 _queries = Queries("history")
@@ -64,6 +65,7 @@ async def replayable(tx: Tx, span: Span, wanted: Selection, examined: int) -> li
 async def reopen(tx: Tx, span: Span, event_ids: Sequence[UUID], statuses: Sequence[str], now: datetime) -> int:
     """Queue deliveries again, as new but for their attempts' numbers; how many had not changed."""
     row = _span(span, event_ids) | {"statuses": list(statuses), "before": span.before, "now": now}
+    await dirty.mark_deliveries(tx, event_ids, now)
     return (await tx.execute(_queries.reopen, row)).rowcount
 
 

@@ -7,6 +7,7 @@ session id, so that every batch of a session makes the same one; that of an inte
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -42,6 +43,17 @@ class Touch(Struct, frozen=True, kw_only=True):
     widget: str | None = None
     placement: str | None = None
     is_bot: bool = False
+
+
+class Visit(NamedTuple):
+    """The start of a session, as far as it takes credit. `source` None: direct."""
+
+    site_id: UUID | None
+    session_id: str | None
+    at: datetime
+    source: str | None
+    medium: str | None
+    campaign: str | None
 
 
 def id_of(at: datetime, text: str) -> bytes:
@@ -88,6 +100,17 @@ async def of_visitors(tx: Tx, keys: Sequence[bytes], since: datetime, until: dat
         found = await cursor.fetchall()
     first = {(one.visitor_key, one.session_id): one.id for one in found if one.kind == SESSION}
     return [one for one in found if one.kind != SESSION or first[one.visitor_key, one.session_id] == one.id]
+
+
+async def visits(tx: Tx, keys: Sequence[bytes], since: datetime, until: datetime) -> dict[bytes, list[Visit]]:
+    """The sessions of some visitors, by visitor, the newest first; without those of bots."""
+    own = [buckets.of_key(key) for key in keys]
+    row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
+    span = {"min_id": buckets.floor(since), "max_id": buckets.floor(until + timedelta(milliseconds=1))}
+    found: dict[bytes, list[Visit]] = {}
+    for key, *visit in await (await tx.execute(_queries.visits, row | span, binary=True)).fetchall():
+        found.setdefault(key.bytes, []).append(Visit(*visit))
+    return found
 
 
 def _touch(

@@ -35,7 +35,7 @@ from postback.visitors import links, tokens
 from postback.web import bots, wire
 from postback.web.ingest import Answering, Ingest, Judged
 from postback.web.paces import Paces
-from postback.web.proxies import Proxies
+from postback.web.proxies import Proxies, line_of
 from postback.web.wire import Header, Limits, Receive, Scope, Send
 
 PATH = "/collect"
@@ -131,7 +131,7 @@ class Collect:
     ) -> tuple[int, bytes, tuple[Header, ...]]:
         _refuse_forms(headers)
         wire.require_json(headers, tag.DIALECT.content_types)
-        _refuse(self._addresses.wait(headers[":address"], time.monotonic()), "This address")
+        _refuse(self._addresses.wait(line_of(headers[":address"]), time.monotonic()), "This address")
         body = await wire.read_body(receive, headers, tag.MAX_BYTES, self._limits)
         batch = tag.parse(body, headers)
         snapshot, caller = await self._directory.of_site(batch.browser.site_key)
@@ -157,7 +157,7 @@ class Collect:
         """Count a post that is taken. One that is refused here comes again by `post`, which counts it."""
         now = time.monotonic()
         _refuse(self._sites.ahead(caller.id, now), "This site")
-        _refuse(self._addresses.wait(headers[":address"], now), "This address")
+        _refuse(self._addresses.wait(line_of(headers[":address"]), now), "This address")
         self._sites.wait(caller.id, now)
 
     def _prepare(self, batch: Batch, headers: dict[str, str]) -> None:

@@ -26,6 +26,13 @@ class Proxies:
         return peer or ""
 
 
+def line_of(address: str) -> str:
+    """By what somebody's calls are counted: the address, of IPv6 its /64, as one line of a provider's has all of it."""
+    if ":" not in address or not isinstance(ip := _ip(address), ipaddress.IPv6Address):
+        return address
+    return str(ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64))
+
+
 def _ip(text: str | None) -> Any:
     try:
         return ipaddress.ip_address(text or "")

@@ -24,10 +24,11 @@ from psycopg import errors
 from psycopg.rows import args_row
 
 from postback import money
-from postback.db import Queries, Tx, arrays
+from postback.db import Queries, Tx, arrays, server
 from postback.db.buckets import BUCKETS
 from postback.db.trip import Rows, Trip
 from postback.errors import Conflict, Invalid, NotFound
+from postback.queue import dirty
 
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 WindowDays = Annotated[int, Meta(ge=1, le=400)]
@@ -187,6 +188,8 @@ async def change_site(tx: Tx, site: Site, patch: SitePatch) -> Site:
     with _plan_known():
         await tx.execute(_queries.update_site, structs.asdict(changed))
     await bump(tx, site.workspace_id)
+    if (site.order_counts_from, site.timezone) != (changed.order_counts_from, changed.timezone):
+        await dirty.mark_site(tx, site.workspace_id, site.id, await server.clock(tx))
     return changed
 
 
@@ -327,6 +330,12 @@ async def set_plan(tx: Tx, workspace: Workspace, plan_id: UUID | None) -> Worksp
         await tx.execute(_queries.set_plan, {"id": workspace.id, "plan_id": plan_id})
     await bump(tx, workspace.id)
     return structs.replace(workspace, plan_id=plan_id)
+
+
+async def rename(tx: Tx, workspace: Workspace, name: str) -> Workspace:
+    await tx.execute(_queries.rename_workspace, {"id": workspace.id, "name": name})
+    await bump(tx, workspace.id)
+    return structs.replace(workspace, name=name)
 
 
 async def mark_erased(tx: Tx, id: UUID, at: datetime) -> None:

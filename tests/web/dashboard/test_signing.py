@@ -183,3 +183,26 @@ async def test_attempts_are_counted_by_the_address_that_asks_and_not_by_what_it_
         form = {"email": f"{number}@example.com", "password": "wrong"}
         assert (await stranger.post("/app/sign-in", form, **said)).status == 401
     assert (await stranger.sign_in("another@example.com", "wrong")).status == 429
+
+
+@pytest.mark.parametrize("served", [{"trusted_proxies": "127.0.0.0/8"}], indirect=True)
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["2001:db8:1:2::{n}"],  # one line of a provider's has all of these
+        ["203.0.113.{n}", "198.51.100.7"],  # a proxy's own word is the last, in a line of its own
+    ],
+)
+async def test_behind_a_proxy_attempts_are_counted_by_whom_it_names(served: Any, stranger: Any, lines: Any) -> None:
+    async def attempt(number: int) -> int:
+        said = [("Origin", stranger.origin), *(("X-Forwarded-For", line.format(n=number)) for line in lines)]
+        form = {"email": f"{number}@example.com", "password": "wrong"}
+        async with stranger.http.post(f"{stranger.url}/app/sign-in", data=form, headers=said) as answer:
+            return answer.status
+
+    assert {await attempt(number) for number in range(20)} == {401}
+    assert await attempt(20) == 429
+
+
+async def test_what_no_database_can_hold_is_refused(stranger: Any) -> None:
+    assert (await stranger.sign_in("a\x00b@example.com", "wrong")).status == 422

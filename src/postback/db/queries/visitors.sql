@@ -113,6 +113,15 @@ SELECT t.visitor_key, t.id, t.workspace_id, t.site_id, t.kind, t.session_id, t.a
  WHERE t.bucket = ANY (%(touched)s::int[]) AND t.id BETWEEN %(min_id)s AND %(max_id)s
  ORDER BY t.id DESC LIMIT %(limit)s;
 
+-- visits: sessions of some visitors within a span of ids, newest first, without those of bots.
+-- -> visitor_key, site_id, session_id, at, source, medium, campaign
+SELECT t.visitor_key, t.site_id, t.session_id, t.at, t.source, t.medium, t.campaign
+  FROM touch t JOIN unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
+    ON t.bucket = u.bucket AND t.visitor_key = u.key
+ WHERE t.bucket = ANY (%(touched)s::int[]) AND t.id BETWEEN %(min_id)s AND %(max_id)s
+   AND t.kind = 'session' AND NOT t.is_bot
+ ORDER BY t.id DESC;
+
 -- trim: visitors that were not seen within the retention, in key order. -> key
 DELETE FROM visitor v
  WHERE v.bucket = %(bucket)s AND v.last_seen_at < %(oldest)s

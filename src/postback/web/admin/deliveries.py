@@ -15,9 +15,9 @@ from msgspec import Raw, Struct
 from psycopg import IsolationLevel
 
 from postback import destinations, queue
-from postback.connectors import Connector
 from postback.db import Tx, buckets
 from postback.delivery import prepare
+from postback.destinations import Destination
 from postback.errors import NotFound
 from postback.pii import SealError
 from postback.queue import DeliveryStatus, ledger, lists, sending
@@ -89,6 +89,7 @@ class Ledger(Struct, frozen=True):
 async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
+    looking: Needs[float],
     limit: Limit = DEFAULT_LIMIT,
     cursor: PairCursor = None,
     since: From = None,
@@ -110,7 +111,9 @@ async def list_all(
         if not ids:
             return Page([])
         wanted = lists.DeliveryFilter(destination_ids=ids, statuses=statuses, reason=reason)
-        found, floor = await lists.deliveries(tx, wanted, min_id=min_id, before=before, limit=limit + 1)
+        found, floor = await lists.deliveries(
+            tx, wanted, min_id=min_id, before=before, limit=limit + 1, seconds=looking
+        )
         events = await lists.event_rows(tx, sorted({one.event_id for one in found[:limit]}))
     shown = [
         delivery_out(one, events[one.event_id], labels.get(one.destination_id), lanes.get(one.destination_id))
@@ -135,7 +138,7 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) 
         lanes = await destinations.lanes(tx, [buckets.of_id(destination_id)])
         attempts = await lists.attempts(tx, event_id, destination_id)
         installed = next((to for to in caller.snapshot.destinations if to.id == destination_id), None)
-        known = await _known(tx, hub, installed.connector, event_id) if installed is not None else {}
+        known = await _known(tx, hub, installed, event_id) if installed is not None else {}
     shown = delivery_out(one, event, labels[destination_id], lanes.get(destination_id))
     fields = {name: getattr(shown, name) for name in shown.__struct_fields__}
     tries = [_attempt(attempt) for attempt in attempts]
@@ -144,15 +147,15 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], delivery: FromPath[str]) 
     return DeliveryDetails(**fields, attempts=tries, late_identifiers=late)
 
 
-async def _known(tx: Tx, hub: Hub, connector: Connector, event_id: UUID) -> dict[str, str]:
+async def _known(tx: Tx, hub: Hub, to: Destination, event_id: UUID) -> dict[str, str]:
     """What a destination would have of an event if it were built now, and where it came from."""
     [stored] = (await sending.events(tx, [event_id.bytes])).values()
     known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
     try:
-        joined = prepare.join_one(known, connector, hub.vault, hub.writer.now()) if known is not None else None
+        joined = prepare.join_one(known, to.connector, hub.vault, hub.writer.now()) if known is not None else None
     except SealError:
         return {}
-    origins = joined.origins(connector.identifiers) if joined is not None else {}
+    origins = joined.origins(to.connector.leaving(to.config)) if joined is not None else {}
     return {name: origin for origin, names in origins.items() for name in names}
 
 

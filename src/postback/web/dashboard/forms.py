@@ -50,9 +50,12 @@ async def read(request: Request[Any, Any, Any], hub: Hub) -> Form:
     limits = wire.Limits(hub.settings.slow_body_seconds, hub.settings.slow_body_bytes_per_second)
     body = await wire.read_body(request.receive, headers, MAX_BYTES, limits)  # type: ignore[arg-type]
     try:
-        return Form(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=500))
+        form = Form(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=500))
     except ValueError:
         raise Invalid("The form cannot be read.") from None
+    if name := next((name for name, text in form.items() if "\x00" in text), None):
+        raise Invalid(f"{name} may not hold the character NUL.", field=name)
+    return form
 
 
 def decode(kind: type[Any], fields: list[Field], form: Form, *, patch: bool) -> Any:

@@ -45,6 +45,7 @@ def _page(request: Request[Any, Any, Any], error: PostbackError) -> Response[Any
     field = error.field if isinstance(error, Rejected) else None
     title = TITLES.get(error.status, "Something went wrong" if error.status >= 500 else "That did not work")
     answer = render.respond(
+        request,
         "problem.html" if view else "problem_bare.html",
         error.status,
         view=view,

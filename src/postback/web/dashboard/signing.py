@@ -14,11 +14,12 @@ from litestar.response import Redirect
 
 from postback.db import buckets
 from postback.errors import Forbidden, Invalid, NotFound, Rejected, Unauthenticated
+from postback.web import wire
 from postback.web.admin import signed_in
 from postback.web.admin.hub import Hub
 from postback.web.dashboard import forms, render
 from postback.web.dashboard.view import View, require_person, theme_of
-from postback.web.proxies import Proxies
+from postback.web.proxies import Proxies, line_of
 from postback.workspaces import accounts, audit, sessions
 
 HOME = "/app"
@@ -27,9 +28,10 @@ _Web = Request[Any, Any, Any]
 
 
 def client_of(request: _Web, hub: Hub) -> str:
-    """The address that attempts are counted by."""
+    """The address, or line, that attempts are counted by."""
     peer = request.client.host if request.client else None
-    return Proxies(hub.settings.trusted_proxies).client(request.headers.get("x-forwarded-for", ""), peer)
+    forwarded_for = wire.read_headers(request.scope["headers"]).get("x-forwarded-for", "")
+    return line_of(Proxies(hub.settings.trusted_proxies).client(forwarded_for, peer))
 
 
 def ours(path: str | None) -> str:
@@ -203,7 +205,7 @@ def _left(view: View) -> Redirect:
 
 
 def _bare(request: _Web, template: str, status: int = 200, **context: Any) -> Response[str]:
-    return render.respond(template, status, theme=theme_of(request), **context)
+    return render.respond(request, template, status, theme=theme_of(request), **context)
 
 
 HANDLERS = [

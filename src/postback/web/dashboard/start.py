@@ -14,7 +14,6 @@ from postback.web.dashboard.things import site_fields, snippet, typed
 from postback.web.dashboard.view import View
 from postback.workspaces import SitePatch
 
-RECENT = 8
 LABEL = "Get started"
 _INGEST: list[Scope] = ["ingest"]
 _ASKED = ("name", "currency", "timezone")
@@ -22,19 +21,9 @@ _ASKED = ("name", "currency", "timezone")
 _UNTOUCHED = {"name": "default", "currency": "USD", "timezone": "UTC"}
 
 
-@get("/")
-async def home(view: Needs[View]) -> Response[str]:
-    found = await view.ask(events.list_all, limit=RECENT, site=view.site.id if view.site else None)
-    if not found.items and found.next_cursor is None:
-        return await _start(view)
-    installed = await view.ask(destinations.list_all, limit=500)
-    failed = await view.ask(deliveries.list_all, limit=5, status="failed")
-    return view.page("home.html", events=found.items, installed=installed.items, failed=failed.items)
-
-
 @get("/start")
 async def start(view: Needs[View]) -> Response[str]:
-    return await _start(view)
+    return await first(view)
 
 
 @post("/start/site")
@@ -44,7 +33,7 @@ async def change_site(view: Needs[View]) -> Response[Any]:
         data = view.body(SitePatch, _fields(view), patch=True)
         await view.ask(sites.change, site_id=site.id, data=data)
     except Rejected as problem:
-        return await _start(view, values=view.form, problem=problem)
+        return await first(view, values=view.form, problem=problem)
     return view.to("/app/start", "changed")
 
 
@@ -52,13 +41,14 @@ async def change_site(view: Needs[View]) -> Response[Any]:
 async def make_key(view: Needs[View]) -> Response[str]:
     """An ingest key, made on request and shown in the curl, once."""
     made = await view.ask(keys.create, data=KeyIn(label=LABEL, scopes=_INGEST))
-    return await _start(view, key=made.key)
+    return await first(view, key=made.key)
 
 
-async def _start(view: View, **more: Any) -> Response[str]:
-    first = next(iter((await view.ask(events.list_all, limit=1)).items), None)
+async def first(view: View, **more: Any) -> Response[str]:
+    event = next(iter((await view.ask(events.list_all, limit=1)).items), None)
     installed = next(iter((await view.ask(destinations.list_all, limit=1)).items), None)
-    delivered = next(iter((await view.ask(deliveries.list_all, limit=1, status="delivered")).items), None)
+    settled = await view.ask(deliveries.list_all, limit=1, status="delivered", looking=0)
+    delivered = next(iter(settled.items), None)
     known = (await view.ask(keys.list_all, limit=500)).items
     changes = (await view.ask(audit.list_all, limit=500, noun="destination")).items if installed else []
     site, fields, problem = _site(view), _fields(view), more.get("problem")
@@ -68,14 +58,14 @@ async def _start(view: View, **more: Any) -> Response[str]:
         "start.html",
         problem.status if problem else 200,
         steps=[
-            values != _UNTOUCHED or has_key or first is not None,
+            values != _UNTOUCHED or has_key or event is not None,
             has_key or "key" in more,
-            first is not None,
+            event is not None,
             installed is not None,
             delivered is not None or any(one.action == "tested" for one in changes),
             delivered is not None,
         ],
-        event=first,
+        event=event,
         destination=installed,
         delivery=delivered,
         site=site,
@@ -97,4 +87,4 @@ def _fields(view: View) -> list[Any]:
     return [field for field in site_fields(view) if field.name in _ASKED]
 
 
-HANDLERS = [home, start, change_site, make_key]
+HANDLERS = [start, change_site, make_key]

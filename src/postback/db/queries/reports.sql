@@ -1,0 +1,213 @@
+-- clocks: up to where the hours of some buckets are closed; a bucket without a row was never counted. -> bucket, closed_until
+SELECT c.bucket, c.closed_until FROM rollup_clock c WHERE c.bucket = ANY (%(buckets)s::int[]);
+
+-- set_clocks: -> nothing
+INSERT INTO rollup_clock AS c (bucket, closed_until)
+SELECT k.bucket, %(closed_until)s::timestamptz FROM bucket k WHERE k.bucket = ANY (%(buckets)s::int[])
+ON CONFLICT (bucket) DO UPDATE SET closed_until = excluded.closed_until;
+
+-- newest: the newest of what is counted, of some buckets within an hour. -> bucket, conversion, touch, event, usage
+SELECT k.bucket, c.id, t.id, e.id, u.n
+  FROM bucket k CROSS JOIN LATERAL
+       (SELECT max(n.id::text) AS id
+          FROM (SELECT x.id FROM conversion x
+                 WHERE x.bucket = k.bucket AND x.id >= %(low)s AND x.id < %(high)s ORDER BY x.id DESC LIMIT 1) n) c
+       CROSS JOIN LATERAL
+       (SELECT max(n.id::text) AS id
+          FROM (SELECT x.id FROM touch x
+                 WHERE x.bucket = k.bucket AND x.id >= %(low)s AND x.id < %(high)s ORDER BY x.id DESC LIMIT 1) n) t
+       CROSS JOIN LATERAL
+       (SELECT max(n.id::text) AS id
+          FROM (SELECT x.id FROM event x
+                 WHERE x.bucket = k.bucket AND x.id >= %(low)s AND x.id < %(high)s ORDER BY x.id DESC LIMIT 1) n) e
+       CROSS JOIN LATERAL
+       (SELECT sum(x.n)::bigint AS n FROM usage x WHERE x.bucket = k.bucket AND x.hour = %(hour)s) u
+ WHERE k.bucket = ANY (%(buckets)s::int[]);
+
+-- oldest: the oldest of what is counted, of some buckets from a moment on. -> bucket, its hour or null
+SELECT k.bucket, LEAST(c.at, t.at, e.at, u.at)
+  FROM bucket k CROSS JOIN LATERAL
+       (SELECT min(n.at) AS at
+          FROM (SELECT to_timestamp(('x' || substr(x.id::text, 1, 8) || substr(x.id::text, 10, 4))::bit(48)::bigint
+                                    / 3600000 * 3600) AS at FROM conversion x
+                 WHERE x.bucket = k.bucket AND x.id >= %(low)s AND x.id < %(high)s ORDER BY x.id LIMIT 1) n) c
+       CROSS JOIN LATERAL
+       (SELECT min(n.at) AS at
+          FROM (SELECT to_timestamp(('x' || substr(x.id::text, 1, 8) || substr(x.id::text, 10, 4))::bit(48)::bigint
+                                    / 3600000 * 3600) AS at FROM touch x
+                 WHERE x.bucket = k.bucket AND x.id >= %(low)s AND x.id < %(high)s ORDER BY x.id LIMIT 1) n) t
+       CROSS JOIN LATERAL
+       (SELECT min(n.at) AS at
+          FROM (SELECT to_timestamp(('x' || substr(x.id::text, 1, 8) || substr(x.id::text, 10, 4))::bit(48)::bigint
+                                    / 3600000 * 3600) AS at FROM event x
+                 WHERE x.bucket = k.bucket AND x.id >= %(low)s AND x.id < %(high)s ORDER BY x.id LIMIT 1) n) e
+       CROSS JOIN LATERAL
+       (SELECT min(n.hour) AS at
+          FROM (SELECT x.hour FROM usage x
+                 WHERE x.bucket = k.bucket AND x.hour >= %(since)s AND x.hour < %(until)s ORDER BY x.hour LIMIT 1) n) u
+ WHERE k.bucket = ANY (%(buckets)s::int[]);
+
+-- due: hours to count again. -> bucket, hour, id
+SELECT d.bucket, d.hour, d.id FROM dirty_hour d
+ WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.due_at <= %(now)s
+ ORDER BY d.due_at LIMIT %(limit)s;
+
+-- mark: hours of some buckets to count again. -> nothing
+INSERT INTO dirty_hour AS d (bucket, hour, id, due_at)
+SELECT k.bucket, u.hour, %(id)s, u.due_at
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(hours)s::timestamptz[], %(due_at)s::timestamptz[]) u (bucket, hour, due_at)
+    ON u.bucket = k.bucket
+ WHERE k.bucket = ANY (%(touched)s::int[])
+ON CONFLICT (bucket, hour, id) DO UPDATE SET due_at = excluded.due_at;
+
+-- mark_site: every hour in which something of a site was counted. -> nothing
+INSERT INTO dirty_hour AS d (bucket, hour, id, due_at)
+SELECT DISTINCT k.bucket, r.received_hour, %(id)s::uuid, %(now)s::timestamptz
+  FROM bucket k JOIN rollup r ON r.bucket = k.bucket
+ WHERE k.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s AND r.site_id = %(site_id)s
+ON CONFLICT (bucket, hour, id) DO UPDATE SET due_at = excluded.due_at;
+
+-- unmark: marks that were read. -> nothing
+DELETE FROM dirty_hour d
+ USING unnest(%(buckets)s::int[], %(hours)s::timestamptz[], %(ids)s::uuid[]) u (bucket, hour, id)
+ WHERE d.bucket = u.bucket AND d.hour = u.hour AND d.id = u.id AND d.bucket = ANY (%(touched)s::int[]);
+
+-- sessions: those that began within a span of ids, by quarter of the hour.
+-- -> bucket, workspace_id, site_id, source, medium, campaign, quarter, n
+SELECT t.bucket, t.workspace_id, t.site_id, t.source, t.medium, t.campaign, extract(minute FROM t.at)::int / 15, count(*)
+  FROM touch t
+ WHERE t.bucket = ANY (%(buckets)s::int[]) AND t.id >= %(low)s AND t.id < %(high)s
+   AND t.kind = 'session' AND NOT t.is_bot
+ GROUP BY 1, 2, 3, 4, 5, 6, 7;
+
+-- deliveries: those of events received within a span of ids. -> bucket, destination_id, status, n
+SELECT d.bucket, d.destination_id, d.status, count(*)
+  FROM delivery d
+ WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.event_id >= %(low)s AND d.event_id < %(high)s
+ GROUP BY 1, 2, 3;
+
+-- events: what the writers at home in some buckets counted in an hour. -> bucket, workspace_id, counted, n
+SELECT u.bucket, u.workspace_id, u.destination_id, sum(u.n)::bigint
+  FROM usage u
+ WHERE u.bucket = ANY (%(buckets)s::int[]) AND u.hour = %(hour)s
+ GROUP BY 1, 2, 3;
+
+-- workspaces: of all destinations, removed ones too. -> id, workspace_id
+SELECT d.id, d.workspace_id FROM destination d;
+
+-- counted: what stands of an hour in some buckets.
+-- -> bucket, workspace_id, day, hour, kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id,
+--    status, n, converted, converted_any, revenue
+SELECT r.bucket, r.workspace_id, r.day, r.hour, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label,
+       r.currency, r.destination_id, r.status, r.n, r.converted, r.converted_any, r.revenue
+  FROM rollup r
+ WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.received_hour = %(received_hour)s;
+
+-- forget: what stands of some kinds of an hour. -> nothing
+DELETE FROM rollup r
+ USING unnest(%(buckets)s::int[], %(kinds)s::text[]) u (bucket, kind)
+ WHERE r.bucket = u.bucket AND r.bucket = ANY (%(touched)s::int[]) AND r.received_hour = %(received_hour)s
+   AND r.kind = u.kind;
+
+-- insert: what was counted of an hour. -> nothing
+INSERT INTO rollup AS r (bucket, received_hour, kind, place, workspace_id, day, hour, site_id, goal_id, source, medium,
+                         campaign, label, currency, destination_id, status, n, converted, converted_any, revenue)
+SELECT k.bucket, %(received_hour)s, u.kind, u.place, u.workspace_id, u.day::date, u.hour, u.site_id, u.goal_id, u.source,
+       u.medium, u.campaign, u.label, u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any,
+       u.revenue::numeric
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(kinds)s::text[], %(places)s::int[], %(workspace_ids)s::uuid[],
+                            %(days)s::text[], %(hours)s::timestamptz[], %(site_ids)s::uuid[], %(goal_ids)s::bigint[],
+                            %(sources)s::text[], %(mediums)s::text[], %(campaigns)s::text[], %(labels)s::text[],
+                            %(currencies)s::text[], %(destination_ids)s::uuid[], %(statuses)s::text[], %(ns)s::bigint[],
+                            %(converted)s::bigint[], %(converted_any)s::bigint[], %(revenues)s::text[])
+                       u (bucket, kind, place, workspace_id, day, hour, site_id, goal_id, source, medium, campaign, label,
+                          currency, destination_id, status, n, converted, converted_any, revenue)
+    ON u.bucket = k.bucket
+ WHERE k.bucket = ANY (%(touched)s::int[]);
+
+-- mark_days: days of some workspaces to sum again. -> nothing
+INSERT INTO dirty_day AS d (bucket, workspace_id, day, id)
+SELECT k.bucket, u.workspace_id, u.day::date, %(id)s
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(workspace_ids)s::uuid[], %(days)s::text[]) u (bucket, workspace_id, day)
+    ON u.bucket = k.bucket
+ WHERE k.bucket = ANY (%(touched)s::int[])
+ON CONFLICT (bucket, workspace_id, day, id) DO NOTHING;
+
+-- dirty_days: days to sum again. -> bucket, workspace_id, day, id
+SELECT d.bucket, d.workspace_id, d.day, d.id FROM dirty_day d WHERE d.bucket = ANY (%(buckets)s::int[]) LIMIT %(limit)s;
+
+-- unmark_days: marks of a day that were read. -> nothing
+DELETE FROM dirty_day d
+ WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.day = %(day)s AND d.id = ANY (%(ids)s::uuid[]);
+
+-- sum_day: a workspace's day over all buckets.
+-- -> kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n, converted, converted_any, revenue
+SELECT r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id, r.status,
+       sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+  FROM rollup r
+ WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s AND r.day = %(day)s
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+
+-- forget_day: -> nothing
+DELETE FROM daily d WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.day = %(day)s;
+
+-- insert_day: -> nothing
+INSERT INTO daily AS d (bucket, workspace_id, day, place, kind, site_id, goal_id, source, medium, campaign, label, currency,
+                        destination_id, status, n, converted, converted_any, revenue)
+SELECT k.bucket, %(workspace_id)s, %(day)s, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium, u.campaign, u.label,
+       u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
+  FROM bucket k CROSS JOIN unnest(%(kinds)s::text[], %(places)s::int[], %(site_ids)s::uuid[], %(goal_ids)s::bigint[],
+                                  %(sources)s::text[], %(mediums)s::text[], %(campaigns)s::text[], %(labels)s::text[],
+                                  %(currencies)s::text[], %(destination_ids)s::uuid[], %(statuses)s::text[],
+                                  %(ns)s::bigint[], %(converted)s::bigint[], %(converted_any)s::bigint[],
+                                  %(revenues)s::text[])
+                           u (kind, place, site_id, goal_id, source, medium, campaign, label, currency, destination_id,
+                              status, n, converted, converted_any, revenue)
+ WHERE k.bucket = %(bucket)s;
+
+-- sum_days: whole days of some sites, cut by what `by` names.
+-- -> day, hour (null), kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n,
+--    converted, converted_any, revenue
+SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, NULL::timestamptz, r.kind,
+       CASE WHEN 'site' = ANY (%(by)s::text[]) THEN r.site_id END,
+       CASE WHEN 'goal' = ANY (%(by)s::text[]) THEN r.goal_id END,
+       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.source END,
+       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.medium END,
+       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.campaign END,
+       CASE WHEN 'label' = ANY (%(by)s::text[]) THEN r.label END,
+       r.currency,
+       CASE WHEN 'destination' = ANY (%(by)s::text[]) THEN r.destination_id END, r.status,
+       sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+  FROM daily r
+ WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.day >= %(since)s AND r.day < %(until)s
+   AND r.kind = ANY (%(kinds)s::text[])
+   AND (r.site_id = ANY (%(site_ids)s::uuid[]) OR (r.site_id IS NULL AND %(with_none)s))
+   AND (%(goal_id)s::bigint IS NULL OR r.goal_id = %(goal_id)s OR r.kind <> 'conversion')
+   AND (%(currency)s::text IS NULL OR r.currency = %(currency)s OR r.kind <> 'conversion')
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
+
+-- sum_hours: hours of some sites, likewise; `day` and `until_day`: days that they lie in. -> as sum_days
+SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, CASE WHEN 'hour' = ANY (%(by)s::text[]) THEN r.hour END, r.kind,
+       CASE WHEN 'site' = ANY (%(by)s::text[]) THEN r.site_id END,
+       CASE WHEN 'goal' = ANY (%(by)s::text[]) THEN r.goal_id END,
+       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.source END,
+       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.medium END,
+       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.campaign END,
+       CASE WHEN 'label' = ANY (%(by)s::text[]) THEN r.label END,
+       r.currency,
+       CASE WHEN 'destination' = ANY (%(by)s::text[]) THEN r.destination_id END, r.status,
+       sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+  FROM rollup r
+ WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s
+   AND r.day >= %(since_day)s AND r.day <= %(until_day)s AND r.hour >= %(since)s AND r.hour < %(until)s
+   AND r.kind = ANY (%(kinds)s::text[])
+   AND (r.site_id = ANY (%(site_ids)s::uuid[]) OR (r.site_id IS NULL AND %(with_none)s))
+   AND (%(goal_id)s::bigint IS NULL OR r.goal_id = %(goal_id)s OR r.kind <> 'conversion')
+   AND (%(currency)s::text IS NULL OR r.currency = %(currency)s OR r.kind <> 'conversion')
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
+
+-- trim: hours whose time is over. -> nothing; counts rows
+DELETE FROM rollup r WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.received_hour < %(oldest)s;
+
+-- trim_days: -> nothing; counts rows
+DELETE FROM daily d WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.day < %(oldest)s;

@@ -1,0 +1,237 @@
+"""The first page: how it goes, what needs somebody, what came last. Before there is an event, the way to the first."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from litestar import Response, get
+from litestar.di import NamedDependency as Needs
+from markupsafe import Markup
+from msgspec import Struct
+
+from postback.errors import Invalid
+from postback.reports import reading
+from postback.web.admin import attention, events, reports
+from postback.web.admin.reports import Count, Point, Rate, Revenue
+from postback.web.dashboard import render, start
+from postback.web.dashboard.view import View
+
+PERIODS = {"today": "Today", "7": "7 days", "28": "28 days", "90": "90 days"}
+RECENT = 8
+SHOWN = 12
+_NONE = Markup('<span class="none">—</span>')
+
+
+class Figure(Struct, frozen=True):
+    """`values`: as they are shown, one a currency. `change` empty: there is nothing to compare with. `mood`: good, bad,
+    or empty where neither."""
+
+    name: str
+    values: list[str]
+    change: str
+    mood: str
+    before: str
+
+
+class Row(Struct, frozen=True):
+    """An hour or a day of a chart: when it is, long and short; the number now and before, plain and as it is shown."""
+
+    when: str
+    short: str
+    now: Decimal
+    before: Decimal
+    shown: str
+    shown_before: str
+
+
+class Chart(Struct, frozen=True):
+    """One measure over the period."""
+
+    name: str
+    rows: list[Row]
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(row.now or row.before for row in self.rows)
+
+
+@get("/")
+async def overview(view: Needs[View]) -> Response[str]:
+    newest = await view.ask(events.list_all, limit=RECENT)
+    if not newest.items and newest.next_cursor is None:
+        return await start.first(view)
+    asked, problem = view.request.query_params, None
+    try:
+        site = view.query_value("site", reports.overview, default=view.site.id if view.site else None)
+        goal = view.query_value("goal", reports.overview)
+        since, until = _period(view, asked.get("period", ""), asked.get("from", ""), asked.get("to", ""))
+        # Asked first: whatever is wrong, it says so.
+        found = await view.ask(reports.overview, since=since, until=until, site=site, goal=goal)
+    except Invalid as wrong:
+        problem, site, goal = wrong, None, None
+        since, until = _period(view, "7", "", "")
+        found = await view.ask(reports.overview, since=since, until=until)
+    span = {"since": since, "until": until, "site": site}
+    goals = await view.ask(reports.by_goal, **span, goal=goal)
+    measures = _measures(found.revenue)
+    measure = asked.get("show", "")
+    measure = measure if measure in measures else "conversions"
+    return view.page(
+        "overview.html",
+        status=422 if problem else 200,
+        problem=problem,
+        report=found,
+        goals=goals.items,
+        labels=_labels(goals.items),
+        channels=await view.ask(reports.by_channel, **span, goal=goal),
+        shares=await view.ask(reports.by_destination, **span),
+        attention=(await view.ask(attention.read)).items,
+        events=newest.items,
+        aims=list(view.caller.snapshot.goals.values()),
+        period=_chosen(asked),
+        periods=PERIODS,
+        site=site,
+        goal=goal,
+        figures=_figures(found),
+        measures=measures,
+        measure=measure,
+        chart=_chart(view, found.trend, measure, measures[measure]),
+        span=_span(view, found.period),
+        call=f"reports/overview?from={since}" + (f"&to={until}" if until else ""),
+    )
+
+
+def _chosen(asked: Any) -> str:
+    if asked.get("from") or asked.get("to"):
+        return "custom"
+    return asked["period"] if asked.get("period") in PERIODS else "7"
+
+
+def _period(view: View, period: str, since: str, until: str) -> tuple[str, str | None]:
+    """As the API takes it. Days are those of the site that is looked at; the last one counts. Raises Invalid."""
+    today = view.now.astimezone(view.zone).date()
+    if since or until:
+        last = _day(until, "to") if until else today
+        first = _day(since, "from") if since else last
+        return _instant(view, first), _instant(view, last + timedelta(days=1))
+    days = 1 if period == "today" else int(period) if period in PERIODS else 7
+    return _instant(view, today - timedelta(days=days - 1)), None
+
+
+def _day(text: str, field: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if not 2000 <= day.year < 2100:
+        raise Invalid(f"{field} must be a day such as 2026-11-20.", field=field)
+    return day
+
+
+def _instant(view: View, day: date) -> str:
+    return f"{reading.midnight(day, view.zone):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _figures(found: reports.Overview) -> list[Figure]:
+    made = [_count("Conversions", found.conversions), _revenue(found.revenue), _count("Sessions", found.sessions)]
+    return [
+        *made,
+        _rate("Conversion rate", found.conversion_rate),
+        _rate("Deliveries that succeed", found.deliveries.success),
+    ]
+
+
+def _count(name: str, of: Count) -> Figure:
+    change, mood = _change(Decimal(of.now), Decimal(of.before))
+    return Figure(name, [render.count(of.now)], change, mood, render.count(of.before))
+
+
+def _revenue(all_: Sequence[Revenue]) -> Figure:
+    """That with the most conversions first; the change is its."""
+    ordered = sorted(all_, key=lambda one: -one.conversions)
+    if not ordered:
+        return Figure("Revenue", [_NONE], "", "", "")
+    change, mood = _change(ordered[0].now, ordered[0].before)
+    values: list[str] = [render.amount(one.now, one.currency) for one in ordered]
+    return Figure("Revenue", values, change, mood, render.amount(ordered[0].before, ordered[0].currency))
+
+
+def _rate(name: str, of: Rate) -> Figure:
+    if of.now is None:
+        return Figure(name, [_NONE], "", "", "")
+    if of.before is None:
+        return Figure(name, [render.percent(of.now)], "", "", "")
+    points = round((of.now - of.before) * 100, 1)
+    mood = "good" if points > 0 else "bad" if points < 0 else ""
+    return Figure(
+        name, [render.percent(of.now)], f"{_sign(points)}{abs(points):.1f} points", mood,
+        render.percent(of.before),
+    )  # fmt: skip
+
+
+def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
+    if before <= 0:
+        return "", ""
+    share = (now - before) / before * 100
+    mood = "good" if share > 0 else "bad" if share < 0 else ""
+    return f"{_sign(share)}{abs(share):,.0f} %", mood
+
+
+def _sign(number: Decimal | float) -> str:
+    return "+" if number > 0 else "−" if number < 0 else "±"
+
+
+def _measures(revenue: Sequence[Revenue]) -> dict[str, str]:
+    """What the chart may show; revenue by currency."""
+    ordered = sorted(revenue, key=lambda one: -one.conversions)
+    named = {f"revenue-{one.currency}": f"Revenue, {one.currency}" for one in ordered}
+    return {"conversions": "Conversions", **named, "sessions": "Sessions"}
+
+
+def _chart(view: View, trend: Sequence[Point], measure: str, name: str) -> Chart:
+    is_hourly = len(trend) > 1 and trend[1].at - trend[0].at < timedelta(hours=2)
+    currency = measure.removeprefix("revenue-") if measure.startswith("revenue-") else None
+    rows: list[Row] = []
+    for point in trend:
+        now, before = _of_point(point, measure, currency)
+        shown, earlier = (_shown(one, currency) for one in (now, before))
+        at = point.at.astimezone(view.zone)
+        when = at.strftime("%a %-d %b, %H:%M" if is_hourly else "%a %-d %b %Y")
+        short = at.strftime("%H:%M" if is_hourly and at.hour else "%-d %b")
+        rows.append(Row(when, short, now, before, shown, earlier))
+    return Chart(name, rows)
+
+
+def _shown(number: Decimal, currency: str | None) -> str:
+    return render.amount(number, currency) if currency else render.count(int(number))
+
+
+def _of_point(point: Point, measure: str, currency: str | None) -> tuple[Decimal, Decimal]:
+    if currency is None:
+        of = point.conversions if measure == "conversions" else point.sessions
+        return Decimal(of.now), Decimal(of.before)
+    mine = next(
+        (one for one in point.revenue if one.currency == currency), Revenue(currency, 0, Decimal(0), Decimal(0))
+    )
+    return mine.now, mine.before
+
+
+def _span(view: View, period: reports.Period) -> str:
+    """From when to when, and what it is compared with."""
+    ends = (period.since, period.until, period.before_from, period.before_to)
+    since, until, *before = (f"{at.astimezone(view.zone):%-d %b %Y, %H:%M}" for at in ends)
+    return f"{since}, to {until}, beside {before[0]}, to {before[1]}"
+
+
+def _labels(goals: Sequence[reports.GoalSums]) -> list[tuple[str | None, int]]:
+    """The senders' labels over all goals."""
+    counted: Counter[str | None] = Counter()
+    for goal in goals:
+        for one in goal.labels:
+            counted[one.label] += one.conversions
+    return counted.most_common(SHOWN)
+
+
+HANDLERS = [overview]

@@ -1,0 +1,64 @@
+"""`make screenshots`: the pictures of docs/ and of README, taken of a shop that was filled as the tests fill it."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+from playwright.async_api import async_playwright
+
+from tests.browser.chromium import launched
+from tests.browser.dashboard.data import NOW, fill
+from tests.browser.dashboard.looking import DESKTOP, PHONE, Scheme
+from tests.browser.dashboard.running import Workspace, serving, until
+
+IMAGES = Path(__file__).parents[3] / "docs" / "images"
+MOST_BYTES = 200_000
+EVENTS, VISITS = 20_000, 2_857
+# File, page, size, scheme. {event}, {destination}: ids.
+PICTURES: list[tuple[str, str, dict[str, int], Scheme]] = [
+    ("overview", "/app?period=28&show=revenue-EUR", DESKTOP, "light"),
+    ("overview-dark", "/app?period=28&show=revenue-EUR", DESKTOP, "dark"),
+    ("overview-phone", "/app?period=28&show=revenue-EUR", PHONE, "light"),
+    ("live", "/app/live", DESKTOP, "dark"),
+    ("event", "/app/events/{event}", DESKTOP, "light"),
+    ("integration", "/app/integrations/{destination}", DESKTOP, "light"),
+    ("library", "/app/integrations/library", DESKTOP, "light"),
+]
+
+
+async def take() -> None:
+    with tempfile.TemporaryDirectory(prefix="pb-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o711)
+        async with serving(Path(folder)) as hub, async_playwright() as playwright:
+            space = await hub.workspace("shop")
+            await fill(space, EVENTS, hub=hub, visits=VISITS)
+            await until(lambda: counted(space), 120)
+            ids = {
+                "event": (await space.call("GET", "events?event_id=sold"))["items"][0]["id"],
+                "destination": (await space.call("GET", "destinations"))["items"][0]["id"],
+            }
+            browser = await launched(playwright)
+            context = await space.person(browser)
+            page = await context.new_page()
+            for name, path, size, scheme in PICTURES:
+                await page.set_viewport_size(size)  # type: ignore[arg-type]
+                await page.emulate_media(color_scheme=scheme)
+                await page.goto(path.format(**ids))
+                made = await page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
+                assert len(made) < MOST_BYTES, (name, len(made))
+            await browser.close()
+
+
+async def counted(space: Workspace) -> bool:
+    """The reports have all of it."""
+
+    since = (NOW - timedelta(days=30)).isoformat().replace("+", "%2B")
+    found = await space.call("GET", f"reports/overview?from={since}")
+    return found["conversions"]["now"] > EVENTS // 20 and found["sessions"]["now"] > VISITS // 2
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(take()))

@@ -1,0 +1,104 @@
+"""Events that come in after their person was erased, or while they are: what was done before stays gone, what is done afterwards is a new person's."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from postback import tombstones
+from postback.db import Tx, buckets
+from tests.intake.taking import scalar
+from tests.privacy.erasable import JANE, PERSON, Erasable, everything, forms, raw
+
+
+async def test_an_order_goes_on_after_its_person_was_erased(hub: Erasable, tx: Tx) -> None:
+    await hub.add_goal("Purchases", events=["purchase"])
+    await hub.submit([await hub.order("completed", visitor_id="v1", user=None)])
+    await hub.erase("visitor_id", "v1")
+    assert await scalar(tx, "SELECT order_id FROM orders") == "erased"
+    await hub.submit([await hub.order("refunded")])
+    assert (await hub.read_order()).status == "refunded"
+    assert len({one.order_key for one in await hub.conversions()}) == 1
+
+
+async def test_posts_of_an_erased_order_keep_its_number_nowhere(hub: Erasable, tx: Tx) -> None:
+    await hub.add_goal("Refunds", events=["refund"])
+    order = {"order_id": "order-of-jane", "currency": "EUR"}
+    await hub.put("e1", JANE, amount=Decimal(10), **order)
+    posts = [await hub.put(f"r{n}", name="refund", amount=Decimal(3), **order) for n in range(3)]
+    done = await hub.erase("email", JANE["email"])
+    assert {str(id_) for id_ in posts} < await hub.erased()
+    assert done.removed["events"] == 4
+    text = await everything(tx)
+    assert not [form for form in forms("order-of-jane") if form in text]
+    assert await scalar(tx, "SELECT count(*) FROM conversion WHERE value IS NOT NULL") > 0
+
+
+async def test_a_late_event_of_what_they_did_before_does_not_bring_them_back(hub: Erasable, tx: Tx) -> None:
+    goal = await hub.add_goal("Purchases", events=["purchase"])
+    await hub.put("e1", **PERSON)
+    await hub.erase("email", JANE["email"])
+    before = datetime.now(UTC) - timedelta(minutes=5)
+    late = await hub.send(event_id="late", **raw(PERSON), occurred_at=before, amount=Decimal(7), currency="EUR")
+    assert (late.event_id, [(d.status, d.reason) for d in late.destinations]) == ("late", [("skipped", "erased")])
+    assert await scalar(tx, "SELECT count(*) FROM visitor") == 0
+    assert await scalar(tx, "SELECT count(*) FROM link") == 0
+    text = await everything(tx)
+    assert not [needle for needle in ("v-jane", "order-of-jane", "late") for form in forms(needle) if form in text]
+    assert (await hub.send(event_id="late", **raw(PERSON), occurred_at=before)).duplicate
+    assert await hub.is_balanced(hub.destination)
+    counted = [(c.goal_id, c.visitor_key, c.session_id) for c in await hub.conversions()]
+    assert (goal.id, None, None) in counted
+
+
+async def test_late_events_by_what_was_found_beside_are_stopped_too_but_not_another_persons(hub: Erasable) -> None:
+    phone = {"phone": "+14155550100"}
+    await hub.put("e1", {"email": "a@x.example"} | phone, visitor_id="v1")
+    await hub.erase("email", "a@x.example")
+    before = datetime.now(UTC) - timedelta(minutes=5)
+    stopped = [await hub.put(f"l{n}", user, occurred_at=before, **more) for n, (user, more) in enumerate(
+        [(phone, {}), (None, {"visitor_id": "v1"}), ({"email": "a@x.example"}, {})])]  # fmt: skip
+    await hub.put("b", phone | {"email": "b@x.example"}, visitor_id="v1", occurred_at=before)
+    assert {str(id_) for id_ in stopped} < await hub.erased()
+    assert len(await hub.erased()) == 4
+
+
+async def test_what_they_do_afterwards_is_a_new_persons(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    await hub.erase("email", JANE["email"])
+    again = await hub.put("new", **PERSON | {"order_id": "another"})
+    assert "erased" not in (await hub.bodies())[str(again)].get("notes", ())
+    assert await scalar(tx, "SELECT count(*) FROM visitor") == 1
+    assert (await hub.fates())[-1] == ("queued", None)
+
+
+async def test_an_event_that_waits_while_its_person_is_erased_is_judged_anew(hub: Erasable) -> None:
+    waiting = await hub.pending(event_id="w", **raw(PERSON))
+    await hub.erase("email", JANE["email"])
+    accepted = await hub.take(waiting)
+    assert await hub.erased() == {str(UUID(bytes=accepted.id))}
+    assert accepted.event_id == "w"
+
+
+async def test_tombstones_keep_the_newest_erasure_and_outlive_the_trim(hub: Erasable, tx: Tx) -> None:
+    first = await hub.erase("visitor_id", "v1")
+    again = await hub.erase("visitor_id", "v1")
+    stones = await tombstones.find(tx, [first.subject])
+    assert stones[first.subject].is_seed
+    assert stones[first.subject].erased_at > buckets.time_of(again.id) - timedelta(seconds=1)
+
+
+async def test_a_late_post_that_bears_only_an_erased_orders_number_is_kept_without_it(hub: Erasable, tx: Tx) -> None:
+    await hub.add_goal("Refunds", events=["refund"])
+    order = {"order_id": "order-of-jane", "currency": "EUR"}
+    await hub.put("e1", JANE, amount=Decimal(10), **order)
+    await hub.erase("email", JANE["email"])
+    before = datetime.now(UTC) - timedelta(minutes=5)
+    late = await hub.put("r1", name="refund", amount=Decimal(3), occurred_at=before, **order)
+    bobs = await hub.put(
+        "r2", {"email": "bob@x.example"}, name="refund", amount=Decimal(3), occurred_at=before, **order
+    )
+    assert str(late) in await hub.erased()
+    assert str(bobs) not in await hub.erased()
+    assert (await hub.bodies())[str(late)].get("order", {}).get("id") is None
+    assert await scalar(tx, "SELECT count(*) FROM orders") == 1
+    assert await scalar(tx, f"SELECT count(*) FROM conversion WHERE event_id = '{late}'") == 1

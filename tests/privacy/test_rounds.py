@@ -1,0 +1,148 @@
+"""An erasure runs in rounds: it goes on where it was stopped, waits for changes, and ends when nothing can be under way."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from postback import workspaces
+from postback.db import Tx
+from postback.privacy import erasing, erasures
+from tests.intake.taking import scalar
+from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms
+
+
+async def test_an_erasure_goes_on_where_it_was_stopped(hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasing, "EXAMINED", 40)
+    for n in range(30):
+        await hub.put(f"e{n}", {"email": "a@x.example"}, visitor_id=f"v{n % 3}")
+    asked = await hub.ask("email", "a@x.example")
+    while not await hub.erased():
+        await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
+    assert len(await hub.erased()) < 30
+    state = (await erasures.read(tx, hub.workspace.id, asked.id)).state
+    async with tx.transaction(force_rollback=True):
+        await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
+    assert (await erasures.read(tx, hub.workspace.id, asked.id)).state == state
+    done = await hub.finish(asked.id)
+    assert len(await hub.erased()) == done.removed["events"] == 30
+    assert not await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
+
+
+async def test_who_asks_again_while_it_runs_gets_the_same_one(hub: Erasable) -> None:
+    first = await hub.ask("email", "A@x.example")
+    assert (await hub.ask("email", "a@x.example")).id == first.id
+    await hub.finish(first.id)
+    assert (await hub.ask("email", "a@x.example")).id != first.id
+
+
+async def test_who_asks_again_while_it_runs_is_erased_until_then(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", JANE, visitor_id="v1")
+    first = await hub.ask("email", JANE["email"])
+    for _ in range(5):  # past the first buckets
+        await erasing.step(tx, first.id, hub.tools, datetime.now(UTC))
+    between = await hub.put("e2", JANE, visitor_id="v1", click_ids={"gclid": "later-click"})
+    second = await hub.ask("email", JANE["email"])
+    assert second.id == first.id
+    done = await hub.finish(first.id)
+    assert str(between) in await hub.erased()
+    assert (done.removed["events"], done.removed["visitors"]) == (2, 2)
+    text = await everything(tx)
+    assert not [form for form in (*forms("later-click"), *forms(EMAIL_HASH)) if form in text]
+
+
+async def test_what_a_new_person_does_in_the_browser_between_rounds_stays(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", {"email": JANE["email"]}, visitor_id="v1", click_ids={"gclid": "janes-first"})
+    await hub.put("e2", JANE)
+    await hub.put("e3", {"external_id": "cust-7"}, visitor_id="v2", click_ids={"gclid": "janes-second"})
+    asked = await hub.ask("email", JANE["email"])
+    for n in (1, 2):  # v2 is found to be hers on the way
+        await hub.put(f"b{n}", {"email": "bob@x.example"}, visitor_id=f"v{n}", click_ids={"fbclid": f"bobs-{n}"})
+    done = await hub.finish(asked.id)
+    assert await hub.erased() == {id_ for id_, body in (await hub.bodies()).items() if "bobs" not in str(body)}
+    rows = "SELECT id, identifiers->'fbclid'->>0, identifiers ? 'gclid', identifiers ? 'external_id_sha256' FROM visitor ORDER BY 1"
+    assert await (await tx.execute(rows.encode())).fetchall() == [
+        ("v1", "bobs-1", False, False),
+        ("v2", "bobs-2", False, False),
+    ]
+    assert (done.removed["visitors"], done.removed["visitors_narrowed"]) == (1, 1)
+
+
+async def test_an_erasure_that_stumbles_stops_no_other_persons(
+    hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = await hub.ask("email", "a@x.example"), await hub.ask("email", "b@x.example")
+    hold = erasures.hold
+
+    async def stumble(tx: Tx, id: UUID) -> erasures.Erasure | None:
+        if id == bad.id:
+            raise psycopg.errors.DeadlockDetected
+        return await hold(tx, id)
+
+    monkeypatch.setattr(erasures, "hold", stumble)
+    while (await erasures.read(tx, hub.workspace.id, good.id)).status == "running":
+        assert await erasing.run(tx, [bad.id, good.id], hub.tools, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("waiting", ["a round", "who asks again"])
+async def test_an_erasure_waits_for_a_change_of_the_workspace_before_it_locks_anything(
+    hub: Erasable, tx: Tx, waiting: str
+) -> None:
+    await hub.put("e1", JANE)  # without a visitor: that the email is hers is found by the first round
+    await hub.put("e2", {"email": JANE["email"]})
+    asked = await hub.ask("phone", JANE["phone"])
+    async with hub.pool.connection() as admin, admin.transaction():
+        await workspaces.hold(admin, hub.workspace.id)
+        waiter = asyncio.create_task(hub.finish(asked.id) if waiting == "a round" else hub.ask("phone", JANE["phone"]))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(5):
+            while not await scalar(tx, waits):
+                assert not waiter.done(), f"{waiting} does not wait for the workspace"
+                await asyncio.sleep(0.01)
+        await admin.execute("SET LOCAL lock_timeout = '50ms'")  # before a deadlock is found
+        try:
+            await erasures.hold(admin, asked.id)
+        except psycopg.errors.LockNotAvailable:
+            pytest.fail(f"{waiting} locked the erasure before the workspace: a deadlock with whoever changes both")
+        await workspaces.bump(admin, hub.workspace.id)
+    await waiter
+    await hub.finish(asked.id)
+    assert len(await hub.erased()) == 2
+
+
+async def test_what_was_cancelled_is_looked_at_again_when_nothing_can_be_under_way(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    asked = await hub.ask("email", JANE["email"])
+    tools = erasing.Tools(hub.vault.sealer, hub.vault.link_key, timedelta(seconds=60))
+    now = datetime.now(UTC)
+    while await erasing.step(tx, asked.id, tools, now):
+        pass
+    id_ = next(iter(await hub.bodies()))
+    await tx.execute(
+        "INSERT INTO attempt SELECT bucket, event_id, destination_id, 1, now(), NULL, NULL, NULL, NULL, 'h', 'jane', 'r'"
+        "  FROM delivery WHERE event_id = %s", (id_,),
+    )  # fmt: skip
+    assert not await erasing.step(tx, asked.id, tools, now + timedelta(seconds=59))
+    await erasing.step(tx, asked.id, tools, now + timedelta(seconds=61))
+    assert await scalar(tx, "SELECT request FROM attempt") is None
+    assert (await erasures.read(tx, hub.workspace.id, asked.id)).status == "done"
+
+
+async def test_what_links_a_new_person_since_the_erasure_was_asked_for_stays(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", JANE, visitor_id="v1", session_id="s1")
+    await hub.put("e2", {"email": JANE["email"]}, visitor_id="v2")
+    asked = await hub.ask("email", JANE["email"])
+    await hub.put("bobs", {"email": "bob@x.example"}, visitor_id="v1", session_id="s2")  # in her browser
+    await hub.put("again", JANE, visitor_id="v9")  # herself, anew
+    await hub.finish(asked.id)
+    keys = dict(
+        await (await tx.execute("SELECT event_id, visitor_key FROM event WHERE visitor_key IS NOT NULL")).fetchall()
+    )
+    assert keys.keys() == {"bobs", "again"}
+    rows = await (await tx.execute("SELECT kind, visitor_key, others FROM link ORDER BY kind")).fetchall()
+    assert sorted(rows) == sorted([
+        ("email", keys["bobs"], None), ("session", keys["bobs"], None),
+        ("email", keys["again"], None), ("external_id", keys["again"], None), ("phone", keys["again"], None),
+    ])  # fmt: skip

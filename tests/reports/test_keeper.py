@@ -1,0 +1,202 @@
+"""Reports are kept: whatever arrives, in whatever order, they say what a plain fold over all conversions says."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from postback.db import Pool, buckets
+from postback.secret import Secret
+from tests.intake.taking import execute, scalar
+from tests.reports.counted import Counted
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ORDERS = st.sampled_from(["A-1", "A-2", "A-3"])
+STATUSES = st.sampled_from(["pending", "on-hold", "processing", "completed", "cancelled", "refunded"])
+AMOUNTS = st.sampled_from(["10", "25.50"])
+STEPS = st.one_of(
+    st.tuples(st.just("post"), ORDERS, STATUSES, AMOUNTS),
+    st.tuples(st.just("sale"), st.sampled_from(["v1", "v2", "nobody"]), AMOUNTS, st.integers(0, 30)),
+    st.tuples(st.just("lead"), st.sampled_from(["crm", "web"])),
+    st.tuples(st.just("refund"), ORDERS, AMOUNTS),
+    st.tuples(st.just("count"), st.booleans()),
+)
+
+
+async def test_the_report_is_the_fold_of_all_conversions_after_any_steps(pool: Pool, database: Secret) -> None:
+    hub = Counted(pool, database)
+    await hub.install()
+    await hub.writer.start()
+    for number, (visitor, source, days) in enumerate([("v1", "google", 40), ("v1", None, 2), ("v2", "meta", 3)]):
+        await hub.visit(visitor, f"s{number}", source, timedelta(days=days))
+    numbers = iter(range(10**6))
+
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(STEPS, min_size=3, max_size=12))
+    def run(steps: list[tuple[object, ...]]) -> None:
+        import asyncio
+
+        asyncio.run_coroutine_threadsafe(follow(steps), loop).result()
+
+    async def follow(steps: list[tuple[object, ...]]) -> None:
+        world = next(numbers)
+        for step in steps:
+            number = next(numbers)
+            match step:
+                case ("post", str(order), str(status), str(amount)):
+                    await hub.take(await hub.order(status, f"{world}-{order}", amount, dedup=f"d{number}"))
+                case ("sale", str(visitor), str(amount), int(days)):
+                    await hub.send(
+                        event_id=f"e{number}", visitor_id=visitor, amount=Decimal(amount), currency="EUR",
+                        occurred_at=datetime.now(UTC) - timedelta(days=days),
+                    )  # fmt: skip
+                case ("lead", str(source)):
+                    await hub.send(name="lead", event_id=f"e{number}", source=source)
+                case ("refund", str(order), str(amount)):
+                    await hub.send(
+                        name="refund", event_id=f"e{number}", order_id=f"{world}-{order}", amount=Decimal(amount),
+                        currency="EUR",
+                    )  # fmt: skip
+                case ("count", bool(anew)):
+                    await hub.count(anew=anew)
+                case _:
+                    raise AssertionError(step)
+        await hub.count()
+        assert await hub.reported() == await hub.folded()
+
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(run)
+    await hub.count(2 * HOUR, anew=True)
+    await hub.count(2 * DAY, anew=True)
+    assert await hub.reported() == await hub.folded()
+    assert await hub.is_empty("dirty_day")
+    await hub.writer.close()
+
+
+async def test_a_refund_of_an_hour_that_is_closed_is_counted_there(hub: Counted) -> None:
+    await hub.take(await hub.order("completed"))
+    await hub.count(2 * HOUR)
+    await hub.take(await hub.order("refunded"))
+    await hub.count(2 * HOUR)
+    assert [worth for _, worth in (await hub.reported()).values()] == [0]
+
+
+async def test_a_worker_that_dies_between_a_mark_and_the_count_loses_nothing(hub: Counted) -> None:
+    await hub.take(await hub.order("completed"))
+    await hub.count(2 * HOUR)
+    await hub.take(await hub.order("refunded"))
+    async with hub.pool.connection() as tx, tx.transaction(force_rollback=True):
+        assert hub.keeper is not None
+        await hub.keeper.round(tx, buckets.BUCKETS, datetime.now(UTC) + 2 * HOUR)
+    await hub.count(2 * HOUR, anew=True)
+    assert await hub.reported() == await hub.folded()
+
+
+async def test_an_order_seen_for_the_first_time_marks_nothing(hub: Counted) -> None:
+    await hub.take(await hub.order("pending"))
+    assert await hub.is_empty("dirty_hour")
+    await hub.take(await hub.order("completed"))
+    assert not await hub.is_empty("dirty_hour")
+
+
+async def test_what_nothing_changed_is_not_written_again(hub: Counted) -> None:
+    await hub.take(await hub.order("completed"))
+    await hub.count()
+    async with hub.pool.connection() as tx:
+        before = await scalar(tx, "SELECT array_agg(xmin::text ORDER BY kind, place) FROM rollup")
+        await hub.count(anew=True)
+        assert await scalar(tx, "SELECT array_agg(xmin::text ORDER BY kind, place) FROM rollup") == before
+    assert await hub.is_empty("dirty_day")
+
+
+async def test_an_hour_whose_conversions_retention_has_dropped_stands(hub: Counted) -> None:
+    await hub.take(await hub.order("completed"))
+    await hub.count(2 * HOUR)
+    before = await hub.reported()
+    execute(hub.dsn, "DELETE FROM conversion; DELETE FROM delivery; DELETE FROM touch; DELETE FROM usage")
+    await hub.count(2 * DAY, anew=True)
+    assert await hub.reported() == before
+
+
+async def test_erasure_changes_neither_conversions_nor_revenue(hub: Counted) -> None:
+    await hub.visit("v1", "s1", "google", HOUR)
+    await hub.put(
+        "e1", {"email": "jane@example.com"}, visitor_id="v1", session_id="s1", order_id="o1", amount=Decimal(40),
+        currency="EUR",
+    )  # fmt: skip
+    await hub.count()
+    assert [key[2] for key in await hub.reported()] == ["google"]
+    await hub.erase("email", "jane@example.com")
+    await hub.count(2 * HOUR)
+    await hub.count(2 * DAY)
+    assert list((await hub.reported()).values()) == [(1, Decimal(40))]
+    assert [line.sums.n for line in await hub.lines(("session",), ())] == [1]
+
+
+async def test_a_site_that_counts_orders_from_another_status_counts_all_anew(hub: Counted) -> None:
+    await hub.take(await hub.order("processing"))
+    await hub.count(2 * HOUR)
+    assert [worth for _, worth in (await hub.reported()).values()] == [0]
+    await hub.change_site(order_counts_from="processing")
+    await hub.count(2 * HOUR)
+    assert [worth for _, worth in (await hub.reported()).values()] == [40]
+
+
+async def test_a_site_with_another_clock_has_other_days(hub: Counted) -> None:
+    at = datetime.now(UTC).replace(hour=22, minute=40) - 2 * DAY
+    await hub.send(event_id="e1", occurred_at=at)
+    await hub.count()
+    assert [line.day for line in await hub.lines(("conversion",), ("day",))] == [at.date()]
+    await hub.change_site(timezone="Asia/Kolkata")
+    await hub.count()
+    assert [line.day for line in await hub.lines(("conversion",), ("day",))] == [at.date() + DAY]
+    hours = [line.hour for line in await hub.lines(("conversion",), ("hour",))]
+    assert hours == [at.replace(minute=30, second=0, microsecond=0)]
+
+
+async def test_sessions_are_counted_by_source_and_those_that_convert_once(hub: Counted) -> None:
+    await hub.visit("v1", "s1", "google", HOUR, medium="cpc", campaign="spring")
+    await hub.visit("v2", "s2", None, HOUR)
+    await hub.visit("v3", "s3", "bot", HOUR, is_bot=True)
+    for event_id, session in (("e1", "s1"), ("e2", "unknown")):
+        await hub.send(event_id=event_id, visitor_id="v1", session_id=session)
+    await hub.count(2 * HOUR)
+    found = {(line.source, line.campaign): line.sums.n for line in await hub.lines(("session",), ("channel",))}
+    assert found == {("google", "spring"): 1, (None, None): 1}
+    [sale] = await hub.lines(("conversion",), ("channel",))
+    assert (sale.source, sale.campaign, sale.sums.n, sale.sums.converted) == ("google", "spring", 2, 1)
+
+
+async def test_deliveries_are_counted_until_they_are_settled(hub: Counted) -> None:
+    await hub.add_destination()
+    await hub.send(event_id="e1")
+    await hub.count(2 * HOUR)
+    assert [(line.status, line.sums.n) for line in await hub.lines(("delivery",), ("destination",))] == [("queued", 1)]
+    execute(hub.dsn, "UPDATE delivery SET status = 'delivered'")
+    await hub.count(4 * HOUR)
+    assert [(line.status, line.sums.n) for line in await hub.lines(("delivery",), ())] == [("delivered", 1)]
+
+
+async def test_collisions_are_counted(hub: Counted) -> None:
+    for amount in ("10", "20"):
+        await hub.send(event_id="e1", amount=Decimal(amount), currency="EUR")
+    await hub.count(2 * HOUR)
+    found = {(line.status, line.site_id): line.sums.n for line in await hub.lines(("event",), ("site",))}
+    assert found == {("collision", None): 1, (None, hub.site.id): 1}
+
+
+@pytest.mark.parametrize("age", [timedelta(days=700), timedelta(days=800)])
+async def test_sums_are_kept_for_their_own_time(hub: Counted, age: timedelta) -> None:
+    from tests.reports.counted import keeper
+
+    await hub.send(event_id="e1", occurred_at=datetime.now(UTC) - age)
+    await hub.count()
+    execute(hub.dsn, f"UPDATE rollup SET received_hour = received_hour - interval '{age.days} days'")
+    async with hub.pool.connection() as tx:
+        await keeper.trim(tx, [*range(400)], datetime.now(UTC) - timedelta(days=760))
+    is_gone = [await hub.is_empty(f"{table} WHERE kind = 'conversion'") for table in ("rollup", "daily")]
+    assert is_gone == [age.days > 760] * 2
