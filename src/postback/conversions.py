@@ -81,12 +81,13 @@ class Conversion(Struct, frozen=True):
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """None: any. `visitor_key`: that named this visitor, or one of the sessions."""
+    """None: any. `visitor_key`: that named this visitor, or one of the sessions. `event_id`: ours."""
 
     workspace_id: UUID
     goal_id: int | None = None
     site_id: UUID | None = None
     order_id: str | None = None
+    event_id: UUID | None = None
     visitor_key: UUID | None = None
     session_ids: list[str] = []
 
@@ -101,6 +102,11 @@ def id_of(event_id: bytes, place: int, ordinal: int) -> bytes:
     but for the bits that name the bucket and, from the second goal on, some of its random ones."""
     head = event_id[:15] if not ordinal else (int.from_bytes(event_id[:15]) ^ (ordinal << 8)).to_bytes(15)
     return head + bytes(((event_id[15] & 0xC0) | place,))
+
+
+def near(event_id: UUID) -> tuple[UUID, UUID]:
+    """Least and greatest id that a conversion of an event may have."""
+    return UUID(bytes=event_id.bytes[:12] + bytes(4)), UUID(bytes=event_id.bytes[:12] + b"\xff" * 4)
 
 
 def insert_new(trip: Trip, held: Iterable[Held], now: datetime) -> None:

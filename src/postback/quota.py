@@ -55,6 +55,13 @@ class Usage(Struct, frozen=True):
     by_site: list[SiteUsage]
 
 
+class Month(Struct, frozen=True):
+    """`period`: a UTC month. `used`: its billable events."""
+
+    period: str
+    used: int
+
+
 class Count(Struct, frozen=True):
     """What was counted in the window, this flush included."""
 
@@ -128,6 +135,19 @@ async def usage(tx: Tx, workspace: Workspace, month: datetime) -> Usage:
     return Usage(f"{month:%Y-%m}", total, *_against(plan, total), by_site)
 
 
+async def history(tx: Tx, workspace: Workspace, now: datetime, months: int) -> list[Month]:
+    """The newest months first, this one included; those before the workspace was made are left out."""
+    begin = month_start(now)
+    starts = [begin]
+    while len(starts) < months:
+        starts.append(month_start(starts[-1] - timedelta(days=1)))
+    sites = await workspaces.sites(tx, [workspace.id], with_removed=True)
+    row = _sought(workspace.id, [site.id for site in sites], starts[-1], month_end(begin))
+    found = {month: int(n) for month, n in await (await tx.execute(_queries.used_by_month, row)).fetchall()}
+    made = month_start(buckets.time_of(workspace.id))
+    return [Month(f"{at:%Y-%m}", found.get(at.replace(tzinfo=None), 0)) for at in starts if at >= made]
+
+
 def _against(plan: Plan | None, n: int) -> tuple[int | None, int]:
     """The cap that a plan sets, and how many are past it."""
     return (plan.monthly_cap, max(0, n - plan.monthly_cap)) if plan is not None else (None, 0)
@@ -137,12 +157,16 @@ async def used(
     tx: Tx, workspace_id: UUID, site_ids: Sequence[UUID], since: datetime, until: datetime
 ) -> dict[UUID, int]:
     """Billable events by site."""
-    row = {
+    row = _sought(workspace_id, site_ids, since, until)
+    found = await (await tx.execute(_queries.used, row)).fetchall()
+    return {site: int(n) for site, n in found}
+
+
+def _sought(workspace_id: UUID, site_ids: Sequence[UUID], since: datetime, until: datetime) -> dict[str, object]:
+    return {
         "buckets": arrays.ints(sorted(buckets.BUCKETS)),
         "since": since,
         "until": until,
         "workspace_id": workspace_id,
         "site_ids": list(site_ids),
     }
-    found = await (await tx.execute(_queries.used, row)).fetchall()
-    return {site: int(n) for site, n in found}

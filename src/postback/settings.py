@@ -213,6 +213,32 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str], where: str) -> N
             raise SettingsError(f"There is no setting {name} ({where}): the nearest is {nearest}.")
 
 
+class Described(Struct, frozen=True):
+    """A setting as it holds: its variable. `value` null: it is a secret, or it is not set."""
+
+    name: str
+    variable: str
+    value: str | None
+    is_set: bool
+    is_default: bool
+    unit: str
+    description: str
+
+
+def described(settings: Settings) -> list[Described]:
+    """Every setting, without the values of secrets."""
+    found: list[Described] = []
+    for field in msgspec.structs.fields(Settings):
+        _, meta = get_args(_HINTS[field.name])
+        value = getattr(settings, field.name)
+        shown = None if value is None or isinstance(value, Secret) else _shown(value)
+        about = (meta.extra or {}).get("unit", ""), meta.description
+        is_default = value == field.default
+        name = PREFIX + field.name.upper()
+        found.append(Described(field.name, name, shown, value is not None, is_default, *about))
+    return found
+
+
 def docs_table() -> str:
     """Every setting as a row of a Markdown table."""
     rows = ["| variable | type | default | unit | |", "|---|---|---|---|---|"]

@@ -41,8 +41,8 @@ async def test_a_purchase_is_a_conversion_of_the_sites_own_goal(served: Any) -> 
         occurred_at="2026-11-20T10:00:00Z",
     )
     (found,) = await items(served)
-    assert found | {"id": ""} == {
-        "id": "", "event_id": "e1", "goal_id": await goal_named(served, "Purchases"), "site": served.keys.site,
+    assert found | {"id": "", "event": ""} == {
+        "id": "", "event": "", "event_id": "e1", "goal_id": await goal_named(served, "Purchases"), "site": served.keys.site,
         "value": 129.90, "currency": "EUR", "order_id": "o1", "source": None, "visitor_id": "v1", "session_id": "s1",
         "type": None, "time_to_conversion_seconds": None, "occurred_at": "2026-11-20T10:00:00Z",
     }  # fmt: skip
@@ -155,3 +155,14 @@ async def test_the_conversions_of_a_removed_site_stay(served: Any) -> None:
     assert (before[0]["site"], before[0]["value"]) == (site["id"], 5)
     assert (await served.call("DELETE", f"/v1/admin/sites/{site['id']}"))[0] == 204
     assert await items(served) == before
+
+
+async def test_conversions_of_one_event_are_found_wherever_they_lie(served: Any) -> None:
+    """Those of an order lie in its bucket, the others with their event."""
+    await send(served, event="purchase", event_id="e1", order_id="o1", value=1, currency="EUR")
+    await send(served, event="lead", event_id="e2")
+    await send(served, event="lead", event_id="e3")
+    _, page = await served.call("GET", "/v1/admin/events")
+    for event in page["items"]:
+        assert [one["event_id"] for one in await items(served, f"?event={event['id']}")] == [event["event_id"]]
+    assert await items(served, f"?event={NOBODY}") == []

@@ -150,3 +150,13 @@ async def test_an_order_of_another_workspace_is_not_found(served: Any) -> None:
         status, body = await served.call("GET", f"{ORDERS}/o1{query}", key=neighbour["admin_key"])
         assert (status, body["error"]["code"]) == (404, "not_found")
     assert (await served.call("GET", f"{ORDERS}/o2"))[0] == 404
+
+
+async def test_each_post_says_what_the_order_was_worth_after_it(served: Any) -> None:
+    await post(served, event_id="p0", order_status="pending", value=100, **EUR)
+    await post(served, event_id="p1", order_status="completed", value=120, **EUR)
+    await post(served, "refund", event_id="r1", value=30, **EUR)
+    await post(served, "refund", event_id="r2", **EUR)
+    assert [(one["order_status"], one["value"]) for one in (await order(served))["ledger"]] == [
+        ("pending", 0), ("completed", 120), ("completed", 90), ("refunded", 0),
+    ]  # fmt: skip

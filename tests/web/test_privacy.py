@@ -129,3 +129,16 @@ async def test_an_erased_event_is_found_by_the_senders_id_and_shows_nobody(serve
     _, conversions = await served.call("GET", "/v1/admin/conversions")
     assert [(c["value"], c["order_id"], c["visitor_id"]) for c in conversions["items"]] == [(9, None, None)]
     assert "order-of-jane" not in str([seen, events, one, conversions])
+
+
+async def test_a_dry_run_says_whom_it_would_be_and_erases_nothing(served: Any) -> None:
+    await post(served, "e1")
+    await post(served, "e2", user_data={"phone": "+14155550100"})
+    await post(served, "other", user_data={"email": "bob@x.example"}, visitor_id="v-bob")
+    status, meant = await served.call("POST", ERASURES, JANE | {"dry_run": True})
+    # e2 came from the browser in which she was seen.
+    assert (status, meant) == (200, {"visitors": 1, "events": 2, "complete": True})
+    assert (await served.call("GET", ERASURES))[1]["items"] == []
+    assert (await served.call("GET", "/v1/admin/audit?noun=erasure"))[1]["items"] == []
+    _, nobody = await served.call("POST", ERASURES, {"email": "nobody@x.example", "dry_run": True})
+    assert nobody == {"visitors": 0, "events": 0, "complete": True}

@@ -1,9 +1,13 @@
-"""`/v1/admin/visitors/{id}`: what is known of one visitor."""
+"""`/v1/admin/visitors`: who came last, and what is known of one visitor."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
+
+import pytest
+
+from postback.queue import lists
 
 VISITORS = "/v1/admin/visitors/"
 FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0"}
@@ -82,3 +86,35 @@ async def test_a_payment_page_starts_no_touch(served: Any) -> None:
 async def test_an_unknown_visitor_is_404_whatever_its_id(served: Any) -> None:
     for id_ in ("nobody", "a/b", "%00", "x" * 2000):
         assert (await served.call("GET", VISITORS + quote(id_, safe="")))[0] == 404
+
+
+async def test_visitors_are_listed_once_who_came_last_first(served: Any) -> None:
+    await collect(served, visitor="first")
+    await collect(served, {"event": "page_view"}, {"event": "lead"}, visitor="second")
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    await collect(served, visitor="first")
+    _, found = await served.call("GET", "/v1/admin/visitors")
+    assert [one["id"] for one in found["items"]] == ["first", "second"]
+    assert found["next_cursor"] is None
+    assert found["items"][0]["first_seen_at"] < found["items"][0]["last_seen_at"]
+    _, page = await served.call("GET", "/v1/admin/visitors?limit=1")
+    assert [one["id"] for one in page["items"]] == ["first"]
+    _, page = await served.call("GET", f"/v1/admin/visitors?limit=1&cursor={page['next_cursor']}")
+    assert [one["id"] for one in page["items"]] == ["second"]
+    _, other = await served.call("POST", "/v1/admin/sites", {"name": "other"})
+    assert (await served.call("GET", f"/v1/admin/visitors?site={other['id']}"))[1]["items"] == []
+
+
+async def test_visitors_are_found_page_by_page_past_what_one_look_examines(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        await collect(served, {"event": "page_view"}, {"event": "lead"}, visitor=f"v{number}")
+    for name, value in (("ROWS", 3), ("EXAMINED", 1), ("EXAMINED_MAX", 1), ("LOOKING_SECONDS", 0)):
+        monkeypatch.setattr(lists, name, value)
+    seen, cursor = list[str](), ""
+    while cursor is not None:
+        _, page = await served.call("GET", f"/v1/admin/visitors?limit=2{cursor}")
+        seen += [one["id"] for one in page["items"]]
+        cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
+    assert list(dict.fromkeys(seen)) == [f"v{number}" for number in reversed(range(6))]

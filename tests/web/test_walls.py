@@ -14,7 +14,7 @@ OF_INSTALLATION = {"plan", "plans", "workspaces"}
 # Values for what no list gives.
 KNOWN = {"connector": "webhook", "order_id": "o1", "visitor": "visitor of o1"}
 # What changes because somebody looks.
-VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h")
+VOLATILE = ("last_used_at", "last_used_from", "calls_24h", "errors_24h", "said")
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"
@@ -50,7 +50,7 @@ class Hub:
         # What names other things is made after them.
         for path, body in sorted(wanted, key=lambda one: bool(made_up(one[1]))):
             status, answer = await self.call("POST", concrete(path, KNOWN), await self.fitting(body, key), key=key)
-            assert status == 201, (path, answer)
+            assert status in (200, 201), (path, answer)
         event = {"event": "purchase", "order_id": order_id, "visitor_id": f"visitor of {order_id}"}
         assert (await self.served.call("POST", "/v1/events", event, key=key))[0] == 202
 

@@ -3,6 +3,7 @@
 Nothing stored is indexed by person, so events are walked, bucket by bucket; see docs/decisions/erasure.md.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal, get_args
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 Kind = Literal["email", "phone", "external_id", "user_id", "visitor_id"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LAST = UUID(int=2**128 - 1)
+COUNTED = 500
 _queries = Queries("privacy")
 _decode = msgspec.json.Decoder(Event).decode
 
@@ -142,6 +144,20 @@ async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str
         linked, _ = await links.find(tx, person.seeds)
         person.add([], sorted({key for found in linked.values() for key in found}), maker)
     return person
+
+
+async def count(tx: Tx, reader: Reader, person: Person, now: datetime, seconds: float) -> tuple[int, bool]:
+    """How many stored events bear what the person is known by, among those that can be looked at in so many seconds;
+    and whether these were all."""
+    found, deadline = 0, time.monotonic() + seconds
+    for bucket in buckets.BUCKETS:
+        after = UUID(int=0)
+        while page := await reader.page(tx, bucket, after, LAST, COUNTED):
+            found += sum(1 for _ in reader.theirs(page, person, now))
+            after = page[-1].id
+            if time.monotonic() > deadline:
+                return found, False
+    return found, True
 
 
 async def widen(tx: Tx, person: Person, visitor_keys: Sequence[bytes], maker: Maker) -> None:

@@ -18,6 +18,7 @@ from postback.queue import DeliveryStatus, EventRow
 
 _queries = Queries("queue")
 EXAMINED, EXAMINED_MAX = 500, 4000
+ROWS = 2000
 COUNTED = 500  # of a destination's open deliveries, in each bucket
 LOOKING_SECONDS = 1.0
 LAST_ID = UUID(int=2**128 - 1)
@@ -46,11 +47,11 @@ class DeliveryFilter(Struct, frozen=True, kw_only=True):
 
 
 async def events(
-    tx: Tx, wanted: EventFilter, *, min_id: UUID, max_id: UUID, limit: int
+    tx: Tx, wanted: EventFilter, *, min_id: UUID, max_id: UUID, limit: int, seconds: float = LOOKING_SECONDS
 ) -> tuple[list[EventRow], UUID | None]:
     """Events newest first, and the id down to which they are all there is; None: there are no more."""
     found: list[EventRow] = []
-    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    examined, deadline = EXAMINED, time.monotonic() + seconds
     while True:
         row = asdict(wanted) | {"min_id": min_id, "max_id": max_id, "examined": examined, "limit": limit - len(found)}
         async with tx.cursor(row_factory=args_row(EventRow), binary=True) as cursor:
@@ -62,12 +63,45 @@ async def events(
         max_id, examined = UUID(int=floor[0].int - 1), min(examined * 2, EXAMINED_MAX)
 
 
+async def visitors(
+    tx: Tx, workspace_id: UUID, site_id: UUID | None, *, min_id: UUID, max_id: UUID, limit: int
+) -> tuple[dict[UUID, UUID], UUID | None]:
+    """Visitors' keys, those who sent something last first, each with its newest event of the span; and the id down to
+    which they are all there is; None: there are no more."""
+    found: dict[UUID, UUID] = {}
+    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    while True:
+        row = {"workspace_id": workspace_id, "site_id": site_id, "min_id": min_id, "max_id": max_id}
+        row |= {"examined": examined, "limit": ROWS}
+        rows = await (await tx.execute(_queries.list_visitors, row, binary=True)).fetchall()
+        floor = await (await tx.execute(_queries.events_floor, row, binary=True)).fetchone()
+        until = rows[-1][0] if len(rows) == ROWS else None
+        if floor is not None:
+            until = max(until or floor[0], floor[0])
+        for id_, key in rows:
+            if until is not None and id_ < until:
+                break
+            if key not in found:
+                if len(found) == limit:
+                    return found, UUID(int=id_.int + 1)
+                found[key] = id_
+        if until is None or time.monotonic() > deadline:
+            return found, until
+        max_id, examined = UUID(int=until.int - 1), min(examined * 2, EXAMINED_MAX)
+
+
 async def deliveries(
-    tx: Tx, wanted: DeliveryFilter, *, min_id: UUID, before: tuple[UUID, UUID], limit: int
+    tx: Tx,
+    wanted: DeliveryFilter,
+    *,
+    min_id: UUID,
+    before: tuple[UUID, UUID],
+    limit: int,
+    seconds: float = LOOKING_SECONDS,
 ) -> tuple[list[DeliveryStatus], tuple[UUID, UUID] | None]:
     """Deliveries below (event, destination) `before`, newest event first; and down to where they are all there is."""
     found: list[DeliveryStatus] = []
-    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    examined, deadline = EXAMINED, time.monotonic() + seconds
     while True:
         place = {"min_id": min_id, "max_id": before[0], "before": before[1]}
         row = asdict(wanted) | place | {"examined": examined, "limit": limit - len(found)}

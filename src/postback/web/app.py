@@ -11,6 +11,7 @@ from postback.web import collect, wire
 from postback.web.calls import Calls
 from postback.web.collect import Collect
 from postback.web.ingest import ANY_CASE, ROUTES, STATUS_PREFIX, Ingest
+from postback.web.live import Live
 from postback.web.wire import Disconnected, Receive, Scope, Send
 
 # Gives the status that it answered with; 0: none.
@@ -23,10 +24,11 @@ class App:
 
     admin: Application
 
-    def __init__(self, ingest: Ingest, collect: Collect, calls: Calls, connections_max: int) -> None:
+    def __init__(self, ingest: Ingest, collect: Collect, calls: Calls, live: Live, connections_max: int) -> None:
         self.ingest = ingest
         self.collect = collect
         self.calls = calls
+        self.live = live
         self.connections_max = connections_max
         self.turned_away = 0
         self.requests: Counter[tuple[str, int]] = Counter()

@@ -68,6 +68,11 @@ class Protocol(HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES:
                 self._give_up()
 
+    def shutdown(self) -> None:
+        """The server stops: streams, which would not end by themselves, do."""
+        self.app.live.end()
+        super().shutdown()
+
     def on_message_begin(self) -> None:
         self._head_open, self._head_bytes = True, 0
         self.url, self.headers, self.expect_100_continue = b"", [], False

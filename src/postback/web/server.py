@@ -30,6 +30,7 @@ from postback.web.app import App
 from postback.web.calls import Calls
 from postback.web.collect import Collect
 from postback.web.ingest import Ingest
+from postback.web.live import Live
 from postback.web.protocol import Protocol
 from postback.web.wire import Limits
 
@@ -116,6 +117,7 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
     directory = Directory(pool, vault.sealer)
     writer = Writer(dsn, directory, waiting_max=settings.waiting_events_max, flush_max=settings.flush_events_max)
     calls = Calls(pool)
+    live = Live(pool, writer.now)
     try:
         await writer.start()
         calls.start()
@@ -123,10 +125,11 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
         collect = Collect(ingest, directory, pool, vault.link_key, settings, limits)
-        app = App(ingest, collect, calls, settings.connections_max)
-        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls).application
+        app = App(ingest, collect, calls, live, settings.connections_max)
+        app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls, live).application
         yield app
     finally:
+        live.end()
         await writer.close()
         await calls.close()
         await pool.close()

@@ -332,6 +332,12 @@ async def set_plan(tx: Tx, workspace: Workspace, plan_id: UUID | None) -> Worksp
     return structs.replace(workspace, plan_id=plan_id)
 
 
+async def rename(tx: Tx, workspace: Workspace, name: str) -> Workspace:
+    await tx.execute(_queries.rename_workspace, {"id": workspace.id, "name": name})
+    await bump(tx, workspace.id)
+    return structs.replace(workspace, name=name)
+
+
 async def mark_erased(tx: Tx, id: UUID, at: datetime) -> None:
     """Whoever calls this has bumped the version before."""
     await tx.execute(_queries.mark_erased, {"id": id, "at": at})

@@ -43,6 +43,10 @@ CALLS = {
     "/app/integrations/{id_}/replay": ("/app/integrations/{to}/replay", "POST replays"),
     "/app/integrations/{id_}/backfill": ("/app/integrations/{to}/backfill", "POST backfills"),
     "/app/replays/{id_}": ("/app/replays/{replay}", "PATCH replays/{replay}"),
+    "/app/find": ("/app/find", "POST find"),
+    "/app/privacy": ("/app/privacy", "POST privacy/exports", "POST privacy/erasures"),
+    "/app/settings": ("/app/settings", "PATCH workspace"),
+    "/app/deliveries/{delivery}": ("/app/deliveries/{delivery}", "POST replays"),
     "/app/backfills/{id_}": ("/app/backfills/{backfill}", "PATCH backfills/{backfill}"),
 }  # fmt: skip
 
@@ -65,7 +69,11 @@ async def made(served: Any) -> dict[str, str]:
     status, thing = await served.call("POST", f"{ADMIN}/backfills", {"destination": ids["to"]})
     assert status == 201, thing
     assert (await served.call("POST", f"{ADMIN}/destinations/{ids['paused']}/pause"))[0] == 200
-    return ids | {"backfill": thing["id"]}
+    convert = {"config": {"account_id": "1", "project_id": "2", "api_key": "k"}}
+    assert (await served.call("POST", f"{ADMIN}/integration-catalog/convert/install", convert))[0] == 201
+    assert (await served.call("POST", "/v1/events", {"event": "lead", "consent": {"analytics": False}}))[0] == 202
+    _, skipped = await served.call("GET", f"{ADMIN}/deliveries?status=skipped")
+    return ids | {"backfill": thing["id"], "delivery": skipped["items"][0]["id"]}
 
 
 async def test_every_change_is_named_as_the_call_that_makes_it(served: Any, owner: Any) -> None:

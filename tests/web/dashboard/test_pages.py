@@ -224,7 +224,14 @@ async def test_a_key_is_shown_once_rotated_and_revoked_after_saying_what_breaks(
 
 async def test_who_may_only_read_sees_all_and_changes_nothing(served: Any, filled: Any, invited: Any) -> None:
     reader, analyst = await invited("read_only"), await invited("analyst")
-    own = {"/app/sign-out", "/app/sign-out-everywhere", "/app/account/password", "/app/theme", "/app/look-at"}
+    own = {
+        "/app/sign-out",
+        "/app/sign-out-everywhere",
+        "/app/account/password",
+        "/app/theme",
+        "/app/look-at",
+        "/app/find",
+    }
     for path, page in (await walk(reader, "/app")).items():
         assert page.status == 200, path
         assert {form["action"] for form in page.forms if form["method"] == "post"} <= own, path

@@ -8,7 +8,7 @@ from tests.web.dashboard.routes import ROUTES
 
 ADMIN = "/v1/admin"
 # Where the API lists what a page names, where it does not say so itself.
-LISTS = {"integrations": "destinations"}
+LISTS = {"integrations": "destinations", "privacy": "privacy/erasures"}
 # Not of a workspace; a link that is its own key.
 # What no list gives: the ids of what is made below.
 NAMED = {"orders": "o/1", "visitors": "v/1"}
@@ -22,6 +22,7 @@ async def test_no_page_shows_or_changes_a_thing_of_another_workspace(served: Any
     for path, body in (
         (f"{ADMIN}/integration-catalog/webhook/install", {"config": {"url": "https://hooks.example.com/"}}),
         (f"{ADMIN}/event-types", {"name": "quiz"}),
+        (f"{ADMIN}/privacy/erasures", {"email": "nobody@example.com"}),
         ("/v1/events", {"event": "purchase", "order_id": "o/1", "value": 5, "currency": "EUR", "visitor_id": "v/1"}),
     ):
         assert (await served.call("POST", path, body))[0] in (201, 202)

@@ -85,6 +85,7 @@ SELECT c.id, c.event_id, c.goal_id, c.site_id, c.order_key, c.order_id, c.value,
            AND (%(goal_id)s::bigint IS NULL OR n.goal_id = %(goal_id)s)
            AND (%(site_id)s::uuid IS NULL OR n.site_id = %(site_id)s)
            AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
+           AND (%(event_id)s::uuid IS NULL OR n.event_id = %(event_id)s)
            AND (%(visitor_key)s::uuid IS NULL OR n.visitor_key = %(visitor_key)s
                 OR n.session_id = ANY (%(session_ids)s::text[]))
          ORDER BY n.id DESC LIMIT %(limit)s) c

@@ -64,6 +64,19 @@ SELECT e.id, e.workspace_id, e.site_id, e.name, e.event_id, e.order_id, e.body, 
          ORDER BY n.id DESC LIMIT %(limit)s) e
  ORDER BY e.id DESC LIMIT %(limit)s;
 
+-- list_visitors: the newest events of a workspace that name a visitor, of the newest %(examined)s of each bucket.
+-- -> id, visitor_key
+SELECT e.id, e.visitor_key
+  FROM bucket k CROSS JOIN LATERAL
+       (SELECT n.id, n.visitor_key
+          FROM (SELECT t.bucket, t.id, t.workspace_id, t.site_id, t.visitor_key
+                  FROM event t WHERE t.bucket = k.bucket AND t.id BETWEEN %(min_id)s AND %(max_id)s
+                 ORDER BY t.id DESC LIMIT %(examined)s) n
+         WHERE n.workspace_id = %(workspace_id)s AND n.visitor_key IS NOT NULL
+           AND (%(site_id)s::uuid IS NULL OR n.site_id = %(site_id)s)
+         ORDER BY n.id DESC LIMIT %(limit)s) e
+ ORDER BY e.id DESC LIMIT %(limit)s;
+
 -- events_floor: down to where list_events has examined every bucket; no row: to the end. -> id
 SELECT f.id
   FROM bucket k CROSS JOIN LATERAL

@@ -23,6 +23,19 @@ ON CONFLICT (bucket, subject) DO UPDATE
        cap = excluded.cap
 RETURNING t.subject, t.n, t.ends_at, t.cap;
 
+-- used_by_month: the same of all sites, by UTC month. -> month, n
+SELECT u.month, sum(u.n)::bigint
+  FROM (SELECT date_trunc('month', t.hour AT TIME ZONE 'UTC') AS month, t.n
+          FROM usage t
+         WHERE t.bucket = ANY (%(buckets)s::int[]) AND t.hour >= %(since)s AND t.hour < %(until)s
+           AND t.workspace_id = %(workspace_id)s AND t.destination_id = ANY (%(site_ids)s::uuid[])
+         UNION ALL
+        SELECT date_trunc('month', f.hour AT TIME ZONE 'UTC'), f.n
+          FROM ledger_hour f
+         WHERE f.bucket = ANY (%(buckets)s::int[]) AND f.hour >= %(since)s AND f.hour < %(until)s
+           AND f.destination_id = ANY (%(site_ids)s::uuid[]) AND f.status = 'accepted') u
+ GROUP BY 1;
+
 -- used: billable events that the writers counted, by site, those of dropped partitions too. -> site, n
 SELECT u.site_id, sum(u.n)::bigint
   FROM (SELECT t.destination_id AS site_id, t.n

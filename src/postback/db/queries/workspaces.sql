@@ -48,6 +48,9 @@ SELECT id, name, organization_id, plan_id, erased_at FROM workspace ORDER BY cre
 -- read_workspaces: -> Workspace rows
 SELECT id, name, organization_id, plan_id, erased_at FROM workspace WHERE id = ANY (%(ids)s::uuid[]);
 
+-- rename_workspace: -> nothing
+UPDATE workspace SET name = %(name)s WHERE id = %(id)s;
+
 -- set_plan: -> nothing
 UPDATE workspace w SET plan_id = %(plan_id)s WHERE w.id = %(id)s;
 

@@ -15,5 +15,6 @@ parameters, body and answer stand in `/openapi.json` as they are declared.
     addresses     private ones are refused
     changes       of the configuration: in turn, written down, never over what the caller has not seen
     keys, workspaces, members, sites, goals, event_types, plans, audit      the paths
-    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage, visitors
+    catalog, destinations, blueprints, probe, events, deliveries, replays, conversions, usage, visitors, privacy, find
+    own           the workspace that calls, the installation that it is part of
 """

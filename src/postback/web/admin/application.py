@@ -14,6 +14,7 @@ from postback.db import Pool
 from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.pii import Vault
+from postback.queue import lists
 from postback.settings import Settings
 from postback.web import dashboard, health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
@@ -27,9 +28,11 @@ from postback.web.admin import (
     destinations,
     event_types,
     events,
+    find,
     goals,
     keys,
     members,
+    own,
     plans,
     privacy,
     probe,
@@ -45,13 +48,14 @@ from postback.web.admin.access import caller_of, require_caller
 from postback.web.admin.bodies import JsonResponse, StrictRequest
 from postback.web.admin.hub import HUB, Hub, hub_of
 from postback.web.calls import Calls
+from postback.web.live import Live
 
 PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
     catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, usage,
-    visitors, privacy, reports, attention,
+    visitors, privacy, find, own, reports, attention,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.
 _REFUSED = "-"
@@ -75,6 +79,7 @@ def _made() -> Litestar:
             "pulse": Provide(_pulse, sync_to_thread=False),
             "gauges": Provide(_gauges, sync_to_thread=False),
             "caller": Provide(caller_of, sync_to_thread=False),
+            "looking": Provide(_looking, sync_to_thread=False),
         },
         request_class=StrictRequest,
         response_class=JsonResponse,
@@ -99,6 +104,11 @@ def _pulse(scope: Scope) -> health.Pulse:
     return scope["state"][_PULSE]
 
 
+def _looking() -> float:
+    """Seconds that a list may look for what is rare."""
+    return lists.LOOKING_SECONDS
+
+
 def _gauges(scope: Scope) -> metrics.Gauges:
     return scope["state"][_GAUGES]
 
@@ -115,9 +125,10 @@ class Admin:
         settings: Settings,
         requests: Counter[tuple[str, int]],
         calls: Calls,
+        live: Live,
     ) -> None:
         self._shared = {
-            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock()),
+            HUB: Hub(pool, directory, writer, vault, settings, requests, calls, asyncio.Lock(), live),
             _PULSE: health.Pulse(),
             _GAUGES: metrics.Gauges(),
         }

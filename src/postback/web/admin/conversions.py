@@ -16,12 +16,12 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
-from postback import conversions, pii, workspaces
+from postback import conversions, orders, pii, workspaces
 from postback.conversions import Conversion, Filter
 from postback.db import Tx, buckets
 from postback.errors import NotFound
 from postback.event import Event
-from postback.orders import Entry
+from postback.orders import Entry, State
 from postback.queue import EventRow, lists
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
@@ -36,10 +36,12 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 class ConversionOut(Struct, frozen=True):
-    """`event_id`: the sender's. `value`: what it is worth now; null: none was given, and the goal has none. `source`:
-    the sender's label. `type` null: not attributed yet. `time_to_conversion_seconds`: from the last touch."""
+    """`event`: the id of `/v1/admin/events/{id}`; `event_id`: the sender's. `value`: what it is worth now; null: none
+    was given, and the goal has none. `source`: the sender's label. `type` null: not attributed yet.
+    `time_to_conversion_seconds`: from the last touch."""
 
     id: UUID
+    event: UUID
     event_id: str
     goal_id: int
     site: UUID
@@ -56,7 +58,8 @@ class ConversionOut(Struct, frozen=True):
 
 class EntryOut(Struct, frozen=True):
     """One post of an order. `event`: the id of `/v1/admin/events/{id}`; `event_id`: the sender's. `status` null: a
-    refund, of `amount`, or of all where that is null. `changed_at` null: the sender does not say when it changed."""
+    refund, of `amount`, or of all where that is null. `changed_at` null: the sender does not say when it changed.
+    `order_status` and `value`: where the order stood, and what it was worth, once this was posted."""
 
     event: UUID
     event_id: str
@@ -64,6 +67,8 @@ class EntryOut(Struct, frozen=True):
     amount: Decimal | None
     changed_at: datetime | None
     received_at: datetime
+    order_status: Status
+    value: Decimal | None
 
 
 class OrderOut(Struct, frozen=True):
@@ -89,13 +94,22 @@ async def list_all(
     goal: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1, description="A goal's number.")] = None,
     site: OfSite = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
+    event: Annotated[UUID | None, QueryParameter(description="Our id of the event that it is.")] = None,
 ) -> Page[ConversionOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
     min_id, max_id = ids_between(since, until, caller.now)
     if (after := read_ids(cursor, 1)) is not None:
         max_id = min(max_id, UUID(int=max(0, after[0].int - 1)))
-    named = pii.stored_id(order_id) if order_id is not None else None
-    wanted = Filter(workspace_id=caller.workspace_id, goal_id=goal, site_id=site, order_id=named)
+    if event is not None:
+        low, high = conversions.near(event)
+        min_id, max_id = max(min_id, low), min(max_id, high)
+    wanted = Filter(
+        workspace_id=caller.workspace_id,
+        goal_id=goal,
+        site_id=site,
+        order_id=pii.stored_id(order_id) if order_id is not None else None,
+        event_id=event,
+    )
     async with hub.pool.connection() as tx:
         found, floor = await conversions.list_all(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
         items = await shown(tx, caller, found[:limit])
@@ -131,14 +145,16 @@ async def read_order(
         if order is None:
             raise NotFound("There is no such order.")
         events = await lists.event_rows(tx, [UUID(entry.event_id) for entry in order.ledger.entries])
-    state = order.state(known[order.site_id].order_counts_from)
+    counts_from, entries = known[order.site_id].order_counts_from, order.ledger.entries
+    state = order.state(counts_from)
+    after = [orders.fold(entries[: place + 1], counts_from) for place in range(len(entries))]
     return OrderOut(
         order_id=order.order_id,
         site=order.site_id,
         status=state.status,  # type: ignore[arg-type]  # the fold's own words
         value=state.worth,
         currency=state.currency,
-        ledger=[_entry(entry, events) for entry in order.ledger.entries],
+        ledger=[_entry(entry, events, then) for entry, then in zip(entries, after, strict=True)],
     )
 
 
@@ -166,6 +182,7 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
         items.append(
             ConversionOut(
                 id=one.id,
+                event=one.event_id,
                 event_id=event.event_id if event else str(one.event_id),
                 goal_id=one.goal_id,
                 site=one.site_id,
@@ -183,7 +200,7 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
     return items
 
 
-def _entry(entry: Entry, events: dict[UUID, EventRow]) -> EntryOut:
+def _entry(entry: Entry, events: dict[UUID, EventRow], then: State) -> EntryOut:
     id_ = UUID(entry.event_id)
     event = events.get(id_)
     return EntryOut(
@@ -193,6 +210,8 @@ def _entry(entry: Entry, events: dict[UUID, EventRow]) -> EntryOut:
         amount=entry.amount,
         changed_at=entry.at,
         received_at=buckets.time_of(id_),
+        order_status=then.status,  # type: ignore[arg-type]  # the fold's own words
+        value=then.worth,
     )
 
 

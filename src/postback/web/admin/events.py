@@ -4,6 +4,7 @@ Times of the list are those of arrival. Hashes and readable personal data are no
 are and where each came from.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -28,7 +29,7 @@ from postback.queue import EventRow, lists, sending
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
-from postback.web.admin.shapes import DeliveryOut, delivery_out
+from postback.web.admin.shapes import DeliveryOut, delivery_out, outcomes
 from postback.web.admin.spans import From, Status, To, ids_between, stored_as
 
 DialectName = Literal["native", "tag", "segment", "convultra", "roasproof", "selektable", "velaro"]
@@ -36,7 +37,8 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 class EventOut(Struct, frozen=True):
-    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id."""
+    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id. `outcomes`: how
+    many of its deliveries are in which state."""
 
     id: UUID
     event_id: str
@@ -51,6 +53,7 @@ class EventOut(Struct, frozen=True):
     order_status: str | None
     dialect: str
     notes: list[str]
+    outcomes: dict[str, int]
 
 
 class EventDetails(EventOut, frozen=True, kw_only=True):
@@ -74,6 +77,7 @@ class EventDetails(EventOut, frozen=True, kw_only=True):
 async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
+    looking: Needs[float],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -83,7 +87,7 @@ async def list_all(
     status: Annotated[Status | None, QueryParameter(description="With a delivery in this state.")] = None,
     event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
-    note: Annotated[Literal["collision"] | None, QueryParameter(description="With this note.")] = None,
+    note: Annotated[Literal["collision", "erased"] | None, QueryParameter(description="With this note.")] = None,
     dialect: Annotated[DialectName | None, QueryParameter(description="As which it came.")] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
@@ -107,11 +111,14 @@ async def list_all(
             statuses=statuses,
             destination_ids=ids,
         )
-        if event_id is not None and (known := await _known(tx, caller.workspace_id, event_id)):
-            found, floor = await _among(tx, wanted, [id_ for id_ in known if min_id <= id_ <= max_id]), None
+        if event_id is not None and (named := await known_ids(tx, caller.workspace_id, event_id)):
+            found, floor = await _among(tx, wanted, [id_ for id_ in named if min_id <= id_ <= max_id]), None
         else:
-            found, floor = await lists.events(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
-    return Page([EventOut(**_fields(event)) for event in found[:limit]], _next(found, floor, limit))
+            found, floor = await lists.events(
+                tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1, seconds=looking
+            )
+        became = await outcomes(tx, [event.id for event in found[:limit]])
+    return Page([event_out(event, became[event.id]) for event in found[:limit]], _next(found, floor, limit))
 
 
 @get("/events/{event:uuid}", summary="One event with its deliveries")
@@ -125,7 +132,8 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
         lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
         identifiers = await _identifiers(tx, hub, event)
     shown = [delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored]
-    return EventDetails(**_fields(row), **_more(_decode(row.body), identifiers), deliveries=shown)
+    became = dict(Counter(one.status for one in shown))
+    return EventDetails(**_fields(row), **_more(_decode(row.body), identifiers), outcomes=became, deliveries=shown)
 
 
 async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
@@ -153,10 +161,10 @@ def _sealed(sealed: bytes | None, sealer: Sealer) -> Iterable[str]:
         return ()
 
 
-async def _known(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
+async def known_ids(tx: Tx, workspace_id: UUID, event_id: str) -> list[UUID]:
     """Our ids of the events behind an id of the sender's, or of one that we answered; newest first."""
     found = await dedup.find_by_sender_id(tx, workspace_id, pii.stored_id(event_id))
-    if (own := convultra.from_evt_id(event_id) or _uuid(event_id)) is not None:
+    if (own := convultra.from_evt_id(event_id) or uuid_of(event_id)) is not None:
         found.append(own)
     return found
 
@@ -176,11 +184,15 @@ def _next(found: list[EventRow], floor: UUID | None, limit: int) -> str | None:
     return cursor_text(floor.bytes) if floor else None
 
 
-def _uuid(text: str) -> UUID | None:
+def uuid_of(text: str) -> UUID | None:
     try:
         return UUID(text) if len(text) == 36 else None
     except ValueError:
         return None
+
+
+def event_out(row: EventRow, outcomes: dict[str, int]) -> EventOut:
+    return EventOut(**_fields(row), outcomes=outcomes)
 
 
 def _fields(row: EventRow) -> dict[str, Any]:

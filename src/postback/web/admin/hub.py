@@ -13,13 +13,14 @@ from postback.intake.writer import Writer
 from postback.pii import Vault
 from postback.settings import Settings
 from postback.web.calls import Calls
+from postback.web.live import Live
 
 HUB = "postback.hub"
 
 
 class Hub(Struct, frozen=True):
     """`requests` counts answers by path and status, for /metrics; `calls` those of each key; `exporting` is held by the
-    one export under way, which has a connection for as long as its reader takes."""
+    one export under way, which has a connection for as long as its reader takes. `live` tells new events."""
 
     pool: Pool
     directory: Directory
@@ -29,6 +30,7 @@ class Hub(Struct, frozen=True):
     requests: Counter[tuple[str, int]]
     calls: Calls
     exporting: asyncio.Lock
+    live: Live
 
 
 def hub_of(scope: Scope) -> Hub:

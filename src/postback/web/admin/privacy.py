@@ -12,6 +12,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 from msgspec import Struct
 
+from postback import visitors
 from postback.db import buckets
 from postback.errors import Invalid, NotFound, Unavailable
 from postback.pii.person import Maker
@@ -27,6 +28,7 @@ from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, first_of, read_ids
 
 RETRY_SECONDS = 10
+COUNT_SECONDS = 1.0
 _ERASE = {SCOPES: ("erase",)}
 
 
@@ -38,6 +40,22 @@ class PersonIn(Struct, frozen=True, forbid_unknown_fields=True):
     external_id: str | None = None
     user_id: str | None = None
     visitor_id: str | None = None
+
+
+class ErasureIn(PersonIn, frozen=True, forbid_unknown_fields=True):
+    """Who, by exactly one of these, in clear; all but `visitor_id` may be given as their SHA-256. `dry_run`: count, and
+    erase nothing."""
+
+    dry_run: bool = False
+
+
+class Meant(Struct, frozen=True):
+    """Whom it would be: `visitors` that bear it, or were seen with it, and `events`. `complete` false: there was more
+    than could be looked at; what is found in these may lead to others in any case."""
+
+    visitors: int
+    events: int
+    complete: bool
 
 
 class ErasureOut(Struct, frozen=True):
@@ -57,11 +75,19 @@ class ErasureOut(Struct, frozen=True):
     receipt: Receipt | None
 
 
-@post("/privacy/erasures", opt={EXAMPLE: {"email": "jane@example.com"}, **_ERASE}, summary="Erase a person")
-async def create_erasure(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[PersonIn]) -> ErasureOut:
+@post(
+    "/privacy/erasures",
+    opt={EXAMPLE: {"email": "jane@example.com"}, "also": {200: Meant}, **_ERASE},
+    summary="Erase a person",
+)
+async def create_erasure(
+    hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[ErasureIn]
+) -> ErasureOut | Response[Meant]:
     """Needs a key with the scope `erase`. What occurred before this answer brings the person back no more; what is
-    stored goes in the background. While an erasure of the same identifier runs, that one is answered."""
+    stored goes in the background. While an erasure of the same identifier runs, that one is answered. Dry run: 200."""
     kind, value = _asked(data)
+    if data.dry_run:
+        return Response(await _meant(hub, caller, kind, value), status_code=200)
     async with changing(hub, caller) as change:
         erasure, is_new = await erasing.begin(
             change.tx,
@@ -123,6 +149,16 @@ async def create_export(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[P
                 yield part
 
     return Stream(parts(), media_type=MediaType.JSON, status_code=201)
+
+
+async def _meant(hub: Hub, caller: Caller, kind: Kind, value: str) -> Meant:
+    maker = Maker(hub.vault.link_key, caller.workspace_id.bytes)
+    async with hub.pool.connection() as tx:
+        person = await people.meant(tx, caller.workspace_id, kind, value, _country(caller), maker)
+        known = await visitors.find(tx, person.visitors) if person.visitors else {}
+        reader = people.Reader(caller.workspace_id, hub.vault.sealer, maker)
+        found, is_all = await people.count(tx, reader, person, caller.now, COUNT_SECONDS)
+    return Meant(sum(one.workspace_id == caller.workspace_id for one in known.values()), found, is_all)
 
 
 def tools(sealer: Any, link_key: bytes) -> Tools:

@@ -1,6 +1,7 @@
 """Shapes that several paths answer with."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -9,6 +10,7 @@ from msgspec import Struct, field
 
 from postback import destinations, queue, secret
 from postback.blueprint import Blueprint
+from postback.db import Tx, buckets
 from postback.delivery import selection
 from postback.destinations import Destination, Label, Lane
 from postback.queue import DeliveryStatus, EventRow, jobs
@@ -81,10 +83,26 @@ class DeliveryOut(Struct, frozen=True):
     settled_at: datetime | None
 
 
-def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None, lane: Lane | None) -> DeliveryOut:
+def _is_held(delivery: DeliveryStatus, lane: Lane | None) -> bool:
     """An open delivery reads as held while its destination is."""
-    is_open = delivery.status in queue.OPEN
-    is_held = is_open and lane is not None and lane.state == "held"
+    return delivery.status in queue.OPEN and lane is not None and lane.state == "held"
+
+
+async def outcomes(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """What became of some events: how many of each one's deliveries are in which state."""
+    if not ids:
+        return {}
+    stored = await queue.deliveries_of(tx, ids)
+    homes = {buckets.of_id(one.destination_id) for rows in stored.values() for one in rows if one.status in queue.OPEN}
+    lanes = await destinations.lanes(tx, sorted(homes)) if homes else {}
+    return {
+        id_: Counter("held" if _is_held(one, lanes.get(one.destination_id)) else one.status for one in rows)
+        for id_, rows in stored.items()
+    }
+
+
+def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None, lane: Lane | None) -> DeliveryOut:
+    is_open, is_held = delivery.status in queue.OPEN, _is_held(delivery, lane)
     return DeliveryOut(
         id=queue.delivery_id(delivery.event_id, delivery.destination_id),
         event=EventRef(event.id, event.event_id, event.name),

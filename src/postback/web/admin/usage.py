@@ -5,12 +5,14 @@ from typing import Annotated
 from litestar import get
 from litestar.di import NamedDependency as Needs
 from litestar.params import QueryParameter
+from msgspec import Struct
 
 from postback import quota
-from postback.quota import Usage
+from postback.quota import Month, Usage
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 
+MONTHS = 12
 Period = Annotated[
     str | None,
     QueryParameter(
@@ -28,4 +30,16 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], period: Period = None) ->
         return await quota.usage(tx, caller.snapshot.workspace, month)
 
 
-HANDLERS = [read]
+class History(Struct, frozen=True):
+    """Newest month first."""
+
+    items: list[Month]
+
+
+@get("/usage/history", summary="Billable events of each of the last twelve months")
+async def read_history(hub: Needs[Hub], caller: Needs[Caller]) -> History:
+    async with hub.pool.connection() as tx:
+        return History(await quota.history(tx, caller.snapshot.workspace, caller.now, MONTHS))
+
+
+HANDLERS = [read, read_history]

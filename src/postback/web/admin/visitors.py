@@ -1,16 +1,16 @@
-"""`/v1/admin/visitors/{id}`: all that is known of one visitor, by the id that the tag or a backend gave. Personal data
-is shown as its hashes, and of what is readable the names alone.
+"""`/v1/admin/visitors`: who came last, and all that is known of one visitor, by the id that the tag or a backend gave.
+Personal data is shown as its hashes, and of what is readable the names alone.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 from uuid import UUID
 
 from litestar import Request, get
 from litestar.di import NamedDependency as Needs
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from postback import conversions, pii, visitors
@@ -18,11 +18,14 @@ from postback.conversions import Filter
 from postback.db import Tx, buckets
 from postback.errors import NotFound
 from postback.event import IDENTIFIERS
+from postback.queue import lists
 from postback.visitors import Visitor, links, touches
 from postback.visitors.touches import Touch
 from postback.web.admin.access import Caller
 from postback.web.admin.conversions import ConversionOut, shown
 from postback.web.admin.hub import Hub
+from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
+from postback.web.admin.spans import From, To, ids_between
 
 PATH = b"/visitors/"
 MOST_TOUCHES, MOST_CONVERSIONS = 500, 100
@@ -96,6 +99,49 @@ class VisitorOut(Struct, frozen=True):
     sessions: list[SessionOut]
     touches: list[TouchOut]
     conversions: list[ConversionOut]
+
+
+class VisitorBrief(Struct, frozen=True):
+    """`last_seen_at`: when the newest of its events came, in the span that is looked at. `identifiers`: their names."""
+
+    id: str
+    site: UUID | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    shared: bool
+    identifiers: list[str]
+
+
+@get("/visitors", summary="List visitors, who sent an event last first")
+async def list_all(
+    hub: Needs[Hub],
+    caller: Needs[Caller],
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    since: From = None,
+    until: To = None,
+    site: Annotated[UUID | None, QueryParameter(description="Of the events: a site's id.")] = None,
+) -> Page[VisitorBrief]:
+    """By the newest events that name one: nothing keeps visitors in the order of their last visit. One who also came
+    earlier is on a later page again. A page may hold fewer than its limit, and yet have a `next_cursor`."""
+    min_id, max_id = ids_between(since, until, caller.now)
+    if (after := read_ids(cursor, 1)) is not None:
+        max_id = min(max_id, UUID(int=max(0, after[0].int - 1)))
+    async with hub.pool.connection() as tx:
+        newest, floor = await lists.visitors(tx, caller.workspace_id, site, min_id=min_id, max_id=max_id, limit=limit)
+        known = await visitors.find(tx, [key.bytes for key in newest]) if newest else {}
+    items = [
+        _brief(visitor, buckets.time_of(id_))
+        for key, id_ in newest.items()
+        if (visitor := known.get(key.bytes)) is not None and visitor.id
+    ]
+    return Page(items, cursor_text(floor.bytes) if floor else None)
+
+
+def _brief(visitor: Visitor, seen_at: datetime) -> VisitorBrief:
+    names = sorted(name for name in visitor.identifiers if name in IDENTIFIERS)
+    first = visitor.first_seen_at or seen_at
+    return VisitorBrief(visitor.id or "", visitor.site_id, first, seen_at, visitor.is_shared, names)
 
 
 @get("/visitors/{visitor:path}", summary="One visitor: identifiers, sessions, touches, conversions")
@@ -174,4 +220,4 @@ def _touch(touch: Touch) -> TouchOut:
     )  # fmt: skip
 
 
-HANDLERS = [read]
+HANDLERS = [list_all, read]

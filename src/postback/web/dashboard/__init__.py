@@ -6,7 +6,8 @@
     problems   what goes wrong, as a page
     static     style, script, icons
     signing    signing in and out, joining, one's own account
-    overview, start, records, library, integrations, blueprints, replays, things, keys, members      the pages
+    overview, start, live, records, people, library, integrations, blueprints, replays, things, keys, members, privacy,
+    settings      the pages
 
 Reading and forms work without JavaScript; htmx loads parts anew by itself.
 """
@@ -21,11 +22,15 @@ from postback.web.dashboard import (
     integrations,
     keys,
     library,
+    live,
     members,
     overview,
+    people,
+    privacy,
     problems,
     records,
     replays,
+    settings,
     signing,
     start,
     static,
@@ -34,7 +39,10 @@ from postback.web.dashboard import (
 from postback.web.dashboard.view import require_person, view_of
 
 PREFIX = "/app"
-_PAGES = (overview, start, records, library, integrations, blueprints, replays, things, keys, members)
+_PAGES = (
+    overview, start, live, records, people, library, integrations, blueprints, replays, things, keys, members, privacy,
+    settings,
+)  # fmt: skip
 
 
 @get("/{rest:path}")

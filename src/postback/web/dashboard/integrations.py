@@ -20,8 +20,7 @@ from postback.web.admin.shapes import DestinationOut
 from postback.web.admin.trial import TestEventIn
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.library import fields_of, name_of
-from postback.web.dashboard.records import STATUSES
-from postback.web.dashboard.render import pretty
+from postback.web.dashboard.render import STATUSES, pretty
 from postback.web.dashboard.view import View
 
 

@@ -1,59 +1,90 @@
 """What was taken and what became of it: events, deliveries, conversions, orders; usage; audit log."""
 
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
-from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, usage, visitors
+from postback import secret
+from postback.errors import Forbidden, Rejected
+from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, replays
+from postback.web.admin.events import EventDetails
+from postback.web.admin.replays import ReplayIn
 from postback.web.dashboard.view import View
 
-STATUSES = ("queued", "retrying", "delivered", "skipped", "failed", "held")
-LIVE = 40
-# A conversion's id is of the flush of its event.
-_FLUSH = timedelta(milliseconds=20)
+_SAID = (
+    "event_id", "occurred_at", "action_source", "value", "currency", "order_id", "order_status", "items", "url",
+    "referrer", "visitor_id", "session_id", "consent", "experiments", "properties",
+)  # fmt: skip
 
 
 @get("/events")
 async def list_events(view: Needs[View]) -> Response[str]:
     found = await view.ask_list(events.list_all)
-    return view.page("events.html", found=found, statuses=STATUSES)
-
-
-@get("/live")
-async def live(view: Needs[View]) -> Response[str]:
-    found = await view.ask_list(events.list_all, limit=LIVE)
-    return view.page("live.html", found=found, statuses=STATUSES, is_paused="paused" in view.request.query_params)
+    return view.page("events.html", found=found)
 
 
 @get("/events/{event:uuid}")
 async def read_event(view: Needs[View], event: FromPath[UUID]) -> Response[str]:
     shown = await view.ask(events.read, event=event)
     ways = [await view.ask(deliveries.read, delivery=one.id) for one in shown.deliveries]
-    near = await view.ask(
-        conversions.list_all,
-        limit=500,
-        since=(shown.received_at - _FLUSH).isoformat(),
-        until=(shown.received_at + _FLUSH).isoformat(),
+    made = await view.ask(conversions.list_all, event=event)
+    return view.page(
+        "event.html",
+        event=shown,
+        received=_received(shown),
+        ways=sorted(ways, key=lambda way: (way.attempts[0].at if way.attempts else shown.received_at, way.name)),
+        conversions=made.items,
+        goals=view.caller.snapshot.goals,
+        may_replay=view.may(replays.create_replay),
     )
-    made = [one for one in near.items if one.event_id == shown.event_id and one.site == shown.site]
-    return view.page("event.html", event=shown, ways=ways, conversions=made, goals=view.caller.snapshot.goals)
+
+
+def _received(shown: EventDetails) -> dict[str, Any]:
+    """What an event said, as the native API would have taken it; of identifiers the names."""
+    said: dict[str, Any] = {
+        "event": shown.source_name,
+        **{name: getattr(shown, name) for name in _SAID},
+        "user_data": {name: secret.MASK for name, origin in sorted(shown.identifiers.items()) if origin == "sent"},
+    }
+    return {name: value for name, value in said.items() if value not in (None, [], {})}
 
 
 @get("/deliveries")
 async def list_deliveries(view: Needs[View]) -> Response[str]:
     found = await view.ask_list(deliveries.list_all)
     installed = await view.ask(destinations.list_all, limit=500)
-    return view.page("deliveries.html", found=found, statuses=STATUSES, installed=installed.items)
+    return view.page("deliveries.html", found=found, installed=installed.items)
 
 
 @get("/deliveries/{delivery:str}")
 async def read_delivery(view: Needs[View], delivery: FromPath[str]) -> Response[str]:
-    return view.page("delivery.html", delivery=await view.ask(deliveries.read, delivery=delivery))
+    return await _delivery(view, delivery)
+
+
+@post("/deliveries/{delivery:str}")
+async def replay_delivery(view: Needs[View], delivery: FromPath[str]) -> Response[Any]:
+    """Send one again."""
+    shown = await view.ask(deliveries.read, delivery=delivery)
+    asked = ReplayIn(ids=[shown.id], status=shown.status, include_delivered=shown.status == "delivered")
+    try:
+        await view.ask(replays.create_replay, data=asked)
+    except Rejected as problem:
+        if isinstance(problem, Forbidden):
+            raise
+        return await _delivery(view, delivery, problem)
+    return view.to(f"/app/deliveries/{delivery}", "replaying")
+
+
+async def _delivery(view: View, delivery: str, problem: Rejected | None = None) -> Response[str]:
+    shown = await view.ask(deliveries.read, delivery=delivery)
+    may = view.may(replays.create_replay)
+    return view.page(
+        "delivery.html", problem.status if problem else 200, delivery=shown, may_replay=may, problem=problem
+    )
 
 
 @get("/conversions")
@@ -78,24 +109,12 @@ async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str
     return view.page("order.html", order=await view.ask(conversions.read_order, **given))
 
 
-@get("/visitors/{visitor:path}")
-async def read_visitor(view: Needs[View], visitor: FromPath[str]) -> Response[str]:
-    """The API's handler reads the id as it was sent."""
-    shown = await view.ask(visitors.read, visitor=visitor)
-    return view.page("visitor.html", visitor=shown, goals=view.caller.snapshot.goals)
-
-
-@get("/usage")
-async def read_usage(view: Needs[View]) -> Response[str]:
-    return view.page("usage.html", usage=await view.ask_list(usage.read))
-
-
 @get("/audit")
 async def list_changes(view: Needs[View]) -> Response[str]:
     return view.page("audit.html", found=await view.ask_list(audit.list_all))
 
 
 HANDLERS = [
-    list_events, live, read_event, list_deliveries, read_delivery, list_conversions, read_conversion, read_order,
-    read_visitor, read_usage, list_changes,
+    list_events, read_event, list_deliveries, read_delivery, replay_delivery, list_conversions, read_conversion,
+    read_order, list_changes,
 ]  # fmt: skip

@@ -20,6 +20,8 @@ from markupsafe import Markup, escape
 
 from postback import money
 
+# As deliveries are shown: what went well first.
+STATUSES = ("delivered", "queued", "retrying", "held", "skipped", "failed")
 STATIC = Path(__file__).parent.parent / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -71,7 +73,8 @@ def environment() -> Environment:
         "words": words,
     }
     made.filters.update(filters)
-    made.globals["asset"] = asset
+    held: dict[str, Any] = {"asset": asset, "statuses": STATUSES}
+    made.globals.update(held)
     return made
 
 

@@ -20,10 +20,11 @@ from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 from litestar.types import Scope
 
 from postback.errors import Forbidden, Invalid, Rejected
+from postback.queue import lists
 from postback.web.admin import signed_in
 from postback.web.admin.access import Caller, caller_for
 from postback.web.admin.hub import Hub, hub_of
@@ -96,15 +97,22 @@ class View:
         return render.respond(self.request, template, status, view=self, **context)
 
     async def ask(self, handler: BaseRouteHandler, **given: Any) -> Any:
-        """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not."""
+        """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not.
+
+        `looking`: seconds that a list may look for what is rare; 0 for what nobody asked for by a filter.
+        """
         self.require(handler)
-        shared = {"hub": self.hub, "caller": self.caller, "request": self.request}
+        shared = {"hub": self.hub, "caller": self.caller, "request": self.request, "looking": lists.LOOKING_SECONDS}
         wanted = inspect.signature(handler.fn).parameters
-        answer = await handler.fn(**{name: held for name, held in shared.items() if name in wanted}, **given)
-        return answer.content if isinstance(answer, Response) else answer
+        answer = await handler.fn(**{name: held for name, held in shared.items() if name in wanted} | given)
+        return answer.content if isinstance(answer, Response) and not isinstance(answer, Stream) else answer
 
     async def ask_list(self, handler: BaseRouteHandler, **given: Any) -> Any:
         """A list as the page's own query narrows it, and as the site that is looked at does."""
+        return await self.ask(handler, **self.narrowed(handler, given) | given)
+
+    def narrowed(self, handler: BaseRouteHandler, given: Mapping[str, Any] = {}) -> dict[str, Any]:
+        """What the page's query says of a handler's parameters, but for those `given`. Raises Invalid."""
         sent: dict[str, Any] = {}
         for name, (wire_name, kind, bounds) in _parameters(handler).items():
             text = self.request.query_params.get(wire_name, "").strip()
@@ -112,7 +120,7 @@ class View:
                 sent[name] = _read(wire_name, text, kind, bounds)
             elif name == "site" and self.site is not None:
                 sent[name] = self.site.id
-        return await self.ask(handler, **sent | given)
+        return sent
 
     def query_value(self, name: str, handler: BaseRouteHandler, default: Any = None) -> Any:
         """One parameter of the page's query, as a handler takes it. Raises Invalid."""
@@ -122,7 +130,8 @@ class View:
 
     def curl(self, method: str, path: str, body: object = None) -> str:
         """The admin API's call that does what an action of the page does."""
-        lines = [f"curl {'' if method == 'GET' else f'-X {method} '}{shlex.quote(self.address + '/v1/admin/' + path)}"]
+        address = f"{self.address}/v1/admin/{path.rstrip('?')}"
+        lines = [f"curl {'' if method == 'GET' else f'-X {method} '}{shlex.quote(address)}"]
         lines.append('-H "Authorization: Bearer $POSTBACK_ADMIN_KEY"')
         if body is not None:
             lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(msgspec.json.encode(body).decode())}"]

@@ -15,11 +15,20 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
 });
 
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy-link]");
+  if (!button) return;
+  await navigator.clipboard.writeText(location.href);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+});
+
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
 });
 
 for (const button of document.querySelectorAll("button[data-copy]")) button.hidden = false;
+if (navigator.clipboard) for (const button of document.querySelectorAll("[data-copy-link]")) button.hidden = false;
 for (const button of document.querySelectorAll("[data-without-script]")) button.hidden = true;
 document.addEventListener("htmx:afterSwap", (event) => {
   for (const button of event.target.querySelectorAll("button[data-copy]")) button.hidden = false;

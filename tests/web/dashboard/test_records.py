@@ -1,0 +1,88 @@
+"""Pages of what came in and of whom: finding, one event, one delivery, one order, one visitor."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from postback.db import Tx
+
+JANE = {"email": "jane@secret.example", "phone": "+14155550100"}
+
+
+async def send(served: Any, **event: Any) -> None:
+    status, receipt = await served.call("POST", "/v1/events", event)
+    assert status == 202, receipt
+
+
+async def first(served: Any, kind: str) -> str:
+    _, page = await served.call("GET", f"/v1/admin/{kind}")
+    return page["items"][0]["id"]
+
+
+async def test_finding_leads_to_what_was_meant_and_keeps_it_out_of_every_address(served: Any, owner: Any) -> None:
+    await send(served, event="purchase", order_id="o/1", visitor_id="v/1", user_data=JANE, value=5, currency="EUR")
+    await send(served, event="lead", event_id="o/1")
+    found = await owner.submit("/app/events", "/app/find", q="jane@secret.example")
+    assert (found.status, found.location) == (303, "/app/visitors/v%2F1")
+    several = await owner.submit("/app/find", q="o/1")
+    assert (several.status, "2 found" in several.text) == (200, True)
+    assert {"/app/orders/o%2F1"} < set(several.links)
+    nothing = await owner.submit("/app/find", q="nobody@secret.example")
+    assert (nothing.status, "Nothing is known by that" in nothing.text) == (200, True)
+    assert [form["q"] for form in nothing.forms if "q" in form] == ["nobody@secret.example"]
+    assert (await owner.submit("/app/find", q=" ")).status == 422
+
+
+async def test_an_event_shows_what_came_with_it_and_each_try_in_turn_and_one_is_sent_again(
+    served: Any, owner: Any, tx: Tx
+) -> None:
+    config = {"config": {"url": "http://127.0.0.1:9/x"}, "name": "Mine"}
+    assert (await served.call("POST", "/v1/admin/integration-catalog/webhook/install", config))[0] == 201
+    await send(served, event="Order Completed", event_id="e1", order_id="o1", user_data=JANE, value=5, currency="EUR")
+    event = await first(served, "events")
+    for n, outcome in enumerate(("retry", "failed"), 1):
+        await tx.execute(
+            "INSERT INTO attempt (bucket, event_id, destination_id, n, at, outcome, reason, head, request, response)"
+            " SELECT bucket, event_id, destination_id, %s, now() + %s * interval '1 s', %s, %s,"
+            " 'POST http://127.0.0.1:9/x', '{}', 'no' FROM delivery",
+            (n, n, outcome, f"reason {n}"),
+        )
+    await tx.execute("UPDATE delivery SET status = 'failed', reason = 'reason 2', attempt = 2, settled_at = now()")
+    page = await owner.get(f"/app/events/{event}")
+    assert "jane" not in page.text
+    said = r"email_sha256.*\[secret\].*Normalised.*Sent with the event.*Try 1.*reason 1.*Try 2.*reason 2"
+    assert re.search(said, page.text, re.S)
+    assert "Purchases" in page.text
+    delivery = await first(served, "deliveries")
+    assert (await owner.submit(f"/app/events/{event}", f"/app/deliveries/{delivery}", do="replay")).status == 303
+    _, jobs = await served.call("GET", "/v1/admin/replays")
+    assert [(job["total"], job["filter"]["ids"]) for job in jobs["items"]] == [(1, [delivery])]
+
+
+async def test_an_order_says_what_it_was_worth_after_each_post(served: Any, owner: Any) -> None:
+    await send(served, event="purchase", order_id="o/1", value=100, currency="EUR")
+    await send(served, event="refund", order_id="o/1", value=30, currency="EUR")
+    page = await owner.get("/app/orders/o%2F1")
+    assert re.search(r"€70.00\s+worth now.*€100.00\s+worth then.*Refund.*€70.00\s+worth then", page.text, re.S)
+
+
+async def test_visitors_are_listed_and_one_shows_what_was_seen_in_one_line(served: Any, owner: Any) -> None:
+    await send(served, event="purchase", order_id="o1", value=5, currency="EUR", visitor_id="a/b", user_data=JANE)
+    page = await owner.get("/app/visitors")
+    assert "/app/visitors/a%2Fb" in page.links
+    assert ">email<" in page.html
+    page = await owner.get(f"/app/visitors/{quote('a/b', safe='')}")
+    assert "Purchases: €5.00" in page.text
+    assert "jane" not in page.text
+    assert {"kind": "visitor_id", "value": "a/b"}.items() <= next(f for f in page.forms if "kind" in f).items()
+
+
+async def test_a_list_is_narrowed_by_note_site_and_event(served: Any, owner: Any) -> None:
+    await send(served, event="purchase", event_id="twice", value=1, currency="EUR")
+    await send(served, event="purchase", event_id="twice", value=2, currency="EUR")
+    await send(served, event="lead", event_id="once")
+    found = await owner.get("/app/events?note=collision")
+    assert ("twice" in found.text, "once" in found.text) == (True, False)
+    events = await served.call("GET", "/v1/admin/events?event_id=once")
+    found = await owner.get(f"/app/conversions?event={events[1]['items'][0]['id']}")
+    assert ("once" in found.text, "twice" in found.text) == (True, False)
