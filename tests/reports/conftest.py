@@ -1,19 +1,12 @@
 """A hub that takes events, and a keeper that counts them here and now, in a fresh database."""
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from postback.db import Pool
 from postback.secret import Secret
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "intake"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "privacy"))
-sys.path.insert(0, str(Path(__file__).parent))
-
-from counted import Counted
+from tests.reports.counted import Counted
 
 
 @pytest.fixture

@@ -5,9 +5,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from erasable import Erasable
-from taking import scalar
-
 from postback import conversions, visitors, workspaces
 from postback.db import buckets, connect
 from postback.db.trip import Trip
@@ -16,6 +13,8 @@ from postback.reports.keeper import Keeper
 from postback.reports.reading import By, Line, Wanted
 from postback.visitors import touches
 from postback.visitors.touches import Touch
+from tests.intake.taking import scalar
+from tests.privacy.erasable import Erasable
 
 FAR = timedelta(days=40)
 Plain = dict[tuple[Any, ...], tuple[int, Decimal]]

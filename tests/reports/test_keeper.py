@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from counted import Counted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from taking import execute, scalar
 
 from postback.db import Pool, buckets
 from postback.secret import Secret
+from tests.intake.taking import execute, scalar
+from tests.reports.counted import Counted
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ORDERS = st.sampled_from(["A-1", "A-2", "A-3"])
@@ -191,7 +191,7 @@ async def test_collisions_are_counted(hub: Counted) -> None:
 
 @pytest.mark.parametrize("age", [timedelta(days=700), timedelta(days=800)])
 async def test_sums_are_kept_for_their_own_time(hub: Counted, age: timedelta) -> None:
-    from counted import keeper
+    from tests.reports.counted import keeper
 
     await hub.send(event_id="e1", occurred_at=datetime.now(UTC) - age)
     await hub.count()

@@ -11,7 +11,7 @@ WAY = ("page_view", "view_content", "add_to_cart", "initiate_checkout", "purchas
 PRODUCTS = [("mug", 12), ("lamp", 49), ("chair", 129), ("bicycle", 890)]
 SHOP = "https://shop.example.com"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
-GOES_ON = 0.8  # how likely a shopper takes the next step
+GOES_ON = 0.65  # how likely a shopper takes the next step
 
 
 # Where visits come from: what the landing page's address and the referrer say.

@@ -42,7 +42,10 @@ def _is_late(pending: Pending) -> bool:
 def _traces(pending: Pending) -> list[Trace]:
     event, maker = pending.event, Maker(pending.installation_key, pending.snapshot.id_bytes)
     keys = visitors.keys_of(event, pending.snapshot.workspace.id, pending.visitor_key)
-    return maker.of_event(event, keys, pending.user_id)
+    traces = maker.of_event(event, keys, pending.user_id)
+    if pending.post is not None:
+        traces.append(("order", (maker.of_order(pending.post.key),)))
+    return traces
 
 
 def _strip(pending: Pending) -> None:

@@ -1,8 +1,8 @@
 """A person as events name one, for erasure and export: what ties an event to somebody, and what is left of it without.
 
 Everything here is a MAC under the installation's key (see `seal.link_key`), so that what is kept about an erasure names
-nobody. Kinds: `email` and `external_id` (a user id is one) name a person; `phone`, `session` and `visitor` only lead to
-one: a line or a browser may be shared.
+nobody. Kinds: `email` and `external_id` (a user id is one) name a person; `phone`, `session`, `visitor`, `order` only
+lead to one: a line or a browser may be shared, and others may post of an order.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -42,6 +42,10 @@ class Maker(Struct, frozen=True):
     def of_visitor(self, key: bytes) -> bytes:
         """`key`: that of the visitor's row."""
         return self.mac("visitor", key.hex())
+
+    def of_order(self, key: bytes) -> bytes:
+        """`key`: that of the order's row."""
+        return self.mac("order", key.hex())
 
     def of_user(self, user: Mapping[str, str]) -> list[Trace]:
         """Of hashes by identifier name."""

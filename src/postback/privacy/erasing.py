@@ -68,7 +68,7 @@ async def begin(
             return await _renew(tx, held, held.state, person, maker), False
     removed: Counter[str] = Counter()
     erased_at = await _mark(tx, workspace_id, person, maker, list(person.visitors))
-    await _drop(tx, person.visitors, erased_at, removed, is_all=True)
+    await _drop(tx, person, erased_at, removed, is_all=True)
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
@@ -81,7 +81,7 @@ async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: 
     person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
     removed = Counter(erasure.removed)
     at = await _mark(tx, erasure.workspace_id, person, maker, list(person.visitors))
-    await _drop(tx, person.visitors, at, removed, is_all=True)
+    await _drop(tx, person, at, removed, is_all=True)
     state.person, state.erased_at, state.until = person, at, _until(at)
     state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
     renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
@@ -156,13 +156,14 @@ async def _mark(
     return now
 
 
-async def _drop(
-    tx: Tx, visitor_keys: Sequence[bytes], erased_at: datetime, removed: Counter[str], *, is_all: bool
-) -> None:
-    """Rows of visitors; but for `is_all`, what was seen of them since `erased_at` is a new person's, and stays."""
-    if not visitor_keys:
+async def _drop(tx: Tx, person: Person, erased_at: datetime, removed: Counter[str], *, is_all: bool) -> None:
+    """The person's links, at once, so that what is linked from now on is a new person's; rows of visitors; but for
+    `is_all`, what was seen of them since `erased_at` is a new person's too, and stays."""
+    own = _places(sorted(person.macs())) | {"erased_at": erased_at}
+    removed["links"] += (await tx.execute(_queries.drop_own_links, own)).rowcount
+    if not person.visitors:
         return
-    places = _places(visitor_keys)
+    places = _places(person.visitors)
     row = places | {"until": None if is_all else erased_at}
     removed["visitors"] += (await tx.execute(_queries.drop_visitors, row)).rowcount
     if not is_all:
@@ -180,9 +181,9 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         bucket = BUCKETS[state.bucket]
         rows = await reader.page(tx, bucket, state.after, state.until, left)
         if mine := list(reader.theirs(rows, state.person, state.erased_at)):
-            await _strip(tx, bucket, mine, state, removed, now)
+            await _strip(tx, bucket, mine, state, maker, removed, now)
             for own, posts in (await _posts(tx, reader, mine, state)).items():
-                await _strip(tx, own, posts, state, removed, now)
+                await _strip(tx, own, posts, state, maker, removed, now)
                 mine += posts
             for found in mine:
                 if found.spreads and not state.is_shared:
@@ -205,7 +206,7 @@ async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, re
     visitor_keys = [key for key in found.visitors if key not in person.visitors]
     person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
     now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
-    await _drop(tx, person.visitors, state.erased_at, removed, is_all=False)
+    await _drop(tx, person, state.erased_at, removed, is_all=False)
     state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
@@ -222,7 +223,7 @@ def _until(erased_at: datetime) -> UUID:
 
 
 async def _strip(
-    tx: Tx, bucket: int, mine: Sequence[Found], state: State, removed: Counter[str], now: datetime
+    tx: Tx, bucket: int, mine: Sequence[Found], state: State, maker: Maker, removed: Counter[str], now: datetime
 ) -> None:
     ids = [found.row.id for found in mine]
     low, high = buckets.span(ids)
@@ -241,6 +242,7 @@ async def _strip(
     if orders:
         named = _places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
+        await tombstones.lay(tx, map(maker.of_order, orders.values()), (), state.erased_at)
 
 
 async def _posts(tx: Tx, reader: Reader, mine: Sequence[Found], state: State) -> dict[int, list[Found]]:
@@ -307,13 +309,13 @@ async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
     keys = [UUID(bytes=mac) for mac in sorted(state.person.macs())]
     visitor_keys = [UUID(bytes=key) for key in state.person.visitors]
     for bucket in BUCKETS[state.bucket : state.bucket + LINK_BUCKETS]:
-        row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys}
+        row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys, "erased_at": state.erased_at}
         removed["links"] += (await tx.execute(_queries.drop_links, row)).rowcount
         removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
     if state.bucket == 0 and state.person.visitors:
         spans = [links.aliases_of(key) for key in state.person.visitors]
         removed["links"] += (await tx.execute(_queries.drop_aliases, _places([low for low, _ in spans]) | {
-            "highs": [UUID(bytes=high) for _, high in spans]})).rowcount  # fmt: skip
+            "highs": [UUID(bytes=high) for _, high in spans], "erased_at": state.erased_at})).rowcount  # fmt: skip
     state.bucket += LINK_BUCKETS
     if state.bucket >= len(BUCKETS):
         state.stage = "wait"

@@ -47,11 +47,11 @@ class DeliveryFilter(Struct, frozen=True, kw_only=True):
 
 
 async def events(
-    tx: Tx, wanted: EventFilter, *, min_id: UUID, max_id: UUID, limit: int
+    tx: Tx, wanted: EventFilter, *, min_id: UUID, max_id: UUID, limit: int, seconds: float = LOOKING_SECONDS
 ) -> tuple[list[EventRow], UUID | None]:
     """Events newest first, and the id down to which they are all there is; None: there are no more."""
     found: list[EventRow] = []
-    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    examined, deadline = EXAMINED, time.monotonic() + seconds
     while True:
         row = asdict(wanted) | {"min_id": min_id, "max_id": max_id, "examined": examined, "limit": limit - len(found)}
         async with tx.cursor(row_factory=args_row(EventRow), binary=True) as cursor:
@@ -91,11 +91,17 @@ async def visitors(
 
 
 async def deliveries(
-    tx: Tx, wanted: DeliveryFilter, *, min_id: UUID, before: tuple[UUID, UUID], limit: int
+    tx: Tx,
+    wanted: DeliveryFilter,
+    *,
+    min_id: UUID,
+    before: tuple[UUID, UUID],
+    limit: int,
+    seconds: float = LOOKING_SECONDS,
 ) -> tuple[list[DeliveryStatus], tuple[UUID, UUID] | None]:
     """Deliveries below (event, destination) `before`, newest event first; and down to where they are all there is."""
     found: list[DeliveryStatus] = []
-    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    examined, deadline = EXAMINED, time.monotonic() + seconds
     while True:
         place = {"min_id": min_id, "max_id": before[0], "before": before[1]}
         row = asdict(wanted) | place | {"examined": examined, "limit": limit - len(found)}

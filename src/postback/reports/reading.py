@@ -124,8 +124,8 @@ async def _add(tx: Tx, found: dict[tuple[Any, ...], Sums], query: bytes, row: di
             found[tuple(dims)] = one
 
 
-def revenue(lines: Sequence[Line]) -> dict[str, Sums]:
-    """Of conversions, by currency."""
+def revenue(lines: Sequence[Line]) -> defaultdict[str, Sums]:
+    """Of conversions, by currency; nothing for those that do not occur."""
     found: defaultdict[str, Sums] = defaultdict(Sums)
     for line in lines:
         if line.kind == "conversion" and line.currency is not None:

@@ -11,13 +11,14 @@ import pytest_asyncio
 from tests.browser.dashboard.running import Hub, serving
 
 HERE = Path(__file__).parent
+SECONDS = 100  # all together
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("dashboard"))
-            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.long(SECONDS))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -28,12 +28,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-async def fill(space: Workspace, events: int, *, hub: Hub) -> None:
-    """`events` of a month, and all else that a shop has by then."""
+async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12) -> None:
+    """`events` of a month, `visits` that the tag saw, and all else that a shop has by then."""
     await _configure(space)
     plan = await hub.call("POST", "/v1/admin/plans", {"name": f"Plan of {space.name}", "monthly_cap": events * 5})
     await hub.call("PATCH", f"/v1/admin/workspaces/{space.id}", {"plan": plan["id"]})
-    await _visits(space, 12)
+    await _visits(space, visits)
     await space.call("POST", "privacy/erasures", {"email": "gone@example.com"})
     sent = list(shop(events))
     await space.send(sent[:-DELIVERED])
@@ -61,11 +61,11 @@ def shop(events: int) -> Iterator[dict[str, Any]]:
     chance = random.Random(7)
     for number in range(events):
         at = NOW - timedelta(days=28) * (1 - number / events) - timedelta(minutes=1)
-        visitor = f"v_{number // 7:012x}"
+        visitor = number // 7
         name = chance.choices(("page_view", "view_content", "add_to_cart", "purchase", "lead", "refund"), (60, 20, 9, 7, 3, 1))[0]  # fmt: skip
         product, price = chance.choice(PRODUCTS)
         event: dict[str, Any] = {
-            "event": name, "event_id": f"{name}-{number}", "occurred_at": at.isoformat(), "visitor_id": visitor,
+            "event": name, "event_id": f"{name}-{number}", "occurred_at": at.isoformat(), "visitor_id": f"v_{visitor:012x}", "session_id": f"s_{visitor}",
             "url": f"https://shop.example.com/{product.split()[0].lower()}?utm_source=google", "action_source": "website",
             "user_data": {"email": f"person{number % 900}@example.com", "phone": "+14155550123", "country": "DE",
                           "client_ip_address": "198.51.100.7", "client_user_agent": AGENT},
@@ -80,7 +80,7 @@ def shop(events: int) -> Iterator[dict[str, Any]]:
         yield event
     # Of one order whatever can become of it; the last events are the first that are seen.
     sold = {"event": "purchase", "value": 389, "currency": "EUR", "order_id": "#1001", "visitor_id": "v_00000000cafe",
-            "user_data": {"email": "ada@example.com", "client_user_agent": AGENT, "client_ip_address": "198.51.100.7"},
+            "session_id": f"s_{0xCAFE}", "user_data": {"email": "ada@example.com", "client_user_agent": AGENT, "client_ip_address": "198.51.100.7"},
             "url": "https://shop.example.com/thanks", "action_source": "website"}  # fmt: skip
     yield sold | {"event_id": "sold", "items": [{"product_id": "lounge", "name": "Lounge chair", "quantity": 1}]}
     yield sold | {"event": "refund", "event_id": "back", "value": 89, "items": []}
@@ -124,7 +124,7 @@ async def _visits(space: Workspace, number: int) -> None:
     """Sessions as the tag tells them."""
     async with aiohttp.ClientSession(headers={"User-Agent": AGENT}) as http:
         for one in [0xCAFE, *range(number)]:
-            at = NOW - timedelta(hours=one % 48, minutes=5)
+            at = NOW - timedelta(days=28) * (1 - min(one / number, 1)) - timedelta(minutes=5)
             landing = f"https://shop.example.com/?{SOURCES[one % len(SOURCES)].format(one)}"
             batch = {
                 "site_key": space.site_key, "sent_at": NOW.isoformat(), "visitor_id": f"v_{one:012x}", "session_id": f"s_{one}",

@@ -4,23 +4,24 @@ import asyncio
 import os
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 from playwright.async_api import async_playwright
 
 from tests.browser.chromium import launched
-from tests.browser.dashboard.data import fill
+from tests.browser.dashboard.data import NOW, fill
 from tests.browser.dashboard.looking import DESKTOP, PHONE, Scheme
-from tests.browser.dashboard.paths import ids_of
-from tests.browser.dashboard.running import serving
+from tests.browser.dashboard.running import Workspace, serving, until
 
 IMAGES = Path(__file__).parents[3] / "docs" / "images"
 MOST_BYTES = 200_000
-# File, page, size, scheme. {name}: the first id that a list gives.
+EVENTS, VISITS = 20_000, 2_857
+# File, page, size, scheme. {event}, {destination}: ids.
 PICTURES: list[tuple[str, str, dict[str, int], Scheme]] = [
-    ("overview", "/app", DESKTOP, "light"),
-    ("overview-dark", "/app", DESKTOP, "dark"),
-    ("overview-phone", "/app", PHONE, "light"),
+    ("overview", "/app?period=28&show=revenue-EUR", DESKTOP, "light"),
+    ("overview-dark", "/app?period=28&show=revenue-EUR", DESKTOP, "dark"),
+    ("overview-phone", "/app?period=28&show=revenue-EUR", PHONE, "light"),
     ("live", "/app/live", DESKTOP, "dark"),
     ("event", "/app/events/{event}", DESKTOP, "light"),
     ("integration", "/app/integrations/{destination}", DESKTOP, "light"),
@@ -33,8 +34,12 @@ async def take() -> None:
         os.chmod(folder, 0o711)
         async with serving(Path(folder)) as hub, async_playwright() as playwright:
             space = await hub.workspace("shop")
-            await fill(space, 20_000, hub=hub)
-            ids = await ids_of(space)
+            await fill(space, EVENTS, hub=hub, visits=VISITS)
+            await until(lambda: counted(space), 120)
+            ids = {
+                "event": (await space.call("GET", "events?event_id=sold"))["items"][0]["id"],
+                "destination": (await space.call("GET", "destinations"))["items"][0]["id"],
+            }
             browser = await launched(playwright)
             context = await space.person(browser)
             page = await context.new_page()
@@ -45,6 +50,14 @@ async def take() -> None:
                 made = await page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
                 assert len(made) < MOST_BYTES, (name, len(made))
             await browser.close()
+
+
+async def counted(space: Workspace) -> bool:
+    """The reports have all of it."""
+
+    since = (NOW - timedelta(days=30)).isoformat().replace("+", "%2B")
+    found = await space.call("GET", f"reports/overview?from={since}")
+    return found["conversions"]["now"] > EVENTS // 20 and found["sessions"]["now"] > VISITS // 2
 
 
 if __name__ == "__main__":

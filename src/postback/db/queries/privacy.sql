@@ -126,25 +126,33 @@ DELETE FROM touch t
  WHERE t.bucket = u.bucket AND t.visitor_key = u.key AND t.bucket = ANY (%(touched)s::int[])
    AND t.id BETWEEN %(min_id)s AND %(max_id)s;
 
--- drop_links: links of one bucket that are a person's, or lead to their visitors alone. -> nothing; counts rows
+-- drop_own_links: a person's links, but for those made since they were erased. -> nothing; counts rows
 DELETE FROM link l
- WHERE l.bucket = %(bucket)s
+ USING unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
+ WHERE l.bucket = u.bucket AND l.key = u.key AND l.bucket = ANY (%(touched)s::int[])
+   AND l.first_seen_at > %(erased_at)s IS NOT TRUE;
+
+-- drop_links: links of one bucket that are a person's, or lead to their visitors alone, but for those made since they
+-- were erased. -> nothing; counts rows
+DELETE FROM link l
+ WHERE l.bucket = %(bucket)s AND l.first_seen_at > %(erased_at)s IS NOT TRUE
    AND (l.key = ANY (%(keys)s::uuid[])
         OR (l.visitor_key = ANY (%(visitor_keys)s::uuid[]) AND COALESCE(l.others, '{}') <@ %(visitor_keys)s::uuid[]));
 
--- narrow_links: links of one bucket that lead to others too lead to these alone. -> nothing; counts rows
+-- narrow_links: links of one bucket that lead to others too lead to these alone, but for those made since. -> nothing; counts rows
 UPDATE link l
    SET visitor_key = (ARRAY(SELECT a.one FROM unnest(l.visitor_key || COALESCE(l.others, '{}')) a (one)
                              WHERE a.one <> ALL (%(visitor_keys)s::uuid[])))[1],
        others = NULLIF((ARRAY(SELECT a.one FROM unnest(l.visitor_key || COALESCE(l.others, '{}')) a (one)
                                WHERE a.one <> ALL (%(visitor_keys)s::uuid[])))[2:], '{}')
- WHERE l.bucket = %(bucket)s
+ WHERE l.bucket = %(bucket)s AND l.first_seen_at > %(erased_at)s IS NOT TRUE
    AND (l.visitor_key = ANY (%(visitor_keys)s::uuid[]) OR l.others && %(visitor_keys)s::uuid[]);
 
--- drop_aliases: what some visitors were proved to be besides. -> nothing; counts rows
+-- drop_aliases: what some visitors were proved to be besides, until the erasure. -> nothing; counts rows
 DELETE FROM link l
  USING unnest(%(buckets)s::int[], %(keys)s::uuid[], %(highs)s::uuid[]) u (bucket, low, high)
- WHERE l.bucket = u.bucket AND l.key BETWEEN u.low AND u.high AND l.bucket = ANY (%(touched)s::int[]);
+ WHERE l.bucket = u.bucket AND l.key BETWEEN u.low AND u.high AND l.bucket = ANY (%(touched)s::int[])
+   AND l.first_seen_at > %(erased_at)s IS NOT TRUE;
 
 -- attempts: what was sent of some events, in one bucket. -> event_id, destination_id, n, at, outcome, request, response
 SELECT a.event_id, a.destination_id, a.n, a.at, a.outcome, a.request, a.response

@@ -14,6 +14,7 @@ from postback.db import Pool
 from postback.intake.directory import Directory
 from postback.intake.writer import Writer
 from postback.pii import Vault
+from postback.queue import lists
 from postback.settings import Settings
 from postback.web import dashboard, health, metrics, openapi, reference, tag, wire
 from postback.web.admin import (
@@ -78,6 +79,7 @@ def _made() -> Litestar:
             "pulse": Provide(_pulse, sync_to_thread=False),
             "gauges": Provide(_gauges, sync_to_thread=False),
             "caller": Provide(caller_of, sync_to_thread=False),
+            "looking": Provide(_looking, sync_to_thread=False),
         },
         request_class=StrictRequest,
         response_class=JsonResponse,
@@ -100,6 +102,11 @@ def _no_route(request: Request[Any, Any, Any], error: HTTPException) -> Response
 
 def _pulse(scope: Scope) -> health.Pulse:
     return scope["state"][_PULSE]
+
+
+def _looking() -> float:
+    """Seconds that a list may look for what is rare."""
+    return lists.LOOKING_SECONDS
 
 
 def _gauges(scope: Scope) -> metrics.Gauges:

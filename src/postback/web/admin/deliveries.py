@@ -89,6 +89,7 @@ class Ledger(Struct, frozen=True):
 async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
+    looking: Needs[float],
     limit: Limit = DEFAULT_LIMIT,
     cursor: PairCursor = None,
     since: From = None,
@@ -110,7 +111,9 @@ async def list_all(
         if not ids:
             return Page([])
         wanted = lists.DeliveryFilter(destination_ids=ids, statuses=statuses, reason=reason)
-        found, floor = await lists.deliveries(tx, wanted, min_id=min_id, before=before, limit=limit + 1)
+        found, floor = await lists.deliveries(
+            tx, wanted, min_id=min_id, before=before, limit=limit + 1, seconds=looking
+        )
         events = await lists.event_rows(tx, sorted({one.event_id for one in found[:limit]}))
     shown = [
         delivery_out(one, events[one.event_id], labels.get(one.destination_id), lanes.get(one.destination_id))

@@ -77,6 +77,7 @@ class EventDetails(EventOut, frozen=True, kw_only=True):
 async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
+    looking: Needs[float],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -113,7 +114,9 @@ async def list_all(
         if event_id is not None and (named := await known_ids(tx, caller.workspace_id, event_id)):
             found, floor = await _among(tx, wanted, [id_ for id_ in named if min_id <= id_ <= max_id]), None
         else:
-            found, floor = await lists.events(tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1)
+            found, floor = await lists.events(
+                tx, wanted, min_id=min_id, max_id=max_id, limit=limit + 1, seconds=looking
+            )
         became = await outcomes(tx, [event.id for event in found[:limit]])
     return Page([event_out(event, became[event.id]) for event in found[:limit]], _next(found, floor, limit))
 

@@ -22,7 +22,7 @@ from postback import destinations, money, workspaces
 from postback.db import Tx, buckets
 from postback.errors import Invalid
 from postback.goals import Goal
-from postback.reports import Kind, Sums, reading
+from postback.reports import Kind, reading
 from postback.reports.reading import By, Line, Wanted
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
@@ -447,12 +447,7 @@ def _share(part: int, whole: int) -> float | None:
 
 def _revenue(now: Sequence[Line], before: Sequence[Line]) -> list[Revenue]:
     mine, theirs = reading.revenue(now), reading.revenue(before)
-    nothing = Sums()
-    return [
-        Revenue(name, one.n, one.revenue, theirs.get(name, nothing).revenue)
-        for name in sorted({*mine, *theirs})
-        for one in [mine.get(name, nothing)]
-    ]
+    return [Revenue(name, mine[name].n, mine[name].revenue, theirs[name].revenue) for name in sorted({*mine, *theirs})]
 
 
 def _name(site: workspaces.Site | None) -> str | None:

@@ -47,7 +47,8 @@ async def make_key(view: Needs[View]) -> Response[str]:
 async def first(view: View, **more: Any) -> Response[str]:
     event = next(iter((await view.ask(events.list_all, limit=1)).items), None)
     installed = next(iter((await view.ask(destinations.list_all, limit=1)).items), None)
-    delivered = next(iter((await view.ask(deliveries.list_all, limit=1, status="delivered")).items), None)
+    settled = await view.ask(deliveries.list_all, limit=1, status="delivered", looking=0)
+    delivered = next(iter(settled.items), None)
     known = (await view.ask(keys.list_all, limit=500)).items
     changes = (await view.ask(audit.list_all, limit=500, noun="destination")).items if installed else []
     site, fields, problem = _site(view), _fields(view), more.get("problem")

@@ -107,9 +107,9 @@ async def _conversions_of(view: View, goal: Any) -> dict[str, Any]:
 async def _tag_of(view: View, site: Any) -> dict[str, Any]:
     """The newest event of the site's tag; since the page was opened, where it waits for one."""
     since = view.request.query_params.get("since") or (view.now - LATELY).isoformat()
-    found = await view.ask(events.list_all, site=site.id, dialect="tag", since=since, limit=1)
+    found = await view.ask(events.list_all, site=site.id, dialect="tag", since=since, limit=1, looking=0)
     seen = await view.ask(events.read, event=found.items[0].id) if found.items else None
-    return {"seen": seen, "since": since}
+    return {"seen": seen, "since": since, "is_all": found.next_cursor is None}
 
 
 THINGS = [

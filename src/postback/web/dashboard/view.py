@@ -24,6 +24,7 @@ from litestar.response import Redirect, Stream
 from litestar.types import Scope
 
 from postback.errors import Forbidden, Invalid, Rejected
+from postback.queue import lists
 from postback.web.admin import signed_in
 from postback.web.admin.access import Caller, caller_for
 from postback.web.admin.hub import Hub, hub_of
@@ -96,11 +97,14 @@ class View:
         return render.respond(self.request, template, status, view=self, **context)
 
     async def ask(self, handler: BaseRouteHandler, **given: Any) -> Any:
-        """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not."""
+        """What a handler of the admin API answers. Raises what it raises, Forbidden where the role may not.
+
+        `looking`: seconds that a list may look for what is rare; 0 for what nobody asked for by a filter.
+        """
         self.require(handler)
-        shared = {"hub": self.hub, "caller": self.caller, "request": self.request}
+        shared = {"hub": self.hub, "caller": self.caller, "request": self.request, "looking": lists.LOOKING_SECONDS}
         wanted = inspect.signature(handler.fn).parameters
-        answer = await handler.fn(**{name: held for name, held in shared.items() if name in wanted}, **given)
+        answer = await handler.fn(**{name: held for name, held in shared.items() if name in wanted} | given)
         return answer.content if isinstance(answer, Response) and not isinstance(answer, Stream) else answer
 
     async def ask_list(self, handler: BaseRouteHandler, **given: Any) -> Any:

@@ -25,8 +25,9 @@
     const readout = document.createElement("p");
     readout.className = "soft";
     readout.setAttribute("aria-hidden", "true");
+    const isCompared = data[2].some((number) => number !== 0);
     const tell = (place) => {
-      readout.textContent = place == null ? `${name}; dashed: the time before` : `${shown[place][0]}: ${shown[place][1]}, before ${shown[place][2]}`;
+      readout.textContent = place == null ? name + (isCompared ? "; dashed: the time before" : "") : `${shown[place][0]}: ${shown[place][1]}, before ${shown[place][2]}`;
     };
     tell(null);
     const axis = { stroke: soft, ticks: { show: false }, font: "12px system-ui" };
@@ -51,7 +52,7 @@
         { label: name, stroke: accent, fill: faint(accent, 0.75), width: 0, points: { show: false },
           paths: uPlot.paths.bars({ size: [0.7, 48], radius: 0.15 }) },
         { label: "The time before", stroke: soft, width: 1.5, dash: [4, 4], points: { show: false },
-          show: data[2].some((number) => number !== 0), paths: uPlot.paths.stepped({ align: 0 }) },
+          show: isCompared, paths: uPlot.paths.stepped({ align: 0 }) },
       ],
       hooks: { setCursor: [(chart) => tell(chart.cursor.idx != null && chart.cursor.left >= 0 ? chart.cursor.idx : null)] },
     }, data, holder);
