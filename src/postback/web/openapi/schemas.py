@@ -155,7 +155,6 @@ def _twin(kind: type[Struct]) -> type[Struct]:
         kw_only=True,
         rename={field.name: field.encode_name for field in msgspec.structs.fields(kind)},
         namespace={"__doc__": kind.__doc__},
-        rename={field.name: field.encode_name for field in msgspec.structs.fields(kind)},
         tag_field=config.tag_field,
         tag=config.tag,
         forbid_unknown_fields=config.forbid_unknown_fields,
