@@ -16,7 +16,8 @@ from postback.secret import Secret
 # What intake and delivery fill. The rest (keys, destinations, leases, versions) is never emptied.
 GROWING = (
     "dedup", "event", "delivery", "attempt", "usage", "visitor", "link", "touch", "conversion", "orders",
-    "order_ledger", "credit", "rollup", "dirty_hour", "key_usage", "rate_window",
+    "order_ledger", "credit", "rollup", "hourly", "daily", "dirty_hour", "dirty_total", "rollup_clock", "key_usage",
+    "rate_window",
 )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ async def test_the_report_is_the_fold_of_all_conversions_after_any_steps(pool: P
     await hub.count(2 * HOUR, anew=True)
     await hub.count(2 * DAY, anew=True)
     assert await hub.reported() == await hub.folded()
-    assert await hub.is_empty("dirty_day")
+    assert await hub.is_empty("dirty_total")
     await hub.writer.close()
 
 
@@ -110,7 +110,7 @@ async def test_what_nothing_changed_is_not_written_again(hub: Counted) -> None:
         before = await scalar(tx, "SELECT array_agg(xmin::text ORDER BY kind, place) FROM rollup")
         await hub.count(anew=True)
         assert await scalar(tx, "SELECT array_agg(xmin::text ORDER BY kind, place) FROM rollup") == before
-    assert await hub.is_empty("dirty_day")
+    assert await hub.is_empty("dirty_total")
 
 
 async def test_an_hour_whose_conversions_retention_has_dropped_stands(hub: Counted) -> None:
@@ -198,5 +198,5 @@ async def test_sums_are_kept_for_their_own_time(hub: Counted, age: timedelta) ->
     execute(hub.dsn, f"UPDATE rollup SET received_hour = received_hour - interval '{age.days} days'")
     async with hub.pool.connection() as tx:
         await keeper.trim(tx, [*range(400)], datetime.now(UTC) - timedelta(days=760))
-    is_gone = [await hub.is_empty(f"{table} WHERE kind = 'conversion'") for table in ("rollup", "daily")]
-    assert is_gone == [age.days > 760] * 2
+    is_gone = [await hub.is_empty(f"{table} WHERE kind = 'conversion'") for table in ("rollup", "hourly", "daily")]
+    assert is_gone == [age.days > 760] * 3

@@ -5,9 +5,9 @@
     keeper     which hours and days are to be counted again, at a pace that leaves the rest of the machine alone
     reading    sums of a period
 
-Tables: rollup (an hour of a bucket), daily (the same over all buckets, by the site's day), dirty_hour, dirty_day,
-rollup_clock. What stands of an hour is replaced as a whole, so that refunds, late events and replays need no special
-case, and being stopped anywhere loses nothing. Revenue in major units of its currency, net of refunds.
+Tables: rollup (an hour of a bucket), hourly and daily (the same over all buckets, by the site's clock), dirty_hour,
+dirty_total, rollup_clock. What stands of an hour is replaced as a whole, so that refunds, late events and replays need
+no special case, and being stopped anywhere loses nothing. Revenue in major units of its currency, net of refunds.
 """
 
 from datetime import date, datetime

@@ -78,7 +78,7 @@ async def count(tx: Tx, own: Sequence[int], hour: datetime, scene: Scene) -> Cou
 
 
 async def file(tx: Tx, own: Sequence[int], hour: datetime, found: Counted) -> None:
-    """Put what was counted in place of what stood, where it differs, and mark the days that it changes.
+    """Put what was counted in place of what stood, where it differs, and mark the hours that it changes.
 
     Nothing of what is counted is ever taken back, but by retention and erasure: where there is less of a kind than was
     counted before, that stands.
@@ -115,23 +115,23 @@ async def file(tx: Tx, own: Sequence[int], hour: datetime, found: Counted) -> No
         row
         | {
             "workspace_ids": arrays.uuids(cell.workspace_id.bytes for cell in cells),
-            "days": arrays.texts(cell.day.isoformat() for cell in cells),
             "hours": arrays.times(cell.hour for cell in cells),
         },
     )
-    days = {
-        (cell.workspace_id, cell.day)
+    hours = {
+        (cell.workspace_id, cell.hour)
         for key in changed
         for cell in {**stood.get(key, none), **found[key]}
         if stood.get(key, none).get(cell) != found[key].get(cell)
     }
-    await _mark_days(tx, sorted(days), buckets.new_id(datetime.now(UTC)))
+    await _mark_totals(tx, sorted(hours), buckets.new_id(datetime.now(UTC)))
 
 
 def as_arrays(cells: Sequence[Cell], sums: Sequence[Sums]) -> dict[str, object]:
-    """What both tables hold of rows."""
+    """What all three tables hold of rows."""
     return {
         "kinds": arrays.texts(cell.kind for cell in cells),
+        "days": arrays.texts(cell.day.isoformat() for cell in cells),
         "site_ids": arrays.uuids(cell.site_id.bytes if cell.site_id else None for cell in cells),
         "goal_ids": arrays.bigints(cell.goal_id for cell in cells),
         "sources": arrays.texts(cell.source for cell in cells),
@@ -236,11 +236,11 @@ def _total(cells: Mapping[Cell, Sums]) -> int:
     return sum(sums.n for sums in cells.values())
 
 
-async def _mark_days(tx: Tx, days: Sequence[tuple[UUID, date]], id_: UUID) -> None:
-    own = [home(workspace_id) for workspace_id, _ in days]
+async def _mark_totals(tx: Tx, hours: Sequence[tuple[UUID, datetime]], id_: UUID) -> None:
+    own = [home(workspace_id) for workspace_id, _ in hours]
     row = {"buckets": arrays.ints(own), "touched": arrays.ints(sorted(set(own))), "id": id_}
-    row["workspace_ids"] = arrays.uuids(workspace_id.bytes for workspace_id, _ in days)
-    await tx.execute(_queries.mark_days, row | {"days": arrays.texts(day.isoformat() for _, day in days)})
+    row["workspace_ids"] = arrays.uuids(workspace_id.bytes for workspace_id, _ in hours)
+    await tx.execute(_queries.mark_totals, row | {"hours": arrays.times(hour for _, hour in hours)})
 
 
 async def _rows(tx: Tx, query: bytes, row: Mapping[str, object]) -> list[Any]:

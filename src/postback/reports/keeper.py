@@ -5,7 +5,7 @@
                  later, for touches and sessions that came late
     marks        hours in which an old order changed, deliveries were queued again, a site counts otherwise; hours whose
                  deliveries are not all settled, at longer and longer intervals
-    days         those that any of these changed
+    totals       the hours and days that any of these changed, over all buckets
 
 A round ends after a while, whatever is left; the next goes on. What is due stands in the tables.
 """
@@ -14,6 +14,8 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -32,10 +34,12 @@ OPEN_AGAIN = timedelta(seconds=30)
 PART_SECONDS = 1.0
 CHUNK_SECONDS = 0.2
 BUCKETS_AT_ONCE = 16
-MARKS, DAYS = 500, 2000
+MARKS, TOTALS = 500, 2000
+NOON = clock(12)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Marks of the keeper itself: one of each kind an hour.
 _LATE_ID, _OPEN_ID = UUID(int=1), UUID(int=2)
+_NOBODY = UUID(int=0)
 _queries = Queries("reports")
 
 
@@ -63,7 +67,7 @@ class Keeper:
         await self._close(tx, own, closed, now)
         await self._count_marked(tx, own, closed, now)
         await self._count_open(tx, own, [closed + n * HOUR for n in range((_hour(now) - closed) // HOUR + 1)], now)
-        await self._sum_days(tx, own)
+        await self._sum(tx, own)
 
     async def _close(self, tx: Tx, own: Sequence[int], until: datetime, now: datetime) -> None:
         clocks = dict(await _rows(tx, _queries.clocks, {"buckets": list(own)}))
@@ -160,31 +164,46 @@ class Keeper:
             start += len(chunk)
             yield chunk
 
-    async def _sum_days(self, tx: Tx, own: Sequence[int]) -> None:
-        marks: defaultdict[tuple[int, UUID, date], list[UUID]] = defaultdict(list)
-        for bucket, workspace_id, day, id_ in await _rows(
-            tx, _queries.dirty_days, {"buckets": list(own), "limit": DAYS}
-        ):
-            marks[bucket, workspace_id, day].append(id_)
+    async def _sum(self, tx: Tx, own: Sequence[int]) -> None:
+        """Sum hours over the buckets, and the days that they are in."""
+        marks: defaultdict[tuple[int, UUID, datetime], list[UUID]] = defaultdict(list)
+        wanted = {"buckets": list(own), "limit": TOTALS}
+        for bucket, workspace_id, hour, id_ in await _rows(tx, _queries.dirty_totals, wanted):
+            marks[bucket, workspace_id, hour].append(id_)
         deadline = time.monotonic() + PART_SECONDS
-        for (bucket, workspace_id, day), ids in marks.items():
+        for (bucket, workspace_id), keys in groupby(sorted(marks, key=lambda key: key[:2]), key=lambda key: key[:2]):
             if time.monotonic() > deadline:
                 return
-            row = {"bucket": bucket, "workspace_id": workspace_id, "day": day}
+            row: dict[str, object] = {"bucket": bucket, "workspace_id": workspace_id}
             async with tx.transaction():
-                found = await _rows(tx, _queries.sum_day, row | {"buckets": list(buckets.BUCKETS)})
-                await tx.execute(_queries.forget_day, row)
-                if found:
-                    cells = [Cell(workspace_id, day, _EPOCH, *one[:10]) for one in found]
-                    sums = [Sums(*one[10:]) for one in found]
-                    places = {"places": arrays.ints(range(len(cells)))}
-                    await tx.execute(_queries.insert_day, row | counting.as_arrays(cells, sums) | places)
-                await tx.execute(_queries.unmark_days, row | {"ids": ids})
+                days: set[date] = set()
+                for key in keys:
+                    mine = row | {"hour": key[2]}
+                    days |= {day for (day,) in await _rows(tx, _queries.forget_hour, mine)}
+                    found = await _rows(tx, _queries.sum_hour, mine | {"buckets": list(buckets.BUCKETS)})
+                    days |= {one[0] for one in found}
+                    await _insert(tx, _queries.insert_hour, mine, found)
+                    await tx.execute(_queries.unmark_total, mine | {"ids": marks[key]})
+                for day in sorted(days):
+                    mine = row | {"day": day}
+                    noon = datetime.combine(day, NOON, UTC)
+                    span = {"since": noon - 2 * LATE, "until": noon + 2 * LATE}
+                    await tx.execute(_queries.forget_day, mine)
+                    await _insert(tx, _queries.insert_day, mine, await _rows(tx, _queries.sum_day, mine | span))
+
+
+async def _insert(tx: Tx, query: bytes, row: dict[str, object], found: Sequence[Any]) -> None:
+    """What `sum_hour` and `sum_day` give."""
+    if found:
+        cells = [Cell(_NOBODY, day, _EPOCH, *dims[:10]) for day, *dims in found]
+        sums = [Sums(*one[11:]) for one in found]
+        await tx.execute(query, row | counting.as_arrays(cells, sums) | {"places": arrays.ints(range(len(cells)))})
 
 
 async def trim(tx: Tx, own: Sequence[int], oldest: datetime) -> None:
     """Forget hours and days before a time, in some buckets."""
     await tx.execute(_queries.trim, {"buckets": list(own), "oldest": oldest})
+    await tx.execute(_queries.trim_totals, {"buckets": list(own), "oldest": oldest})
     await tx.execute(_queries.trim_days, {"buckets": list(own), "oldest": oldest.date()})
 
 

@@ -1,4 +1,4 @@
-"""Sums of a period: whole days from `daily`, the hours at its ends, or all of it by the hour, from `rollup`.
+"""Sums of a period: whole days from `daily`, the hours at its ends, or all of it by the hour, from `hourly`.
 
 Each site's days are those of its own clock. What belongs to no site (deliveries) goes by the first site's.
 """
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from postback.db import Queries, Tx, buckets
+from postback.db import Queries, Tx
 from postback.reports import Kind, Sums, home
 from postback.reports.counting import local
 from postback.workspaces import Site
@@ -85,7 +85,6 @@ async def sums(
         row: dict[str, object] = {
             "workspace_id": wanted.workspace_id,
             "bucket": home(wanted.workspace_id),
-            "buckets": list(buckets.BUCKETS),
             "kinds": list(kinds),
             "by": list(by),
             "site_ids": site_ids,
@@ -97,22 +96,20 @@ async def sums(
         first += _DAY if midnight(first, zone) < since else timedelta(0)
         last = until.astimezone(zone).date()
         if "hour" in by or first >= last:
-            await _add_hours(tx, found, row, since, until, zone)
+            await _add_hours(tx, found, row, since, until)
             continue
         whole = row | {"since": first, "until": last}
         await _add(tx, found, _queries.sum_days, whole)
-        await _add_hours(tx, found, row, since, midnight(first, zone), zone)
-        await _add_hours(tx, found, row, midnight(last, zone), until, zone)
+        await _add_hours(tx, found, row, since, midnight(first, zone))
+        await _add_hours(tx, found, row, midnight(last, zone), until)
     return [Line(*dims, sums=one) for dims, one in found.items()]
 
 
 async def _add_hours(
-    tx: Tx, found: dict[tuple[Any, ...], Sums], row: dict[str, object], since: datetime, until: datetime, zone: ZoneInfo
+    tx: Tx, found: dict[tuple[Any, ...], Sums], row: dict[str, object], since: datetime, until: datetime
 ) -> None:
     if since < until:
-        # A day more on both sides: the site's clock may have been another when they were counted.
-        days = {"since_day": since.astimezone(zone).date() - _DAY, "until_day": until.astimezone(zone).date() + _DAY}
-        await _add(tx, found, _queries.sum_hours, row | days | {"since": since, "until": until})
+        await _add(tx, found, _queries.sum_hours, row | {"since": since, "until": until})
 
 
 async def _add(tx: Tx, found: dict[tuple[Any, ...], Sums], query: bytes, row: dict[str, object]) -> None:

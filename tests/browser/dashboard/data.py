@@ -34,6 +34,7 @@ async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12) -> 
     plan = await hub.call("POST", "/v1/admin/plans", {"name": f"Plan of {space.name}", "monthly_cap": events * 5})
     await hub.call("PATCH", f"/v1/admin/workspaces/{space.id}", {"plan": plan["id"]})
     await _visits(space, visits)
+    await space.call("POST", "privacy/erasures", {"email": "gone@example.com"})
     sent = list(shop(events))
     await space.send(sent[:-DELIVERED])
     await _destinations(space, hub)

@@ -125,44 +125,74 @@ SELECT k.bucket, %(received_hour)s, u.kind, u.place, u.workspace_id, u.day::date
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[]);
 
--- mark_days: days of some workspaces to sum again. -> nothing
-INSERT INTO dirty_day AS d (bucket, workspace_id, day, id)
-SELECT k.bucket, u.workspace_id, u.day::date, %(id)s
-  FROM bucket k JOIN unnest(%(buckets)s::int[], %(workspace_ids)s::uuid[], %(days)s::text[]) u (bucket, workspace_id, day)
+-- mark_totals: hours of some workspaces to sum again. -> nothing
+INSERT INTO dirty_total AS d (bucket, workspace_id, hour, id)
+SELECT k.bucket, u.workspace_id, u.hour, %(id)s
+  FROM bucket k JOIN unnest(%(buckets)s::int[], %(workspace_ids)s::uuid[], %(hours)s::timestamptz[])
+                       u (bucket, workspace_id, hour)
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[])
-ON CONFLICT (bucket, workspace_id, day, id) DO NOTHING;
+ON CONFLICT (bucket, workspace_id, hour, id) DO NOTHING;
 
--- dirty_days: days to sum again. -> bucket, workspace_id, day, id
-SELECT d.bucket, d.workspace_id, d.day, d.id FROM dirty_day d WHERE d.bucket = ANY (%(buckets)s::int[]) LIMIT %(limit)s;
+-- dirty_totals: hours to sum again. -> bucket, workspace_id, hour, id
+SELECT d.bucket, d.workspace_id, d.hour, d.id
+  FROM dirty_total d WHERE d.bucket = ANY (%(buckets)s::int[]) LIMIT %(limit)s;
 
--- unmark_days: marks of a day that were read. -> nothing
-DELETE FROM dirty_day d
- WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.day = %(day)s AND d.id = ANY (%(ids)s::uuid[]);
+-- unmark_total: marks of an hour that were read. -> nothing
+DELETE FROM dirty_total d
+ WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.hour = %(hour)s AND d.id = ANY (%(ids)s::uuid[]);
 
--- sum_day: a workspace's day over all buckets.
--- -> kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n, converted, converted_any, revenue
-SELECT r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id, r.status,
-       sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+-- sum_hour: a workspace's hour over all buckets.
+-- -> day, kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n, converted,
+--    converted_any, revenue
+SELECT r.day, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id,
+       r.status, sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
   FROM rollup r
- WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s AND r.day = %(day)s
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+ WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s AND r.hour = %(hour)s
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+
+-- forget_hour: the days that it was in. -> day
+DELETE FROM hourly d
+ WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.hour = %(hour)s
+RETURNING d.day;
+
+-- insert_hour: -> nothing
+INSERT INTO hourly AS d (bucket, workspace_id, hour, day, place, kind, site_id, goal_id, source, medium, campaign, label,
+                         currency, destination_id, status, n, converted, converted_any, revenue)
+SELECT k.bucket, %(workspace_id)s, %(hour)s, u.day::date, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium, u.campaign, u.label,
+       u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
+  FROM bucket k CROSS JOIN unnest(%(days)s::text[], %(kinds)s::text[], %(places)s::int[], %(site_ids)s::uuid[],
+                                  %(goal_ids)s::bigint[], %(sources)s::text[], %(mediums)s::text[],
+                                  %(campaigns)s::text[], %(labels)s::text[], %(currencies)s::text[],
+                                  %(destination_ids)s::uuid[], %(statuses)s::text[], %(ns)s::bigint[],
+                                  %(converted)s::bigint[], %(converted_any)s::bigint[], %(revenues)s::text[])
+                           u (day, kind, place, site_id, goal_id, source, medium, campaign, label, currency,
+                              destination_id, status, n, converted, converted_any, revenue)
+ WHERE k.bucket = %(bucket)s;
+
+-- sum_day: a workspace's day; its hours lie between `since` and `until`, whatever the site's clock. -> as sum_hour
+SELECT r.day, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id,
+       r.status, sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+  FROM hourly r
+ WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.day = %(day)s
+   AND r.hour >= %(since)s AND r.hour < %(until)s
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
 
 -- forget_day: -> nothing
 DELETE FROM daily d WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.day = %(day)s;
 
 -- insert_day: -> nothing
-INSERT INTO daily AS d (bucket, workspace_id, day, place, kind, site_id, goal_id, source, medium, campaign, label, currency,
-                        destination_id, status, n, converted, converted_any, revenue)
-SELECT k.bucket, %(workspace_id)s, %(day)s, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium, u.campaign, u.label,
+INSERT INTO daily AS d (bucket, workspace_id, day, place, kind, site_id, goal_id, source, medium, campaign, label,
+                         currency, destination_id, status, n, converted, converted_any, revenue)
+SELECT k.bucket, %(workspace_id)s, u.day::date, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium, u.campaign, u.label,
        u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
-  FROM bucket k CROSS JOIN unnest(%(kinds)s::text[], %(places)s::int[], %(site_ids)s::uuid[], %(goal_ids)s::bigint[],
-                                  %(sources)s::text[], %(mediums)s::text[], %(campaigns)s::text[], %(labels)s::text[],
-                                  %(currencies)s::text[], %(destination_ids)s::uuid[], %(statuses)s::text[],
-                                  %(ns)s::bigint[], %(converted)s::bigint[], %(converted_any)s::bigint[],
-                                  %(revenues)s::text[])
-                           u (kind, place, site_id, goal_id, source, medium, campaign, label, currency, destination_id,
-                              status, n, converted, converted_any, revenue)
+  FROM bucket k CROSS JOIN unnest(%(days)s::text[], %(kinds)s::text[], %(places)s::int[], %(site_ids)s::uuid[],
+                                  %(goal_ids)s::bigint[], %(sources)s::text[], %(mediums)s::text[],
+                                  %(campaigns)s::text[], %(labels)s::text[], %(currencies)s::text[],
+                                  %(destination_ids)s::uuid[], %(statuses)s::text[], %(ns)s::bigint[],
+                                  %(converted)s::bigint[], %(converted_any)s::bigint[], %(revenues)s::text[])
+                           u (day, kind, place, site_id, goal_id, source, medium, campaign, label, currency,
+                              destination_id, status, n, converted, converted_any, revenue)
  WHERE k.bucket = %(bucket)s;
 
 -- sum_days: whole days of some sites, cut by what `by` names.
@@ -186,7 +216,7 @@ SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, NULL::timestamptz,
    AND (%(currency)s::text IS NULL OR r.currency = %(currency)s OR r.kind <> 'conversion')
  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
 
--- sum_hours: hours of some sites, likewise; `day` and `until_day`: days that they lie in. -> as sum_days
+-- sum_hours: hours of some sites, likewise. -> as sum_days
 SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, CASE WHEN 'hour' = ANY (%(by)s::text[]) THEN r.hour END, r.kind,
        CASE WHEN 'site' = ANY (%(by)s::text[]) THEN r.site_id END,
        CASE WHEN 'goal' = ANY (%(by)s::text[]) THEN r.goal_id END,
@@ -197,9 +227,8 @@ SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, CASE WHEN 'hour' =
        r.currency,
        CASE WHEN 'destination' = ANY (%(by)s::text[]) THEN r.destination_id END, r.status,
        sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
-  FROM rollup r
- WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s
-   AND r.day >= %(since_day)s AND r.day <= %(until_day)s AND r.hour >= %(since)s AND r.hour < %(until)s
+  FROM hourly r
+ WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.hour >= %(since)s AND r.hour < %(until)s
    AND r.kind = ANY (%(kinds)s::text[])
    AND (r.site_id = ANY (%(site_ids)s::uuid[]) OR (r.site_id IS NULL AND %(with_none)s))
    AND (%(goal_id)s::bigint IS NULL OR r.goal_id = %(goal_id)s OR r.kind <> 'conversion')
@@ -208,6 +237,9 @@ SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, CASE WHEN 'hour' =
 
 -- trim: hours whose time is over. -> nothing; counts rows
 DELETE FROM rollup r WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.received_hour < %(oldest)s;
+
+-- trim_totals: -> nothing; counts rows
+DELETE FROM hourly d WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.hour < %(oldest)s;
 
 -- trim_days: -> nothing; counts rows
 DELETE FROM daily d WHERE d.bucket = ANY (%(buckets)s::int[]) AND d.day < %(oldest)s;

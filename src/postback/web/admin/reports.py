@@ -45,7 +45,7 @@ Steps = Annotated[
 ]
 
 
-class Count(Struct, frozen=True):
+class Compared(Struct, frozen=True):
     now: int
     before: int
 
@@ -80,19 +80,19 @@ class Point(Struct, frozen=True):
     """`at`: when the hour or the day begins."""
 
     at: datetime
-    conversions: Count
-    sessions: Count
+    conversions: Compared
+    sessions: Compared
     revenue: list[Revenue]
 
 
 class Deliveries(Struct, frozen=True):
     """Of events that were received in the period, whichever site's. `success`: delivered / (delivered + failed)."""
 
-    delivered: Count
-    skipped: Count
-    failed: Count
-    held: Count
-    pending: Count
+    delivered: Compared
+    skipped: Compared
+    failed: Compared
+    held: Compared
+    pending: Compared
     success: Rate
 
 
@@ -109,8 +109,8 @@ class Overview(Struct, frozen=True):
     """`conversion_rate`: sessions with a conversion / sessions. `sites`: those with anything in the period."""
 
     period: Period
-    conversions: Count
-    sessions: Count
+    conversions: Compared
+    sessions: Compared
     conversion_rate: Rate
     revenue: list[Revenue]
     deliveries: Deliveries
@@ -131,7 +131,7 @@ class GoalSums(Struct, frozen=True):
 
     goal: int
     name: str | None
-    conversions: Count
+    conversions: Compared
     revenue: list[Revenue]
     conversion_rate: Rate
     labels: list[LabelSums]
@@ -148,8 +148,8 @@ class Channel(Struct, frozen=True):
     source: str | None
     medium: str | None
     campaign: str | None
-    conversions: Count
-    sessions: Count
+    conversions: Compared
+    sessions: Compared
     revenue: list[Revenue]
 
 
@@ -187,6 +187,8 @@ class Asked:
         currency: str | None = None,
     ) -> None:
         self.sites = [one for one in sites if site in (None, one.id)]
+        if site is not None and not self.sites:
+            raise Invalid("There is no such site.", field="site")
         self.wanted = Wanted(
             workspace_id=caller.workspace_id,
             sites=self.sites,
@@ -250,8 +252,8 @@ async def overview(
             sites[line.site_id].append(line)
     return Overview(
         period=asked.period,
-        conversions=Count(_n(now, "conversion"), _n(before, "conversion")),
-        sessions=Count(_n(now, "session"), _n(before, "session")),
+        conversions=Compared(_n(now, "conversion"), _n(before, "conversion")),
+        sessions=Compared(_n(now, "session"), _n(before, "session")),
         conversion_rate=Rate(_rate(now, goal), _rate(before, goal)),
         revenue=_revenue(now, before),
         deliveries=_deliveries(now, before, held),
@@ -294,7 +296,7 @@ async def by_goal(
             GoalSums(
                 goal=number,
                 name=aim.name if aim else None,
-                conversions=Count(_n(mine, "conversion"), _n(earlier, "conversion")),
+                conversions=Compared(_n(mine, "conversion"), _n(earlier, "conversion")),
                 revenue=_revenue(mine, earlier),
                 conversion_rate=Rate(_rate(mine, number), _rate(earlier, number)),
                 labels=[
@@ -328,8 +330,8 @@ async def by_channel(
             source=source,
             medium=medium,
             campaign=campaign,
-            conversions=Count(_n(mine, "conversion"), _n(earlier, "conversion")),
-            sessions=Count(_n(mine, "session"), _n(earlier, "session")),
+            conversions=Compared(_n(mine, "conversion"), _n(earlier, "conversion")),
+            sessions=Compared(_n(mine, "session"), _n(earlier, "session")),
             revenue=_revenue(mine, earlier),
         )
         for (source, medium, campaign), (mine, earlier) in found.items()
@@ -380,7 +382,7 @@ def _deliveries(now: Sequence[Line], before: Sequence[Line], held: set[UUID]) ->
                 is_open = "held" if line.destination_id in held else "pending"
                 tally[line.status if line.status in tally else is_open] += line.sums.n
         tallies.append(tally)
-    counts = {name: Count(tallies[0][name], tallies[1][name]) for name in tallies[0]}
+    counts = {name: Compared(tallies[0][name], tallies[1][name]) for name in tallies[0]}
     success = [_share(tally["delivered"], tally["delivered"] + tally["failed"]) for tally in tallies]
     return Deliveries(**counts, success=Rate(*success))
 
@@ -394,8 +396,8 @@ def _trend(asked: Asked, step: Literal["hour", "day"], now: Sequence[Line], befo
         points.append(
             Point(
                 at,
-                Count(_n(mine, "conversion"), _n(theirs, "conversion")),
-                Count(_n(mine, "session"), _n(theirs, "session")),
+                Compared(_n(mine, "conversion"), _n(theirs, "conversion")),
+                Compared(_n(mine, "session"), _n(theirs, "session")),
                 _revenue(mine, theirs),
             )
         )

@@ -14,7 +14,7 @@ from msgspec import Struct
 from postback.errors import Invalid
 from postback.reports import reading
 from postback.web.admin import attention, events, reports
-from postback.web.admin.reports import Count, Point, Rate, Revenue
+from postback.web.admin.reports import Compared, Point, Rate, Revenue
 from postback.web.dashboard import render, start
 from postback.web.dashboard.view import View
 
@@ -143,7 +143,7 @@ def _figures(found: reports.Overview) -> list[Figure]:
     ]
 
 
-def _count(name: str, of: Count) -> Figure:
+def _count(name: str, of: Compared) -> Figure:
     change, mood = _change(Decimal(of.now), Decimal(of.before))
     return Figure(name, [render.count(of.now)], change, mood, render.count(of.before))
 

@@ -27,7 +27,7 @@
     readout.setAttribute("aria-hidden", "true");
     const isCompared = data[2].some((number) => number !== 0);
     const tell = (place) => {
-      readout.textContent = place == null ? name + (isCompared ? "; dashed: the time before" : "") : `${shown[place][0]}: ${shown[place][1]}, before ${shown[place][2]}`;
+      readout.textContent = place == null ? isCompared ? "Dashed: the time before" : "\u00a0" : `${shown[place][0]}: ${shown[place][1]}, before ${shown[place][2]}`;
     };
     tell(null);
     const axis = { stroke: soft, ticks: { show: false }, font: "12px system-ui" };

@@ -26,9 +26,31 @@ CREATE TABLE rollup (
     revenue         numeric NOT NULL,           -- net of refunds
     PRIMARY KEY (bucket, received_hour, kind, place)
 );
-CREATE INDEX rollup_day ON rollup (bucket, workspace_id, day);
+CREATE INDEX rollup_hour ON rollup (bucket, workspace_id, hour);
 
--- The same, summed over buckets and hours by the site's day, in the workspace's home bucket. Made of `rollup` alone.
+-- The same, summed over buckets and hours of arrival, in the workspace's home bucket; and these by the site's day.
+CREATE TABLE hourly (
+    bucket          int NOT NULL,
+    workspace_id    uuid NOT NULL,
+    hour            timestamptz NOT NULL,
+    day             date NOT NULL,
+    place           int NOT NULL,
+    kind            text NOT NULL,
+    site_id         uuid,
+    goal_id         bigint,
+    source          text,
+    medium          text,
+    campaign        text,
+    label           text,
+    currency        text,
+    destination_id  uuid,
+    status          text,
+    n               bigint NOT NULL,
+    converted       bigint NOT NULL,
+    converted_any   bigint NOT NULL,
+    revenue         numeric NOT NULL,
+    PRIMARY KEY (bucket, workspace_id, hour, place)
+);
 CREATE TABLE daily (
     bucket          int NOT NULL,
     workspace_id    uuid NOT NULL,
@@ -62,13 +84,13 @@ CREATE TABLE dirty_hour (
 );
 CREATE INDEX dirty_hour_due ON dirty_hour (bucket, due_at);
 
--- Days to sum again, likewise.
-CREATE TABLE dirty_day (
+-- Hours of `hourly` to sum again, likewise.
+CREATE TABLE dirty_total (
     bucket          int NOT NULL,
     workspace_id    uuid NOT NULL,
-    day             date NOT NULL,
+    hour            timestamptz NOT NULL,
     id              uuid NOT NULL,
-    PRIMARY KEY (bucket, workspace_id, day, id)
+    PRIMARY KEY (bucket, workspace_id, hour, id)
 );
 
 -- Up to where a bucket's hours were counted after they had ended.

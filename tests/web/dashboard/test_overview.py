@@ -1,0 +1,60 @@
+"""The first page, once there are events: what the reports say of a period, and what needs somebody."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from postback.db import buckets, connect
+from postback.reports.keeper import Keeper
+
+
+@pytest.fixture
+async def counted(served: Any) -> Any:
+    for number in range(3):
+        event = {"event": "purchase", "event_id": f"e{number}", "value": 1000.5, "currency": "EUR"}
+        event["occurred_at"] = (datetime.now(UTC) - timedelta(days=9 * (number == 2))).isoformat()
+        assert (await served.call("POST", "/v1/events", event))[0] == 202
+    tx = await connect(served.dsn)
+    await Keeper().round(tx, buckets.BUCKETS, datetime.now(UTC))
+    await tx.close()
+    return served
+
+
+async def test_it_shows_a_period_beside_the_time_before(owner: Any, counted: Any) -> None:
+    page = await owner.get("/app")
+    assert page.status == 200
+    for said in ("€2,001.00", "+100 %", "from €1,000.50", "Events go nowhere yet", "Install the first integration"):
+        assert said in page.text, said
+    assert [held["data-now"] for _, held in page.tags if "data-now" in held] == ["0"] * 6 + ["2"]
+
+
+async def test_the_chart_shows_what_is_asked_for_by_the_hour_or_the_day(owner: Any, counted: Any) -> None:
+    page = await owner.get("/app?period=today&show=revenue-EUR")
+    numbers = [held["data-now"] for _, held in page.tags if "data-now" in held]
+    assert abs(len(numbers) - datetime.now(UTC).hour - 1) <= 1
+    assert sum(map(float, numbers)) == 2001
+    assert (await owner.get("/app?show=revenue-XXX")).status == 200
+
+
+async def test_a_period_that_cannot_be_is_named_and_kept_in_the_form(owner: Any, counted: Any) -> None:
+    for query, said in (
+        ("from=2026-13-01", "from must be a day"),
+        ("from=2026-11-05&to=2026-11-01", "to must be later"),
+        ("goal=none", "goal cannot be read"),
+        ("site=01a1fbf7-086b-7ab2-9996-26a150972041", "There is no such site"),
+    ):
+        page = await owner.get(f"/app?{query}")
+        assert page.status == 422
+        assert said in page.text
+        assert "€2,001.00" in page.text
+    page = await owner.get("/app?from=2026-11-05&to=nonsense")
+    assert {"2026-11-05", "nonsense"} <= {held.get("value") for tag, held in page.tags if tag == "input"}
+
+
+async def test_days_are_those_of_the_site_and_the_last_one_counts(owner: Any, counted: Any) -> None:
+    today = datetime.now(UTC).date()
+    page = await owner.get(f"/app?from={today}&to={today}")
+    assert "€2,001.00" in page.text
+    page = await owner.get(f"/app?from={today - timedelta(days=3)}&to={today - timedelta(days=2)}")
+    assert "Nothing in this period" in page.text
