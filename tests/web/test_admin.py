@@ -24,6 +24,14 @@ async def test_every_answer_bears_an_id(served: Any) -> None:
     assert len(seen) == 4
 
 
+async def test_no_browser_keeps_an_answer(served: Any) -> None:
+    """Who is signed in may call by the cookie; what the answers hold of people must be gone with the session."""
+    for path in ("keys", "events", "sites"):
+        headers = {"Authorization": f"Bearer {served.keys.admin_key}"}
+        async with served.http.get(f"{served.url}/v1/admin/{path}", headers=headers) as answer:
+            assert (answer.status, answer.headers.get("Cache-Control")) == (200, "no-store")
+
+
 @pytest.mark.parametrize("path", ["/nowhere", "/v1/admin", "/v1/admin/nothing", "/v1/admin/events/x", "/v1", "//"])
 async def test_an_unknown_path_is_404_in_json(served: Any, path: str) -> None:
     status, body = await served.call("GET", path)

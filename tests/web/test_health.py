@@ -22,6 +22,7 @@ async def test_a_process_that_serves_is_alive_and_ready(served: Any) -> None:
     assert await get(served, "/readyz") == (200, '{"status":"ok"}')
 
 
+@pytest.mark.long(15)
 async def test_without_its_database_it_is_alive_and_not_ready(served: Any) -> None:
     assert (await get(served, "/readyz"))[0] == 200
     dsn = served.dsn.reveal()

@@ -65,6 +65,13 @@ async def test_every_operation_has_a_name_of_its_own_a_summary_and_its_errors(se
     assert len(names) == len(set(names))
 
 
+async def test_a_field_bears_the_name_that_is_sent_and_a_shape_its_own(served: Any) -> None:
+    shapes = (await document(served))["components"]["schemas"]
+    assert {"from", "to"} < shapes["Period"]["properties"].keys()
+    assert shapes["Tally"]["required"] == ["total", "may_count_twice", "complete"]
+    assert shapes["Count"]["required"] == ["now", "before"]
+
+
 async def test_every_reference_leads_somewhere(served: Any) -> None:
     body = await document(served)
 

@@ -45,4 +45,4 @@ class Installed(Struct, frozen=True):
 
     def say_held(self) -> None:
         for one in self.held:
-            show.say(f"{one.name} is held and sends nothing: {one.reason}. {one.fix}")
+            show.say(f"{one.name} is held and sends nothing: {one.reason.rstrip('.')}. {one.fix}")

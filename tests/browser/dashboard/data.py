@@ -34,6 +34,7 @@ async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12) -> 
     plan = await hub.call("POST", "/v1/admin/plans", {"name": f"Plan of {space.name}", "monthly_cap": events * 5})
     await hub.call("PATCH", f"/v1/admin/workspaces/{space.id}", {"plan": plan["id"]})
     await _visits(space, visits)
+    await space.call("POST", "privacy/erasures", {"email": "gone@example.com"})
     sent = list(shop(events))
     await space.send(sent[:-DELIVERED])
     await _destinations(space, hub)
@@ -43,12 +44,12 @@ async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12) -> 
 
 
 async def jobs(space: Workspace) -> None:
-    """A replay that is stopped, one that is not, and a backfill."""
+    """Of replays and of backfills one that is stopped, and one that is not."""
     first = (await space.call("GET", "destinations"))["items"][0]["id"]
-    stopped = await space.call("POST", "replays", {"destination": first, "status": "skipped"})
-    await space.call("DELETE", f"replays/{stopped['id']}")
-    await space.call("POST", "replays", {"destination": first, "status": "failed"})
-    await space.call("POST", "backfills", {"destination": first, "name": "lead"})
+    for kind, asked in (("replays", {"status": "skipped"}), ("backfills", {"name": "lead"})):
+        stopped = await space.call("POST", kind, {"destination": first} | asked)
+        await space.call("DELETE", f"{kind}/{stopped['id']}")
+        await space.call("POST", kind, {"destination": first, "name": "purchase"})
 
 
 async def _has(space: Workspace, *statuses: str) -> bool:

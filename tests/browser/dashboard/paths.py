@@ -8,7 +8,7 @@ from tests.web.dashboard.routes import ROUTES
 from tests.web.dashboard.test_walls import LISTS, NAMED
 
 # Not for who is signed in, or no page.
-OTHER = {"/app/sign-in", "/app/join/{token}", "/app/static/{name}", "/app/{rest}"}
+OTHER = {"/app/sign-in", "/app/join/{token}", "/app/static/{name}", "/app/{rest}", "/app/live/stream"}
 CONNECTORS = ("webhook", "google_ads")
 GETS = [path for method, path in ROUTES if method == "GET" and path not in OTHER]
 POSTS = [path for method, path in ROUTES if method == "POST"]

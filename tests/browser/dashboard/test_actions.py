@@ -17,7 +17,7 @@ LAST = ("remove", "revoke", "erase", "password", "sign-out")
 # What required fields are filled with, by name.
 TYPED = {
     "email": "new@example.com", "currency": "EUR", "timezone": "Europe/Berlin", "old": PASSWORD, "password": PASSWORD,
-    "url": "https://hooks.example.com/",
+    "url": "https://hooks.example.com/", "value": "gone@example.com",
 }  # fmt: skip
 FORMS = """(root) => [...root.forms].filter((form) => form.method === 'post').flatMap((form) => {
   const named = [...form.querySelectorAll('button[name=do]')].map((button) => button.value);
@@ -80,6 +80,10 @@ async def _press(page: Page, action: Action) -> None:
         if not await button.count():
             continue
         await _fill(form)
+        if action[1] == "export":  # a file
+            async with page.expect_download():
+                await button.click()
+            return
         chooser = form.locator("select[data-submit]")
         async with page.expect_navigation() as answered:
             if await chooser.count():

@@ -161,4 +161,4 @@ async def test_past_events_are_counted_and_given_by_a_backfill(served: Any, owne
 async def test_before_it_is_removed_what_would_be_lost_is_said(served: Any, owner: Any) -> None:
     where = await install(owner, "webhook", url="http://127.0.0.1:9/x")
     await served.call("POST", "/v1/events", {"event": "lead"})
-    assert "1 deliveries wait for it" in (await owner.get(f"{where}/settings")).text
+    assert "1 delivery waits for it" in (await owner.get(f"{where}/settings")).text

@@ -19,7 +19,7 @@ async def test_a_person_is_erased_after_saying_what_that_means_and_there_is_a_re
 ) -> None:
     event = {"event": "purchase", "visitor_id": "v1", "user_data": {"email": JANE["value"]}}
     assert (await served.call("POST", "/v1/events", event))[0] == 202
-    asked = await owner.submit("/app/privacy", **JANE, do="ask")
+    asked = await owner.submit("/app/privacy", **JANE, do="ask_erase")
     assert (asked.status, re.search(r"Visitors\s*1\s*Events\s*1\b", asked.text) is not None) == (200, True)
     assert (await served.call("GET", f"{ADMIN}/privacy/erasures"))[1]["items"] == []
     typed = next(form for form in asked.forms if form.get("value"))
@@ -48,7 +48,7 @@ async def test_a_person_is_given_out_as_a_file(served: Any, owner: Any) -> None:
 
 async def test_whom_no_event_could_name_is_said_beside_what_was_typed(owner: Any) -> None:
     for kind, value in (("email", "no address"), ("email", ""), ("name", "Jane")):
-        page = await owner.submit("/app/privacy", kind=kind, value=value, do="ask")
+        page = await owner.submit("/app/privacy", kind=kind, value=value, do="ask_erase")
         assert page.status == 422
         assert [form["value"] for form in page.forms if "value" in form] == [value]
         wrong = [held["name"] for _, held in page.tags if held.get("aria-invalid") == "true"]
@@ -59,7 +59,7 @@ async def test_an_admin_sees_how_long_things_are_kept_and_erases_nobody(invited:
     admin = await invited("admin")
     page = await admin.get("/app/privacy")
     assert ("400 days" in page.text, "an owner's" in page.text) == (True, True)
-    for do in ("ask", "erase", "export"):
+    for do in ("ask_erase", "erase", "export"):
         assert (await admin.submit("/app/account", "/app/privacy", **JANE, do=do)).status == 403
 
 

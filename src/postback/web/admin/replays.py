@@ -74,7 +74,7 @@ class JobPatch(Struct, frozen=True):
     status: Literal["running", "stopped"]
 
 
-class Count(Struct, frozen=True):
+class Tally(Struct, frozen=True):
     """What it would take. `may_count_twice`: of these, what the platform took before, or may have, and no longer knows
     as a repeat. `complete` false: there was more than could be counted; these are lower bounds."""
 
@@ -83,13 +83,13 @@ class Count(Struct, frozen=True):
     complete: bool
 
 
-_ALSO = {"also": {200: Count}}
+_ALSO = {"also": {200: Tally}}
 _FAILED = {"status": "failed", "reason": "no email", "from": "2026-11-01"}
 _PURCHASES = {"destination": "01a1fbf7-086b-7ab2-9996-26a150972041", "from": "2026-11-01", "name": "purchase"}
 
 
 @post("/replays", opt={EXAMPLE: _FAILED, **_ALSO}, summary="Send settled deliveries again")
-async def create_replay(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[ReplayIn]) -> JobOut | Response[Count]:
+async def create_replay(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[ReplayIn]) -> JobOut | Response[Tally]:
     """They are queued again, under their own ids, while little else is due; a dry run is answered by 200."""
     asked = [data.status] if isinstance(data.status, str) else data.status
     statuses = selection.statuses(asked, include_delivered=data.include_delivered)
@@ -110,7 +110,7 @@ async def create_replay(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[R
 @post("/backfills", opt={EXAMPLE: _PURCHASES, **_ALSO}, summary="Give a destination deliveries of past events")
 async def create_backfill(
     hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[BackfillIn]
-) -> JobOut | Response[Count]:
+) -> JobOut | Response[Tally]:
     """Up to the platform's age limit; events that have a delivery to it already are passed by. A dry run: 200."""
     wanted = Selection(destination_ids=[_installed(data.destination, caller)], **_common(data, caller))
     return await _create(hub, caller, "backfill", wanted, data.dry_run)
@@ -174,7 +174,7 @@ async def stop_backfill(hub: Needs[Hub], caller: Needs[Caller], backfill_id: Fro
     await _stop(hub, caller, "backfill", backfill_id)
 
 
-async def _create(hub: Hub, caller: Caller, kind: Kind, wanted: Selection, dry_run: bool) -> JobOut | Response[Count]:
+async def _create(hub: Hub, caller: Caller, kind: Kind, wanted: Selection, dry_run: bool) -> JobOut | Response[Tally]:
     job = jobs.draft(
         id=buckets.new_id(caller.now),
         workspace_id=caller.workspace_id,
@@ -188,7 +188,7 @@ async def _create(hub: Hub, caller: Caller, kind: Kind, wanted: Selection, dry_r
     async with hub.pool.connection() as tx:
         found = await estimate(tx, job, scene)
     if dry_run:
-        return Response(Count(found.total, found.may_count_twice, found.is_complete), status_code=200)
+        return Response(Tally(found.total, found.may_count_twice, found.is_complete), status_code=200)
     job = msgspec.structs.replace(job, total=found.total if found.is_complete else None)
     async with changing(hub, caller) as change:
         await jobs.add(change.tx, job)

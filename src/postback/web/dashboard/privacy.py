@@ -48,7 +48,7 @@ async def read(view: Needs[View]) -> Response[str]:
 
 @post("/privacy", status_code=200)
 async def act(view: Needs[View]) -> Response[Any]:
-    """What the button `do` says: ask (what erasing would remove), erase, export."""
+    """What the button `do` says: ask_erase (what that would remove), erase, export."""
     view.require(privacy.create_erasure)
     kind, value = view.form.get("kind", ""), view.form.get("value", "")
     try:

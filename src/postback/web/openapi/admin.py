@@ -24,7 +24,7 @@ from postback.web.openapi.schemas import BODY_STATUSES, MEANINGS, Refusal, Schem
 
 ADMIN = "/v1/admin"
 PAGES = "/app"
-INJECTED = frozenset({"hub", "caller", "pulse", "gauges", "request", "return", "data"})
+INJECTED = frozenset({"hub", "caller", "looking", "pulse", "gauges", "request", "return", "data"})
 _STATUS_TEXT = {200: "Done.", 201: "Made.", 204: "Done; there is nothing to say."}
 
 
