@@ -69,7 +69,7 @@ async def test_a_field_bears_the_name_that_is_sent_and_a_shape_its_own(served: A
     shapes = (await document(served))["components"]["schemas"]
     assert {"from", "to"} < shapes["Period"]["properties"].keys()
     assert shapes["Tally"]["required"] == ["total", "may_count_twice", "complete"]
-    assert shapes["Count"]["required"] == ["now", "before"]
+    assert shapes["Compared"]["required"] == ["now", "before"]
 
 
 async def test_every_reference_leads_somewhere(served: Any) -> None:

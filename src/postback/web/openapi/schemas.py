@@ -153,7 +153,6 @@ def _twin(kind: type[Struct]) -> type[Struct]:
         kind.__name__,
         fields,
         kw_only=True,
-        rename={field.name: field.encode_name for field in msgspec.structs.fields(kind)},
         namespace={"__doc__": kind.__doc__},
         tag_field=config.tag_field,
         tag=config.tag,
