@@ -28,14 +28,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12) -> None:
-    """`events` of a month, `visits` that the tag saw, and all else that a shop has by then."""
+async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12, days: int = 28) -> None:
+    """`events` of so many days, `visits` that the tag saw, and all else that a shop has by then."""
     await _configure(space)
     plan = await hub.call("POST", "/v1/admin/plans", {"name": f"Plan of {space.name}", "monthly_cap": events * 5})
     await hub.call("PATCH", f"/v1/admin/workspaces/{space.id}", {"plan": plan["id"]})
-    await _visits(space, visits)
+    await _visits(space, visits, days)
     await space.call("POST", "privacy/erasures", {"email": "gone@example.com"})
-    sent = list(shop(events))
+    sent = list(shop(events, days))
     await space.send(sent[:-DELIVERED])
     await _destinations(space, hub)
     await space.send(sent[-DELIVERED:])
@@ -56,13 +56,13 @@ async def _has(space: Workspace, *statuses: str) -> bool:
     return all([(await space.call("GET", f"deliveries?limit=1&status={one}"))["items"] for one in statuses])
 
 
-def shop(events: int) -> Iterator[dict[str, Any]]:
-    """Visits to a shop over a month, oldest first; some buy, some send it back."""
+def shop(events: int, days: int) -> Iterator[dict[str, Any]]:
+    """Visits to a shop that does ever better, oldest first; some buy, some send it back."""
     chance = random.Random(7)
     for number in range(events):
-        at = NOW - timedelta(days=28) * (1 - number / events) - timedelta(minutes=1)
+        at = NOW - timedelta(days=days) * (1 - (number / events) ** 0.7) - timedelta(minutes=1)
         visitor = number // 7
-        name = chance.choices(("page_view", "view_content", "add_to_cart", "purchase", "lead", "refund"), (60, 20, 9, 7, 3, 1))[0]  # fmt: skip
+        name = chance.choices(("page_view", "view_content", "add_to_cart", "purchase", "lead", "refund"), (64, 20, 9, 3, 3, 1))[0]  # fmt: skip
         product, price = chance.choice(PRODUCTS)
         event: dict[str, Any] = {
             "event": name, "event_id": f"{name}-{number}", "occurred_at": at.isoformat(), "visitor_id": f"v_{visitor:012x}", "session_id": f"s_{visitor}",
@@ -120,11 +120,12 @@ async def _destinations(space: Workspace, hub: Hub) -> None:
             await space.call("POST", f"destinations/{id_}/pause")
 
 
-async def _visits(space: Workspace, number: int) -> None:
+async def _visits(space: Workspace, number: int, days: int) -> None:
     """Sessions as the tag tells them."""
-    async with aiohttp.ClientSession(headers={"User-Agent": AGENT}) as http:
+    no_cookies = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(headers={"User-Agent": AGENT}, cookie_jar=no_cookies) as http:
         for one in [0xCAFE, *range(number)]:
-            at = NOW - timedelta(days=28) * (1 - min(one / number, 1)) - timedelta(minutes=5)
+            at = NOW - timedelta(days=days) * (1 - min(one / number, 1) ** 0.7) - timedelta(minutes=5)
             landing = f"https://shop.example.com/?{SOURCES[one % len(SOURCES)].format(one)}"
             batch = {
                 "site_key": space.site_key, "sent_at": NOW.isoformat(), "visitor_id": f"v_{one:012x}", "session_id": f"s_{one}",

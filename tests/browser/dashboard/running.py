@@ -127,7 +127,12 @@ async def serving(folder: Path) -> AsyncIterator[Hub]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTBACK_")}
-    ours = {"POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS": "1", "POSTBACK_SHARED_BUFFERS_MB": "64"}
+    ours = {
+        "POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS": "1",
+        "POSTBACK_SHARED_BUFFERS_MB": "64",
+        "POSTBACK_COLLECT_ADDRESS_PER_MINUTE": "0",
+        "POSTBACK_COLLECT_SITE_PER_MINUTE": "0",
+    }
     said = folder / "said"
     with said.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
