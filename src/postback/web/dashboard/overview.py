@@ -14,7 +14,9 @@ from msgspec import Struct
 from postback.errors import Invalid
 from postback.reports import reading
 from postback.web.admin import attention, events, reports
-from postback.web.admin.reports import Compared, Point, Rate, Revenue
+from postback.web.admin.periods import Period
+from postback.web.admin.reports import Point
+from postback.web.admin.sums import Compared, Rate, Revenue
 from postback.web.dashboard import render, start
 from postback.web.dashboard.view import View
 
@@ -218,7 +220,7 @@ def _of_point(point: Point, measure: str, currency: str | None) -> tuple[Decimal
     return mine.now, mine.before
 
 
-def _span(view: View, period: reports.Period) -> str:
+def _span(view: View, period: Period) -> str:
     """From when to when, and what it is compared with."""
     ends = (period.since, period.until, period.before_from, period.before_to)
     since, until, *before = (f"{at.astimezone(view.zone):%-d %b %Y, %H:%M}" for at in ends)
