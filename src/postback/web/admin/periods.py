@@ -70,7 +70,8 @@ class Asked:
             goal_id=goal,
             currency=money.currency(currency) if currency is not None else None,
         )
-        own = next(iter(self.sites), self.wanted.first)
+        # Removed ones are counted, and say nothing of the clock while there are others.
+        own = min(self.sites, key=lambda one: one.id not in caller.snapshot.sites, default=None)
         self.zone = ZoneInfo(own.timezone if own else "UTC")
         start, end = moments(since, until, caller.now, None)
         end = reading.ceil(end if until is not None else caller.now, self.zone)
