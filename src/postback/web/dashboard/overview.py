@@ -126,7 +126,7 @@ def _period(view: View, site: UUID | None, period: str, since: str, until: str) 
     if since or until:
         last = _day(until, "to") if until else today
         first = _day(since, "from") if since else last
-        return _instant(first, zone), _instant(last + timedelta(days=1), zone) if last != today else None
+        return _instant(first, zone), _instant(last + timedelta(days=1), zone) if last < today else None
     days = 1 if period == "today" else int(period) if period in PERIODS else 7
     return _instant(today - timedelta(days=days - 1), zone), None
 
