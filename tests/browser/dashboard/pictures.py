@@ -69,7 +69,7 @@ async def counted(space: Workspace) -> bool:
     before = await space.call("GET", f"reports/overview?from={since}")
     await asyncio.sleep(5)
     now = await space.call("GET", f"reports/overview?from={since}")
-    return now["trend"] == before["trend"] and now["sessions"]["now"] > EVENTS // 20
+    return now["trend"] == before["trend"] and now["sessions"]["now"] > EVENTS // 7 * 0.6
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ async def test_what_is_hostile_runs_nothing_and_breaks_no_layout(
         made[text] = text
     await until(lambda: delivered(space))
     await jobs(space)
-    await space.call("POST", "privacy/erasures", {"external_id": HOSTILE})
+    await space.call("POST", "privacy/erasures", {"external_id": f"nobody {HOSTILE}"})
     paths = await addresses(space, orders=list(made), visitors=list(made))
     paths += ["/app/events?name=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", f"/app/events?event_id={LONG * 2}"]
     events = (await space.call("GET", "events?limit=50"))["items"]

@@ -154,6 +154,7 @@ def _twin(kind: type[Struct]) -> type[Struct]:
         fields,
         kw_only=True,
         namespace={"__doc__": kind.__doc__},
+        rename={field.name: field.encode_name for field in msgspec.structs.fields(kind)},
         tag_field=config.tag_field,
         tag=config.tag,
         forbid_unknown_fields=config.forbid_unknown_fields,
