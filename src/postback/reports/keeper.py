@@ -97,6 +97,7 @@ class Keeper:
         marks: defaultdict[datetime, defaultdict[int, list[UUID]]] = defaultdict(lambda: defaultdict(list))
         for bucket, hour, id_ in await _rows(tx, _queries.due, {"buckets": list(own), "now": now, "limit": MARKS}):
             marks[hour][bucket].append(id_)
+        self._scene = None  # what a mark was set for may be newer than what the round has read
         deadline = time.monotonic() + PART_SECONDS
         for hour, mine in marks.items():
             for chunk in self._chunks(list(mine)):

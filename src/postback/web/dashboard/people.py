@@ -45,7 +45,8 @@ def _page(view: View, asked: str, found: Any, problem: Rejected | None = None) -
 
 def where(found: FoundOut) -> str:
     """The page of what was found."""
-    return f"/app/{found.kind}s/{quote(found.id, safe='')}"
+    of_site = f"?site={found.site}" if found.kind == "order" else ""
+    return f"/app/{found.kind}s/{quote(found.id, safe='')}{of_site}"
 
 
 @get("/visitors")
