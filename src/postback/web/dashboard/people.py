@@ -51,7 +51,7 @@ def where(found: FoundOut) -> str:
 
 @get("/visitors")
 async def list_visitors(view: Needs[View]) -> Response[str]:
-    return view.page("visitors.html", found=await view.ask_list(visitors.list_all), kinds=kinds)
+    return view.page("visitors.html", found=await view.ask_list(visitors.list_all, looking=0), kinds=kinds)
 
 
 def kinds(names: list[str]) -> list[str]:
