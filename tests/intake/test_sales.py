@@ -31,6 +31,11 @@ async def test_an_event_fulfils_the_goals_of_its_name(hub: Hub) -> None:
     assert sorted(await fulfilled(hub)) == ["Demo", "Demo", "Leads", "Purchases"]
 
 
+async def test_a_label_keeps_no_email_address(hub: Hub) -> None:
+    await hub.send(name="lead", source="crm, jane@secret.example")
+    assert [one.source for one in await hub.conversions()] == ["crm, [email]"]
+
+
 async def test_a_goal_of_an_alias_takes_the_standard_event(hub: Hub) -> None:
     await hub.add_goal("Cart", events=["Product Added"])
     await hub.send(name="add_to_cart")

@@ -233,7 +233,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_again(hub: Hub, tx:
     await hub.send(event_id="e1")
     pending = await hub.pending(event_id="e2")
     pending.id = buckets.make_ids(1, int(NOW.timestamp() * 1000), 5, 2**60)[0]
-    flush = Flush(hub.writer.id, Figures(), Exhausted())
+    flush = Flush(buckets.new_id(NOW), Figures(), Exhausted())
     async with hub.pool.connection() as conn:
         await flush.write(conn, [pending], buckets.BUCKETS[5], is_retry=False)
         first, pending.result = pending.result, None
@@ -243,6 +243,17 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_again(hub: Hub, tx:
     assert not first.duplicate
     assert first.id == pending.id
     assert await scalar(tx, "SELECT count(*) FROM event") == 2
+
+
+async def test_flushes_side_by_side_share_no_row_that_they_count_in(hub: Hub, tx: Tx) -> None:
+    """Else one would wait for the other's COMMIT, or meet it in a deadlock where both saw the same visitor."""
+    pending = [await hub.pending(event_id=f"e{number}") for number in range(400)]
+    await asyncio.gather(hub.writer.submit(pending[:200]), hub.writer.submit(pending[200:]))
+    assert (
+        await scalar(tx, "SELECT sum(n) FROM usage WHERE destination_id = '00000000-0000-0000-0000-000000000000'")
+        == 400
+    )
+    assert await scalar(tx, "SELECT count(DISTINCT writer) FROM usage") == 2
 
 
 async def test_an_unknown_key_is_refused_and_asked_for_once_each_time(hub: Hub) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postback.db import Pool, buckets
+from postback.db import Pool, Queries, buckets
+from postback.reports.keeper import Keeper
 from postback.secret import Secret
 from tests.intake.taking import execute, scalar
 from tests.reports.counted import Counted
@@ -163,6 +165,28 @@ async def test_a_site_that_counts_orders_from_another_status_counts_all_anew(hub
     assert [worth for _, worth in (await hub.reported()).values()] == [40]
 
 
+async def test_a_site_that_changes_while_an_hour_is_closed_is_counted_as_it_is_now(hub: Counted) -> None:
+    """The hour is counted as the site was; then the change, and what it marks."""
+    await hub.take(await hub.order("processing"))
+    await hub.count()
+    async with hub.pool.connection() as tx:
+
+        class Changing:
+            """A connection over which the marks are asked for only after the site has changed."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(tx, name)
+
+            async def execute(self, query: bytes, *row: Any, **how: Any) -> Any:
+                if query == Queries("reports").due:
+                    await hub.change_site(order_counts_from="processing")
+                return await tx.execute(query, *row, **how)
+
+        later = datetime.now(UTC) + 2 * HOUR
+        await Keeper().round(Changing(), buckets.BUCKETS, later)  # type: ignore[arg-type]  # as far as it is used
+    assert [worth for _, worth in (await hub.reported()).values()] == [40]
+
+
 async def test_a_site_with_another_clock_has_other_days(hub: Counted) -> None:
     at = datetime.now(UTC).replace(hour=22, minute=40) - 2 * DAY
     await hub.send(event_id="e1", occurred_at=at)
@@ -173,6 +197,17 @@ async def test_a_site_with_another_clock_has_other_days(hub: Counted) -> None:
     assert [line.day for line in await hub.lines(("conversion",), ("day",))] == [at.date() + DAY]
     hours = [line.hour for line in await hub.lines(("conversion",), ("hour",))]
     assert hours == [at.replace(minute=30, second=0, microsecond=0)]
+
+
+async def test_deliveries_follow_the_clock_of_the_first_site(hub: Counted) -> None:
+    await hub.add_destination()
+    await hub.send(name="page_view", event_id="e1")
+    await hub.count(2 * HOUR)
+    await hub.change_site(timezone="Asia/Kolkata")
+    await hub.count(2 * HOUR)
+    [line] = await hub.lines(("delivery",), ("hour",))
+    assert line.hour is not None
+    assert line.hour.minute == 30
 
 
 async def test_sessions_are_counted_by_source_and_those_that_convert_once(hub: Counted) -> None:

@@ -103,6 +103,20 @@ async def test_an_hour_is_cut_as_exactly_as_a_day(counted: Any) -> None:
     assert days["conversions"]["now"] == 3 == sum(point["conversions"]["now"] for point in days["trend"])
 
 
+@pytest.mark.parametrize(("zone", "step"), [("Asia/Kolkata", "hour"), ("Pacific/Kiritimati", "day")])
+async def test_a_trend_leaves_out_nothing_of_a_site_with_another_clock(served: Any, zone: str, step: str) -> None:
+    status, site = await served.call("POST", "/v1/admin/sites", {"name": "Far", "timezone": zone})
+    assert status == 201, site
+    end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    at = end - timedelta(minutes=20)
+    await send(served, event="purchase", event_id="e1", site_key=site["site_key"], occurred_at=at.isoformat())
+    await count(served)
+    since, until = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (end - timedelta(days=1), end))
+    found = await report(served, f"overview?from={since}&to={until}&group_by={step}")
+    assert found["conversions"]["now"] == 1
+    assert found["trend"][-1]["conversions"]["now"] == 1
+
+
 async def test_destinations_are_held_to_what_the_ledger_says(counted: Any) -> None:
     body = {"name": "Hook", "variant": "default", "config": {"url": "http://127.0.0.1:9/x"}}
     status, made = await counted.call("POST", "/v1/admin/integration-catalog/webhook/install", body)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct, structs
 
-from postback import conversions, orders
+from postback import conversions, orders, pii
 from postback.conversions import Held, NewConversion
 from postback.db import buckets
 from postback.dialects import DestinationResult
@@ -188,7 +188,7 @@ def convert(event: Converted, sold: Sold) -> None:
                 e.order.id if e.order is not None else None,
                 worth.amount if worth is not None else None,
                 worth.currency if worth is not None else None,
-                event.raw.source,
+                pii.masked(event.raw.source) if event.raw.source is not None else None,
                 event.visitor_key,
                 e.session_id,
                 e.occurred_at,

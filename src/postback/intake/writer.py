@@ -60,10 +60,11 @@ class Writer:
         self._queued_events = 0
         self._turn = int.from_bytes(os.urandom(1))
         self.waiting_events = 0  # those under way among them
-        self.id = UUID(bytes=buckets.make_ids(1, int(time.time() * 1000), self._turn & 63, _random())[0])
         self.figures = Figures()
         self.exhausted = Exhausted()
-        self.flush, second = (Flush(self.id, self.figures, self.exhausted) for _ in range(2))
+        # Each counts in rows of its own: those of one would be locked until its COMMIT is through, and the other waits.
+        ids = buckets.make_ids(2, int(time.time() * 1000), self._turn & 63, _random())
+        self.flush, second = (Flush(UUID(bytes=id_), self.figures, self.exhausted) for id_ in ids)
         self._hands = (
             Hand(Committer(dsn, directory, self.flush), 1),
             Hand(Committer(dsn, directory, second), flush_max),

@@ -64,12 +64,19 @@ async def events(
 
 
 async def visitors(
-    tx: Tx, workspace_id: UUID, site_id: UUID | None, *, min_id: UUID, max_id: UUID, limit: int
+    tx: Tx,
+    workspace_id: UUID,
+    site_id: UUID | None,
+    *,
+    min_id: UUID,
+    max_id: UUID,
+    limit: int,
+    seconds: float = LOOKING_SECONDS,
 ) -> tuple[dict[UUID, UUID], UUID | None]:
     """Visitors' keys, those who sent something last first, each with its newest event of the span; and the id down to
     which they are all there is; None: there are no more."""
     found: dict[UUID, UUID] = {}
-    examined, deadline = EXAMINED, time.monotonic() + LOOKING_SECONDS
+    examined, deadline = EXAMINED, time.monotonic() + seconds
     while True:
         row = {"workspace_id": workspace_id, "site_id": site_id, "min_id": min_id, "max_id": max_id}
         row |= {"examined": examined, "limit": ROWS}

@@ -31,8 +31,9 @@ LATE = timedelta(days=1)
 # A writer may commit an older id after a newer one: what is new is counted once more when it is this old.
 FRESH = timedelta(seconds=10)
 OPEN_AGAIN = timedelta(seconds=30)
-PART_SECONDS = 1.0
-CHUNK_SECONDS = 0.2
+# A worker delivers meanwhile, on the same loop.
+PART_SECONDS = 0.1
+CHUNK_SECONDS = 0.05
 BUCKETS_AT_ONCE = 16
 MARKS, TOTALS = 500, 2000
 NOON = clock(12)
@@ -55,7 +56,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._seen: dict[dirty.Hour, Seen] = {}
-        self._at_once = BUCKETS_AT_ONCE
+        self._at_once = 1
         self._scene: Scene | None = None
 
     async def round(self, tx: Tx, own: Sequence[int], now: datetime) -> None:
@@ -97,6 +98,7 @@ class Keeper:
         marks: defaultdict[datetime, defaultdict[int, list[UUID]]] = defaultdict(lambda: defaultdict(list))
         for bucket, hour, id_ in await _rows(tx, _queries.due, {"buckets": list(own), "now": now, "limit": MARKS}):
             marks[hour][bucket].append(id_)
+        self._scene = None  # what a mark was set for may be newer than what the round has read
         deadline = time.monotonic() + PART_SECONDS
         for hour, mine in marks.items():
             for chunk in self._chunks(list(mine)):

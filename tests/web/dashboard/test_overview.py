@@ -2,11 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from postback.db import buckets, connect
 from postback.reports.keeper import Keeper
+from postback.web.admin.periods import Period
+from postback.web.admin.reports import Overview
+from postback.web.admin.sums import Compared, Deliveries, Rate
+from postback.web.dashboard.overview import figures
 
 
 @pytest.fixture
@@ -58,3 +63,41 @@ async def test_days_are_those_of_the_site_and_the_last_one_counts(owner: Any, co
     assert "€2,001.00" in page.text
     page = await owner.get(f"/app?from={today - timedelta(days=3)}&to={today - timedelta(days=2)}")
     assert "Nothing in this period" in page.text
+
+
+async def test_today_is_compared_as_far_as_it_has_come(owner: Any, counted: Any) -> None:
+    today = datetime.now(UTC).date()
+    page = await owner.get(f"/app?from={today}&to={today}")
+    assert abs(len([held for _, held in page.tags if "data-now" in held]) - datetime.now(UTC).hour - 1) <= 1
+
+
+async def test_days_of_a_site_that_is_chosen_are_its_own(owner: Any, counted: Any) -> None:
+    zone = ZoneInfo("Pacific/Kiritimati")
+    status, site = await counted.call("POST", "/v1/admin/sites", {"name": "Far", "timezone": zone.key})
+    assert status == 201
+    page = await owner.get(f"/app?site={site['id']}&goal=1")
+    days = [held["data-short"] for _, held in page.tags if "data-short" in held]
+    assert (len(days), days[-1]) == (7, f"{datetime.now(zone):%-d %b}")
+    assert f"site={site['id']}&goal=1" in page.text, "the call asks for the same"
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "change", "mood"),
+    [(22, 2, "+1,000 %", "good"), (1400, 2, "", "good"), (1, 2, "−50 %", "bad"), (2, 2, "±0 %", ""), (5, 0, "", "")],
+)
+def test_a_change_that_says_nothing_is_left_out(now: int, before: int, change: str, mood: str) -> None:
+    found = figures(overview(Compared(now, before), Compared(0, 0)))[0]
+    assert (found.change, found.mood, found.before) == (change, mood, str(before or ""))
+
+
+@pytest.mark.parametrize(("sessions", "mood"), [(20, "bad"), (19, "")])
+def test_a_share_of_few_is_neither_good_nor_bad(sessions: int, mood: str) -> None:
+    rates = [one for one in figures(overview(Compared(1, 1), Compared(sessions, 500))) if one.change.endswith("points")]
+    assert [(one.change, one.mood) for one in rates] == [("−5.0 points", mood), ("−5.0 points", "")]
+
+
+def overview(conversions: Compared, sessions: Compared) -> Overview:
+    """With rates that fell, of sessions and of few deliveries."""
+    at, none, rate = datetime.now(UTC), Compared(0, 0), Rate(0.90, 0.95)
+    deliveries = Deliveries(Compared(9, 900), none, none, none, none, rate)
+    return Overview(Period(at, at, at, at, "UTC"), conversions, sessions, rate, [], deliveries, [], [])

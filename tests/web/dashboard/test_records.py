@@ -26,11 +26,25 @@ async def test_finding_leads_to_what_was_meant_and_keeps_it_out_of_every_address
     assert (found.status, found.location) == (303, "/app/visitors/v%2F1")
     several = await owner.submit("/app/find", q="o/1")
     assert (several.status, "2 found" in several.text) == (200, True)
-    assert {"/app/orders/o%2F1"} < set(several.links)
+    assert f"/app/orders/o%2F1?site={served.keys.site}" in several.links
     nothing = await owner.submit("/app/find", q="nobody@secret.example")
     assert (nothing.status, "Nothing is known by that" in nothing.text) == (200, True)
     assert [form["q"] for form in nothing.forms if "q" in form] == ["nobody@secret.example"]
     assert (await owner.submit("/app/find", q=" ")).status == 422
+
+
+async def test_an_order_of_another_site_than_is_looked_at_opens(served: Any, owner: Any) -> None:
+    await send(served, event="purchase", order_id="o/1", event_id="e1", value=5, currency="EUR")
+    assert (await served.call("POST", "/v1/admin/sites", {"name": "Second"}))[0] == 201
+    _, sites = await served.call("GET", "/v1/admin/sites")
+    second = next(site["id"] for site in sites["items"] if site["id"] != served.keys.site)
+    assert (await owner.submit("/app/events", "/app/look-at", site=second)).status == 303
+    found = await owner.submit("/app/find", q="o/1")
+    assert found.location == f"/app/orders/o%2F1?site={served.keys.site}"
+    order = await owner.get(found.location)
+    assert (order.status, "€5.00" in order.text) == (200, True)
+    conversion = await owner.get(f"/app/conversions/{await first(served, 'conversions')}")
+    assert found.location in conversion.links
 
 
 async def test_an_event_shows_what_came_with_it_and_each_try_in_turn_and_one_is_sent_again(

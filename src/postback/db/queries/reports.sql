@@ -60,11 +60,12 @@ SELECT k.bucket, u.hour, %(id)s, u.due_at
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, hour, id) DO UPDATE SET due_at = excluded.due_at;
 
--- mark_site: every hour in which something of a site was counted. -> nothing
+-- mark_site: every hour in which something of a site was counted, or of none, which may go by its clock. -> nothing
 INSERT INTO dirty_hour AS d (bucket, hour, id, due_at)
 SELECT DISTINCT k.bucket, r.received_hour, %(id)s::uuid, %(now)s::timestamptz
   FROM bucket k JOIN rollup r ON r.bucket = k.bucket
- WHERE k.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s AND r.site_id = %(site_id)s
+ WHERE k.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s
+   AND (r.site_id = %(site_id)s OR r.site_id IS NULL)
 ON CONFLICT (bucket, hour, id) DO UPDATE SET due_at = excluded.due_at;
 
 -- unmark: marks that were read. -> nothing

@@ -116,6 +116,7 @@ class VisitorBrief(Struct, frozen=True):
 async def list_all(
     hub: Needs[Hub],
     caller: Needs[Caller],
+    looking: Needs[float],
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     since: From = None,
@@ -128,7 +129,9 @@ async def list_all(
     if (after := read_ids(cursor, 1)) is not None:
         max_id = min(max_id, UUID(int=max(0, after[0].int - 1)))
     async with hub.pool.connection() as tx:
-        newest, floor = await lists.visitors(tx, caller.workspace_id, site, min_id=min_id, max_id=max_id, limit=limit)
+        newest, floor = await lists.visitors(
+            tx, caller.workspace_id, site, min_id=min_id, max_id=max_id, limit=limit, seconds=looking
+        )
         known = await visitors.find(tx, [key.bytes for key in newest]) if newest else {}
     items = [
         _brief(visitor, buckets.time_of(id_))

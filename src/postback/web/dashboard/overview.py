@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from litestar import Response, get
 from litestar.di import NamedDependency as Needs
@@ -14,19 +17,23 @@ from msgspec import Struct
 from postback.errors import Invalid
 from postback.reports import reading
 from postback.web.admin import attention, events, reports
-from postback.web.admin.reports import Compared, Point, Rate, Revenue
+from postback.web.admin.periods import Period
+from postback.web.admin.reports import Point
+from postback.web.admin.sums import Compared, Rate, Revenue
 from postback.web.dashboard import render, start
 from postback.web.dashboard.view import View
 
 PERIODS = {"today": "Today", "7": "7 days", "28": "28 days", "90": "90 days"}
 RECENT = 8
 SHOWN = 12
+FEW = 20
+MOST_PERCENT = 1000  # past which a change is told by what it is from
 _NONE = Markup('<span class="none">—</span>')
 
 
 class Figure(Struct, frozen=True):
-    """`values`: as they are shown, one a currency. `change` empty: there is nothing to compare with. `mood`: good, bad,
-    or empty where neither."""
+    """`values`: as they are shown, one a currency. `before` empty: there is nothing to compare with; `change` empty: or
+    it says nothing. `mood`: good, bad, or empty where neither."""
 
     name: str
     values: list[str]
@@ -66,15 +73,16 @@ async def overview(view: Needs[View]) -> Response[str]:
     try:
         site = view.query_value("site", reports.overview, default=view.site.id if view.site else None)
         goal = view.query_value("goal", reports.overview)
-        since, until = _period(view, asked.get("period", ""), asked.get("from", ""), asked.get("to", ""))
+        since, until = _period(view, site, asked.get("period", ""), asked.get("from", ""), asked.get("to", ""))
         # Asked first: whatever is wrong, it says so.
         found = await view.ask(reports.overview, since=since, until=until, site=site, goal=goal)
     except Invalid as wrong:
         problem, site, goal = wrong, None, None
-        since, until = _period(view, "7", "", "")
+        since, until = _period(view, None, "7", "", "")
         found = await view.ask(reports.overview, since=since, until=until)
     span = {"since": since, "until": until, "site": site}
     goals = await view.ask(reports.by_goal, **span, goal=goal)
+    asked_for = {"from": since, "to": until, "site": site, "goal": goal}
     measures = _measures(found.revenue)
     measure = asked.get("show", "")
     measure = measure if measure in measures else "conversions"
@@ -94,12 +102,12 @@ async def overview(view: Needs[View]) -> Response[str]:
         periods=PERIODS,
         site=site,
         goal=goal,
-        figures=_figures(found),
+        figures=figures(found),
         measures=measures,
         measure=measure,
-        chart=_chart(view, found.trend, measure, measures[measure]),
-        span=_span(view, found.period),
-        call=f"reports/overview?from={since}" + (f"&to={until}" if until else ""),
+        chart=_chart(found, measure, measures[measure]),
+        span=_span(found.period),
+        call="reports/overview?" + urlencode({name: value for name, value in asked_for.items() if value}, safe=":"),
     )
 
 
@@ -109,15 +117,18 @@ def _chosen(asked: Any) -> str:
     return asked["period"] if asked.get("period") in PERIODS else "7"
 
 
-def _period(view: View, period: str, since: str, until: str) -> tuple[str, str | None]:
-    """As the API takes it. Days are those of the site that is looked at; the last one counts. Raises Invalid."""
-    today = view.now.astimezone(view.zone).date()
+def _period(view: View, site: UUID | None, period: str, since: str, until: str) -> tuple[str, str | None]:
+    """As the API takes it. Days are those of the site that is looked at; the last one counts, today's as far as it has
+    come. Raises Invalid."""
+    chosen = view.caller.snapshot.sites.get(site) if site is not None else None
+    zone = ZoneInfo(chosen.timezone) if chosen is not None else view.zone
+    today = view.now.astimezone(zone).date()
     if since or until:
         last = _day(until, "to") if until else today
         first = _day(since, "from") if since else last
-        return _instant(view, first), _instant(view, last + timedelta(days=1))
+        return _instant(first, zone), _instant(last + timedelta(days=1), zone) if last < today else None
     days = 1 if period == "today" else int(period) if period in PERIODS else 7
-    return _instant(view, today - timedelta(days=days - 1)), None
+    return _instant(today - timedelta(days=days - 1), zone), None
 
 
 def _day(text: str, field: str) -> date:
@@ -130,22 +141,25 @@ def _day(text: str, field: str) -> date:
     return day
 
 
-def _instant(view: View, day: date) -> str:
-    return f"{reading.midnight(day, view.zone):%Y-%m-%dT%H:%M:%SZ}"
+def _instant(day: date, zone: ZoneInfo) -> str:
+    return f"{reading.midnight(day, zone):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _figures(found: reports.Overview) -> list[Figure]:
-    made = [_count("Conversions", found.conversions), _revenue(found.revenue), _count("Sessions", found.sessions)]
+def figures(found: reports.Overview) -> list[Figure]:
+    of, sessions = found.deliveries, found.sessions
+    settled = [of.delivered.now + of.failed.now, of.delivered.before + of.failed.before]
     return [
-        *made,
-        _rate("Conversion rate", found.conversion_rate),
-        _rate("Deliveries that succeed", found.deliveries.success),
+        _count("Conversions", found.conversions),
+        _revenue(found.revenue),
+        _count("Sessions", sessions),
+        _rate("Conversion rate", found.conversion_rate, min(sessions.now, sessions.before)),
+        _rate("Deliveries that succeed", of.success, min(settled)),
     ]
 
 
 def _count(name: str, of: Compared) -> Figure:
     change, mood = _change(Decimal(of.now), Decimal(of.before))
-    return Figure(name, [render.count(of.now)], change, mood, render.count(of.before))
+    return Figure(name, [render.count(of.now)], change, mood, render.count(of.before) if of.before else "")
 
 
 def _revenue(all_: Sequence[Revenue]) -> Figure:
@@ -155,20 +169,20 @@ def _revenue(all_: Sequence[Revenue]) -> Figure:
         return Figure("Revenue", [_NONE], "", "", "")
     change, mood = _change(ordered[0].now, ordered[0].before)
     values: list[str] = [render.amount(one.now, one.currency) for one in ordered]
-    return Figure("Revenue", values, change, mood, render.amount(ordered[0].before, ordered[0].currency))
+    before = render.amount(ordered[0].before, ordered[0].currency) if ordered[0].before else ""
+    return Figure("Revenue", values, change, mood, before)
 
 
-def _rate(name: str, of: Rate) -> Figure:
+def _rate(name: str, of: Rate, least: int) -> Figure:
+    """`least`: of how many it is a share, now or before; of few, a change is chance."""
     if of.now is None:
         return Figure(name, [_NONE], "", "", "")
     if of.before is None:
         return Figure(name, [render.percent(of.now)], "", "", "")
     points = round((of.now - of.before) * 100, 1)
-    mood = "good" if points > 0 else "bad" if points < 0 else ""
-    return Figure(
-        name, [render.percent(of.now)], f"{_sign(points)}{abs(points):.1f} points", mood,
-        render.percent(of.before),
-    )  # fmt: skip
+    mood = "" if least < FEW or not points else "good" if points > 0 else "bad"
+    change = f"{_sign(points)}{abs(points):.1f} points"
+    return Figure(name, [render.percent(of.now)], change, mood, render.percent(of.before))
 
 
 def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
@@ -176,7 +190,7 @@ def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
         return "", ""
     share = (now - before) / before * 100
     mood = "good" if share > 0 else "bad" if share < 0 else ""
-    return f"{_sign(share)}{abs(share):,.0f} %", mood
+    return f"{_sign(share)}{abs(share):,.0f} %" if share <= MOST_PERCENT else "", mood
 
 
 def _sign(number: Decimal | float) -> str:
@@ -190,14 +204,15 @@ def _measures(revenue: Sequence[Revenue]) -> dict[str, str]:
     return {"conversions": "Conversions", **named, "sessions": "Sessions"}
 
 
-def _chart(view: View, trend: Sequence[Point], measure: str, name: str) -> Chart:
+def _chart(found: reports.Overview, measure: str, name: str) -> Chart:
+    trend, zone = found.trend, ZoneInfo(found.period.timezone)
     is_hourly = len(trend) > 1 and trend[1].at - trend[0].at < timedelta(hours=2)
     currency = measure.removeprefix("revenue-") if measure.startswith("revenue-") else None
     rows: list[Row] = []
     for point in trend:
         now, before = _of_point(point, measure, currency)
         shown, earlier = (_shown(one, currency) for one in (now, before))
-        at = point.at.astimezone(view.zone)
+        at = point.at.astimezone(zone)
         when = at.strftime("%a %-d %b, %H:%M" if is_hourly else "%a %-d %b %Y")
         short = at.strftime("%H:%M" if is_hourly and at.hour else "%-d %b")
         rows.append(Row(when, short, now, before, shown, earlier))
@@ -218,10 +233,11 @@ def _of_point(point: Point, measure: str, currency: str | None) -> tuple[Decimal
     return mine.now, mine.before
 
 
-def _span(view: View, period: reports.Period) -> str:
+def _span(period: Period) -> str:
     """From when to when, and what it is compared with."""
+    zone = ZoneInfo(period.timezone)
     ends = (period.since, period.until, period.before_from, period.before_to)
-    since, until, *before = (f"{at.astimezone(view.zone):%-d %b %Y, %H:%M}" for at in ends)
+    since, until, *before = (f"{at.astimezone(zone):%-d %b %Y, %H:%M}" for at in ends)
     return f"{since}, to {until}, beside {before[0]}, to {before[1]}"
 
 

@@ -45,12 +45,13 @@ def _page(view: View, asked: str, found: Any, problem: Rejected | None = None) -
 
 def where(found: FoundOut) -> str:
     """The page of what was found."""
-    return f"/app/{found.kind}s/{quote(found.id, safe='')}"
+    of_site = f"?site={found.site}" if found.kind == "order" else ""
+    return f"/app/{found.kind}s/{quote(found.id, safe='')}{of_site}"
 
 
 @get("/visitors")
 async def list_visitors(view: Needs[View]) -> Response[str]:
-    return view.page("visitors.html", found=await view.ask_list(visitors.list_all), kinds=kinds)
+    return view.page("visitors.html", found=await view.ask_list(visitors.list_all, looking=0), kinds=kinds)
 
 
 def kinds(names: list[str]) -> list[str]:

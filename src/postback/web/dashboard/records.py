@@ -1,7 +1,6 @@
 """What was taken and what became of it: events, deliveries, conversions, orders; usage; audit log."""
 
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 from litestar import Response, get, post
@@ -98,15 +97,13 @@ async def list_conversions(view: Needs[View]) -> Response[str]:
 async def read_conversion(view: Needs[View], conversion: FromPath[UUID]) -> Response[str]:
     shown = await view.ask(conversions.read, conversion=conversion)
     goal = view.caller.snapshot.goals.get(shown.goal_id)
-    order = quote(shown.order_id, safe="") if shown.order_id else None
-    return view.page("conversion.html", conversion=shown, goal=goal, order=order)
+    return view.page("conversion.html", conversion=shown, goal=goal)
 
 
 @get("/orders/{order_id:path}")
 async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str]:
     """The API's handler reads the id as it was sent, slashes included."""
-    given: dict[str, Any] = {"order_id": order_id, "site": view.site.id if view.site else None}
-    return view.page("order.html", order=await view.ask(conversions.read_order, **given))
+    return view.page("order.html", order=await view.ask_list(conversions.read_order, order_id=order_id))
 
 
 @get("/audit")
