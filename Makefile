@@ -13,20 +13,13 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: FORCE help demo test lint browser screenshots tag bench soak docs lock
+.PHONY: help demo test lint browser screenshots tag bench soak docs lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
-
-# Where SIGINT comes to make alone, and not to its group as from a terminal, make tells its children nothing and waits for
-# them; but it removes the file that it was making.
-$(VENV)/.demo: $(VENV)/.runtime FORCE
-	@touch $@; $(BIN)/postback demo & demo=$$!; trap 'kill $$demo' INT TERM HUP; \
-	  while kill -0 $$demo 2>/dev/null; do [ -e $@ ] || kill $$demo 2>/dev/null; sleep 0.3; done; rm -f $@; wait $$demo
-
-FORCE:
+demo: $(VENV)/.runtime ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
+	@exec $(BIN)/postback demo
 
 test: lint browser ## all that CI runs: lint, types, import rules, tests
 	@echo "== tests"
