@@ -62,7 +62,7 @@ class Counted(Erasable):
                         [one.visitor_key, one.occurred_at, one.occurred_at - timedelta(days=self.site.window_days)],
                     )
                 ).fetchall()
-                source = rows[0][0] if rows else None
+                source = rows[0][0] if rows else "unknown"
                 day = one.occurred_at.astimezone(UTC).date()
                 sums = found.setdefault(
                     (one.goal_id, one.source, source, currency if value is not None else None, day), [0, Decimal(0)]

@@ -1,6 +1,7 @@
 """Reports are kept: whatever arrives, in whatever order, they say what a plain fold over all conversions says."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -223,6 +224,31 @@ async def test_sessions_are_counted_by_source_and_those_that_convert_once(hub: C
     assert found == {("google", "spring"): 1, (None, None): 1}
     [sale] = await hub.lines(("conversion",), ("channel",))
     assert (sale.source, sale.campaign, sale.sums.n, sale.sums.converted) == ("google", "spring", 2, 1)
+
+
+async def test_a_conversion_without_a_session_is_credited_to_what_its_event_tells(hub: Counted) -> None:
+    await hub.visit("v1", "s1", None, HOUR)
+    told: list[tuple[dict[str, Any], tuple[str | None, str | None, str | None]]] = [
+        ({"visitor_id": "v1", "url": "https://shop.example/?utm_source=bing"}, (None, None, None)),
+        ({"url": "https://shop.example/?utm_source=meta&utm_medium=paid&utm_campaign=may"}, ("meta", "paid", "may")),
+        ({"url": "https://shop.example/thanks?gclid=abc123"}, ("google", "cpc", None)),
+        ({"visitor_id": "v2", "click_ids": {"ttclid": "E.C.P.abc123"}}, ("tiktok", "paid_social", None)),
+        ({"click_ids": {"fbc": "fb.1.1763600000000.abc123"}}, ("facebook", "social", None)),
+        ({"url": "https://shop.example/", "referrer": "https://www.google.com/"}, ("google", "organic", None)),
+        ({"url": "https://shop.example/", "referrer": "https://www.paypal.com/"}, ("unknown", None, None)),
+        ({"url": "https://shop.example/?utm_source=jane@example.com"}, ("[email]", None, None)),
+        ({}, ("unknown", None, None)),
+    ]
+    for number, (fields, _) in enumerate(told):
+        await hub.send(event_id=f"e{number}", **fields)
+    await hub.count(2 * HOUR)
+    found = Counter(
+        {
+            (line.source, line.medium, line.campaign): line.sums.n
+            for line in await hub.lines(("conversion",), ("channel",))
+        }
+    )
+    assert found == Counter(channel for _, channel in told)
 
 
 async def test_deliveries_are_counted_until_they_are_settled(hub: Counted) -> None:

@@ -19,12 +19,14 @@ from msgspec import Struct
 
 from postback.db import buckets
 
+UNKNOWN = "unknown"
 Kind = Literal["conversion", "session", "delivery", "event"]
 
 
 class Cell(NamedTuple):
     """What is counted apart. `hour`: when it occurred, the start of an hour of the site's clock; `day`: the site's.
-    `source` None: direct. `label`: the sender's. What does not apply to the kind is None."""
+    `source` None: direct; `UNKNOWN`: no session of the visitor is known, and the event tells none. `label`: the
+    sender's. What does not apply to the kind is None."""
 
     workspace_id: UUID
     day: date

@@ -81,6 +81,11 @@ SELECT t.bucket, t.workspace_id, t.site_id, t.source, t.medium, t.campaign, extr
    AND t.kind = 'session' AND NOT t.is_bot
  GROUP BY 1, 2, 3, 4, 5, 6, 7;
 
+-- told: some events of a span of ids. -> id, body
+SELECT e.id, e.body
+  FROM event e JOIN unnest(%(buckets)s::int[], %(ids)s::uuid[]) u (bucket, id) ON e.bucket = u.bucket AND e.id = u.id
+ WHERE e.bucket = ANY (%(touched)s::int[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;
+
 -- deliveries: those of events received within a span of ids. -> bucket, destination_id, status, n
 SELECT d.bucket, d.destination_id, d.status, count(*)
   FROM delivery d

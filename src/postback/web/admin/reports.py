@@ -92,7 +92,7 @@ class Goals(Struct, frozen=True):
 
 
 class Channel(Struct, frozen=True):
-    """Of conversions: the last touch's. `source` null: direct."""
+    """Of conversions: the last touch's, else what the event tells. `source` null: direct; `unknown`: not known."""
 
     source: str | None
     medium: str | None
