@@ -1,4 +1,4 @@
-"""Lists: events by the key that sent them."""
+"""Lists: events by the key that sent them; orders, newest first."""
 
 from postback.db.migrate import run_sql
 
