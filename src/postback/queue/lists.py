@@ -29,6 +29,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
 
     workspace_id: UUID
     site_id: UUID | None = None
+    key_id: UUID | None = None
     name: str | None = None
     event_id: str | None = None
     order_id: str | None = None

@@ -101,3 +101,21 @@ def overview(conversions: Compared, sessions: Compared) -> Overview:
     at, none, rate = datetime.now(UTC), Compared(0, 0), Rate(0.90, 0.95)
     deliveries = Deliveries(Compared(9, 900), none, none, none, none, rate)
     return Overview(Period(at, at, at, at, "UTC"), conversions, sessions, rate, [], deliveries, [], [])
+
+
+async def test_a_goal_shows_its_trend_of_thirty_days_by_the_chart_of_the_first_page(
+    served: Any, owner: Any, counted: Any
+) -> None:
+    page = await owner.get("/app/goals/1?show=revenue-EUR")
+    numbers = [held["data-now"] for _, held in page.tags if "data-now" in held]
+    assert len(numbers) == 30
+    assert [(29 - day, float(number)) for day, number in enumerate(numbers) if float(number)] == [
+        (9, 1000.5),
+        (0, 2001),
+    ]
+    assert ("Revenue, EUR" in page.text, "?show=conversions" in page.links) == (True, True)
+    assert "data-chart" in (await owner.get("/app/goals/1?show=sessions")).html
+    leads = await owner.get("/app/goals/2")
+    assert ("None in the last 30 days" in leads.text, "data-chart" in leads.html) == (True, False)
+    assert (await served.call("PATCH", "/v1/admin/goals/2", {"active": False}))[0] == 200
+    assert "It is switched off" in (await owner.get("/app/goals/2")).text

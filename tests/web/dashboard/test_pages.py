@@ -216,6 +216,12 @@ async def test_a_key_is_shown_once_rotated_and_revoked_after_saying_what_breaks(
     page = await owner.get(where)
     assert key[0] not in page.text
     assert "1 calls came with it" in page.text
+    assert "lately these were lead." in page.text
+    [listed] = [link for link in page.links if link.startswith("/app/events?key=")]
+    of_key = await owner.get(listed)
+    assert "1 event" in of_key.text
+    [event] = {link for link in of_key.links if link.startswith("/app/events/")}
+    assert where in (await owner.get(event)).links
     rotated = await owner.submit(where, f"{where}/rotate", grace_seconds="3600")
     assert "still opens until" in rotated.text
     assert (await owner.submit(where, f"{where}/revoke")).status == 303

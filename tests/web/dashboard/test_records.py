@@ -100,3 +100,17 @@ async def test_a_list_is_narrowed_by_note_site_and_event(served: Any, owner: Any
     events = await served.call("GET", "/v1/admin/events?event_id=once")
     found = await owner.get(f"/app/conversions?event={events[1]['items'][0]['id']}")
     assert ("once" in found.text, "twice" in found.text) == (True, False)
+
+
+async def test_orders_are_listed_and_found_by_their_number(served: Any, owner: Any) -> None:
+    empty = await owner.get("/app/orders")
+    assert "No orders yet" in empty.text
+    await send(served, event="purchase", order_id="o/1", value=100, currency="EUR")
+    await send(served, event="refund", order_id="o/1", value=30, currency="EUR")
+    await send(served, event="purchase", order_id="o2", value=5, currency="EUR", order_status="pending")
+    page = await owner.get("/app/orders")
+    assert "/app/orders" in page.nav
+    assert re.search(r"o2.*Pending.*€0.00.*o/1.*Completed.*€70.00", page.text, re.S)
+    found = await owner.get("/app/orders?order_id=o/1&status=&site=")
+    assert ("o2" in found.text, f"/app/orders/o%2F1?site={served.keys.site}" in found.links) == (False, True)
+    assert "No order fits" in (await owner.get("/app/orders?order_id=o")).text

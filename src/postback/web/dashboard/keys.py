@@ -1,5 +1,6 @@
 """API keys: made and shown once, rotated with a grace period, revoked after saying what will break."""
 
+from collections import Counter
 from typing import Any, get_args
 from uuid import UUID
 
@@ -10,11 +11,12 @@ from msgspec import structs
 
 from postback import keys as rules
 from postback.errors import NotFound, Rejected
-from postback.web.admin import keys
+from postback.web.admin import events, keys
 from postback.web.admin.keys import GUARDED, KeyIn, KeyListed, RotateIn
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 
+RECENT = 100  # events, by which it is said what a key sends
 GRACES = [("0", "At once"), ("3600", "After an hour"), ("86400", "After a day"), ("604800", "After a week")]
 _MEANINGS = {
     "ingest": "ingest: send events",
@@ -67,7 +69,14 @@ def _form(view: View, values: dict[str, str], problem: Rejected | None) -> Respo
 
 @get("/keys/{id_:uuid}")
 async def read(view: Needs[View], id_: FromPath[UUID]) -> Response[str]:
-    return view.page("key.html", key=await _find(view, id_), graces=GRACES, problem=None)
+    return await _page(view, await _find(view, id_))
+
+
+async def _page(view: View, key: KeyListed, problem: Rejected | None = None) -> Response[str]:
+    newest = await view.ask(events.list_all, key=key.id, limit=RECENT, looking=0)
+    names = [name for name, _ in Counter(event.name for event in newest.items).most_common()]
+    status = problem.status if problem else 200
+    return view.page("key.html", status, key=key, names=names, graces=GRACES, problem=problem)
 
 
 @post("/keys/{id_:uuid}/rotate", status_code=200)
@@ -77,7 +86,7 @@ async def rotate(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
         data = view.body(RotateIn, [Field("grace_seconds", "Grace", kind="number")])
         made = await view.ask(keys.rotate, key_id=id_, data=data)
     except Rejected as problem:
-        return view.page("key.html", problem.status, key=key, graces=GRACES, problem=problem)
+        return await _page(view, key, problem)
     return view.page("key_made.html", made=made, old=await _find(view, id_))
 
 

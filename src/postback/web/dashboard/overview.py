@@ -15,12 +15,9 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from postback.errors import Invalid
-from postback.reports import reading
 from postback.web.admin import attention, events, reports
-from postback.web.admin.periods import Period
-from postback.web.admin.reports import Point
 from postback.web.admin.sums import Compared, Rate, Revenue
-from postback.web.dashboard import render, start
+from postback.web.dashboard import render, start, trend
 from postback.web.dashboard.view import View
 
 PERIODS = {"today": "Today", "7": "7 days", "28": "28 days", "90": "90 days"}
@@ -42,28 +39,6 @@ class Figure(Struct, frozen=True):
     before: str
 
 
-class Row(Struct, frozen=True):
-    """An hour or a day of a chart: when it is, long and short; the number now and before, plain and as it is shown."""
-
-    when: str
-    short: str
-    now: Decimal
-    before: Decimal
-    shown: str
-    shown_before: str
-
-
-class Chart(Struct, frozen=True):
-    """One measure over the period."""
-
-    name: str
-    rows: list[Row]
-
-    @property
-    def is_empty(self) -> bool:
-        return not any(row.now or row.before for row in self.rows)
-
-
 @get("/")
 async def overview(view: Needs[View]) -> Response[str]:
     newest = await view.ask(events.list_all, limit=RECENT)
@@ -83,9 +58,8 @@ async def overview(view: Needs[View]) -> Response[str]:
     span = {"since": since, "until": until, "site": site}
     goals = await view.ask(reports.by_goal, **span, goal=goal)
     asked_for = {"from": since, "to": until, "site": site, "goal": goal}
-    measures = _measures(found.revenue)
-    measure = asked.get("show", "")
-    measure = measure if measure in measures else "conversions"
+    measures = trend.measures(found.revenue) | {"sessions": "Sessions"}
+    measure = trend.chosen(asked, measures)
     return view.page(
         "overview.html",
         status=422 if problem else 200,
@@ -105,8 +79,8 @@ async def overview(view: Needs[View]) -> Response[str]:
         figures=figures(found),
         measures=measures,
         measure=measure,
-        chart=_chart(found, measure, measures[measure]),
-        span=_span(found.period),
+        chart=trend.chart(found, measure, measures[measure]),
+        span=trend.span(found.period),
         call="reports/overview?" + urlencode({name: value for name, value in asked_for.items() if value}, safe=":"),
     )
 
@@ -126,9 +100,9 @@ def _period(view: View, site: UUID | None, period: str, since: str, until: str) 
     if since or until:
         last = _day(until, "to") if until else today
         first = _day(since, "from") if since else last
-        return _instant(first, zone), _instant(last + timedelta(days=1), zone) if last < today else None
+        return trend.instant(first, zone), trend.instant(last + timedelta(days=1), zone) if last < today else None
     days = 1 if period == "today" else int(period) if period in PERIODS else 7
-    return _instant(today - timedelta(days=days - 1), zone), None
+    return trend.instant(today - timedelta(days=days - 1), zone), None
 
 
 def _day(text: str, field: str) -> date:
@@ -139,10 +113,6 @@ def _day(text: str, field: str) -> date:
     if not 2000 <= day.year < 2100:
         raise Invalid(f"{field} must be a day such as 2026-11-20.", field=field)
     return day
-
-
-def _instant(day: date, zone: ZoneInfo) -> str:
-    return f"{reading.midnight(day, zone):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def figures(found: reports.Overview) -> list[Figure]:
@@ -195,50 +165,6 @@ def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
 
 def _sign(number: Decimal | float) -> str:
     return "+" if number > 0 else "−" if number < 0 else "±"
-
-
-def _measures(revenue: Sequence[Revenue]) -> dict[str, str]:
-    """What the chart may show; revenue by currency."""
-    ordered = sorted(revenue, key=lambda one: -one.conversions)
-    named = {f"revenue-{one.currency}": f"Revenue, {one.currency}" for one in ordered}
-    return {"conversions": "Conversions", **named, "sessions": "Sessions"}
-
-
-def _chart(found: reports.Overview, measure: str, name: str) -> Chart:
-    trend, zone = found.trend, ZoneInfo(found.period.timezone)
-    is_hourly = len(trend) > 1 and trend[1].at - trend[0].at < timedelta(hours=2)
-    currency = measure.removeprefix("revenue-") if measure.startswith("revenue-") else None
-    rows: list[Row] = []
-    for point in trend:
-        now, before = _of_point(point, measure, currency)
-        shown, earlier = (_shown(one, currency) for one in (now, before))
-        at = point.at.astimezone(zone)
-        when = at.strftime("%a %-d %b, %H:%M" if is_hourly else "%a %-d %b %Y")
-        short = at.strftime("%H:%M" if is_hourly and at.hour else "%-d %b")
-        rows.append(Row(when, short, now, before, shown, earlier))
-    return Chart(name, rows)
-
-
-def _shown(number: Decimal, currency: str | None) -> str:
-    return render.amount(number, currency) if currency else render.count(int(number))
-
-
-def _of_point(point: Point, measure: str, currency: str | None) -> tuple[Decimal, Decimal]:
-    if currency is None:
-        of = point.conversions if measure == "conversions" else point.sessions
-        return Decimal(of.now), Decimal(of.before)
-    mine = next(
-        (one for one in point.revenue if one.currency == currency), Revenue(currency, 0, Decimal(0), Decimal(0))
-    )
-    return mine.now, mine.before
-
-
-def _span(period: Period) -> str:
-    """From when to when, and what it is compared with."""
-    zone = ZoneInfo(period.timezone)
-    ends = (period.since, period.until, period.before_from, period.before_to)
-    since, until, *before = (f"{at.astimezone(zone):%-d %b %Y, %H:%M}" for at in ends)
-    return f"{since}, to {until}, beside {before[0]}, to {before[1]}"
 
 
 def _labels(goals: Sequence[reports.GoalSums]) -> list[tuple[str | None, int]]:

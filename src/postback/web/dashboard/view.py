@@ -88,6 +88,14 @@ class View:
         site: Site | None = self.caller.snapshot.sites.get(id_)
         return site.name if site else "removed site"
 
+    @property
+    def senders(self) -> dict[str, str]:
+        """What events are sent with: API keys and tags of sites that are in use, by id, each with its name."""
+        held = self.caller.snapshot.keys.values()
+        named = {str(key.id): key.label for key in held if "ingest" in key.scopes}
+        named |= {str(site.id): f"Tag of {site.name}" for site in self.sites}
+        return dict(sorted(named.items(), key=lambda one: one[1].lower()))
+
     def query(self, **changed: object) -> str:
         """This page's query with some parameters changed; None takes one away."""
         kept = {**dict(self.request.query_params.items()), **changed}

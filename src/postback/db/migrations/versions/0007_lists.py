@@ -1,0 +1,10 @@
+"""Lists: events by the key that sent them; orders, newest first."""
+
+from postback.db.migrate import run_sql
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    run_sql("0007_lists.sql")
