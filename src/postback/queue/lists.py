@@ -25,7 +25,8 @@ LAST_ID = UUID(int=2**128 - 1)
 
 
 class EventFilter(Struct, frozen=True, kw_only=True):
-    """None: any. `statuses`: events with a delivery in one of these to one of `destination_ids`."""
+    """None: any. `statuses`: events with a delivery in one of these to one of `destination_ids`. `digests`: hashes in
+    hex, one of which it bears."""
 
     workspace_id: UUID
     site_id: UUID | None = None
@@ -35,6 +36,8 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     order_id: str | None = None
     note: str | None = None
     dialect: str | None = None
+    visitor_key: UUID | None = None
+    digests: list[str] | None = None
     statuses: list[str] | None = None
     destination_ids: list[UUID] = []
 

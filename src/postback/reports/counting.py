@@ -59,8 +59,8 @@ class Scene(Struct, frozen=True):
 
     sites: dict[UUID, Site]
     goals: dict[int, Goal]
-    first: dict[UUID, Site]
-    owners: dict[UUID, UUID]
+    first: dict[UUID, Site] = {}
+    owners: dict[UUID, UUID] = {}
 
 
 async def scene(tx: Tx) -> Scene:
@@ -176,6 +176,12 @@ def open_in(found: Counted) -> set[int]:
         for (bucket, kind), cells in found.items()
         if kind == "delivery" and any(cell.status in queue.OPEN for cell in cells)
     }
+
+
+async def channel_of(tx: Tx, one: Conversion, scene: Scene) -> Channel:
+    """What one conversion is credited to."""
+    last = _last(one, await _visits(tx, [one], scene), scene)
+    return last or (await _own_channels(tx, [one], scene)).get(one.event_id, _UNKNOWN)
 
 
 async def _add_conversions(

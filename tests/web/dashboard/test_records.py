@@ -1,6 +1,7 @@
 """Pages of what came in and of whom: finding, one event, one delivery, one order, one visitor."""
 
 import re
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -89,6 +90,39 @@ async def test_visitors_are_listed_and_one_shows_what_was_seen_in_one_line(serve
     assert "Purchases: €5.00" in page.text
     assert "jane" not in page.text
     assert {"kind": "visitor_id", "value": "a/b"}.items() <= next(f for f in page.forms if "kind" in f).items()
+
+
+async def test_a_visitors_page_shows_what_the_visitor_sent(served: Any, owner: Any) -> None:
+    await send(served, event="add_to_cart", visitor_id="v/1")
+    await send(served, event="purchase", order_id="o1", visitor_id="v/1", value=5, currency="EUR")
+    await send(served, event="search", visitor_id="v/2")
+    page = await owner.get("/app/visitors/v%2F1")
+    assert re.search("Purchases: €5.00.*Add to cart", page.text, re.S)
+    assert "Search" not in page.text.split("What was seen")[1].split("Facts")[0]
+    [link] = [link for link in page.links if link.startswith("/app/events?visitor=")]
+    listed = await owner.get(link)
+    assert ("add_to_cart" in listed.text, "search</a>" in listed.text) == (True, False)
+
+
+async def test_a_span_of_days_is_the_sites_own_and_its_last_day_counts(served: Any, owner: Any, tx: Tx) -> None:
+    await tx.execute("UPDATE site SET timezone = 'Pacific/Auckland'")
+    await tx.execute("UPDATE config_version SET version = version + 1")
+    await send(served, event="lead", event_id="e1")
+    [(today,)] = await (await tx.execute("SELECT (now() AT TIME ZONE 'Pacific/Auckland')::date::text")).fetchall()
+    for kind, shown in (("events", "e1"), ("conversions", "Leads"), ("visitors", "No visitor"), ("deliveries", "")):
+        page = await owner.get(f"/app/{kind}?from={today}&to={today}")
+        assert (page.status, shown in page.text) == (200, True), kind
+    [(since,)] = await (
+        await tx.execute(
+            "SELECT (%s::date::timestamp AT TIME ZONE 'Pacific/Auckland' AT TIME ZONE 'UTC')::text", [today]
+        )
+    ).fetchall()
+    assert (
+        f"events?from={since.replace(' ', 'T')}Z&to=" in (await owner.get(f"/app/events?from={today}&to={today}")).text
+    )
+    before = await owner.get(f"/app/events?to={date.fromisoformat(today) - timedelta(days=1)}")
+    assert "No event fits" in before.text
+    assert (await owner.get("/app/events?from=2026-02-30")).status == 422
 
 
 async def test_a_list_is_narrowed_by_note_site_and_event(served: Any, owner: Any) -> None:

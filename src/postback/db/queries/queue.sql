@@ -48,7 +48,7 @@ SELECT e.id, e.workspace_id, e.site_id, e.key_id, e.name, e.event_id, e.order_id
   FROM bucket k CROSS JOIN LATERAL
        (SELECT n.id, n.workspace_id, n.site_id, n.key_id, n.name, n.event_id, n.order_id, n.body, n.notes
           FROM (SELECT t.bucket, t.id, t.workspace_id, t.site_id, t.key_id, t.name, t.event_id, t.order_id, t.body,
-                       t.notes
+                       t.notes, t.visitor_key
                   FROM event t WHERE t.bucket = k.bucket AND t.id BETWEEN %(min_id)s AND %(max_id)s
                  ORDER BY t.id DESC LIMIT %(examined)s) n
          WHERE n.workspace_id = %(workspace_id)s
@@ -58,6 +58,10 @@ SELECT e.id, e.workspace_id, e.site_id, e.key_id, e.name, e.event_id, e.order_id
            AND (%(event_id)s::text IS NULL OR n.event_id = %(event_id)s)
            AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
            AND (%(note)s::text IS NULL OR %(note)s = ANY (n.notes))
+           AND (%(visitor_key)s::uuid IS NULL OR n.visitor_key = %(visitor_key)s)
+           AND (%(digests)s::text[] IS NULL
+                OR EXISTS (SELECT FROM unnest(%(digests)s::text[]) g (digest)
+                            WHERE position(convert_to(g.digest, 'UTF8') IN n.body) > 0))
            AND (%(dialect)s::text IS NULL OR position(convert_to('"dialect":"' || %(dialect)s::text || '"', 'UTF8') IN n.body) > 0)
            AND (%(statuses)s::text[] IS NULL
                 OR EXISTS (SELECT FROM delivery d

@@ -13,7 +13,7 @@ import msgspec
 from litestar import get
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from postback import conversions, pii
 from postback.conversions import Conversion, Filter
@@ -21,6 +21,8 @@ from postback.db import Tx
 from postback.errors import NotFound
 from postback.event import Event
 from postback.queue import lists
+from postback.reports import counting
+from postback.reports.counting import Scene
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 from postback.web.admin.orders import OfSite, sites_of
@@ -49,6 +51,20 @@ class ConversionOut(Struct, frozen=True):
     type: Literal["direct", "assisted"] | None
     time_to_conversion_seconds: int | None
     occurred_at: datetime
+
+
+class CreditedOut(Struct, frozen=True):
+    """`source` null: it came directly; `unknown`: no session is known, and the event tells none."""
+
+    source: str | None
+    medium: str | None
+    campaign: str | None
+
+
+class ConversionDetails(ConversionOut, frozen=True, kw_only=True):
+    """`channel`: of the visitor's last session before it, else what its event tells."""
+
+    channel: CreditedOut
 
 
 @get("/conversions", summary="List conversions, newest first")
@@ -87,13 +103,14 @@ async def list_all(
 
 
 @get("/conversions/{conversion:uuid}", summary="One conversion")
-async def read(hub: Needs[Hub], caller: Needs[Caller], conversion: FromPath[UUID]) -> ConversionOut:
+async def read(hub: Needs[Hub], caller: Needs[Caller], conversion: FromPath[UUID]) -> ConversionDetails:
     async with hub.pool.connection() as tx:
         found = await conversions.read(tx, caller.workspace_id, conversion)
         if found is None:
             raise NotFound("There is no such conversion.")
         (item,) = await shown(tx, caller, [found])
-    return item
+        channel = await counting.channel_of(tx, found, Scene(await sites_of(tx, caller), caller.snapshot.goals))
+    return ConversionDetails(**structs.asdict(item), channel=CreditedOut(*channel))
 
 
 async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[ConversionOut]:

@@ -17,7 +17,7 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
-from postback import destinations, keys, pii, queue, workspaces
+from postback import destinations, keys, pii, queue, visitors, workspaces
 from postback.db import Tx, buckets
 from postback.delivery import prepare
 from postback.dialects import convultra
@@ -100,6 +100,7 @@ async def list_all(
     event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
     note: Annotated[Literal["collision", "erased"] | None, QueryParameter(description="With this note.")] = None,
+    visitor: Annotated[str | None, QueryParameter(description="A visitor's id.")] = None,
     dialect: Annotated[DialectName | None, QueryParameter(description="As which it came.")] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
@@ -121,6 +122,7 @@ async def list_all(
             order_id=order_id,
             note=note,
             dialect=dialect,
+            visitor_key=_key_of(caller, visitor) if visitor else None,
             statuses=statuses,
             destination_ids=ids,
         )
@@ -132,6 +134,10 @@ async def list_all(
             )
         became = await outcomes(tx, [event.id for event in found[:limit]])
     return Page([event_out(event, became[event.id]) for event in found[:limit]], _next(found, floor, limit))
+
+
+def _key_of(caller: Caller, visitor_id: str) -> UUID:
+    return UUID(bytes=visitors.key_of(caller.workspace_id, pii.stored_id(visitor_id)))
 
 
 @get("/events/{event:uuid}", summary="One event with its deliveries")
