@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -21,9 +21,11 @@ Status = Literal["queued", "retrying", "delivered", "skipped", "failed", "held"]
 
 
 class DestinationOut(Struct, frozen=True):
-    """`config` with its secrets masked. `reason` and `fix`: why it is held, and what to do. `blueprint`: the live one;
+    """`config` with its secrets masked. `reason`, `fix`: why it is held, and what to do. `down_since`: since when its
+    platform does not answer, or with a 5xx; what waits is tried again by itself. `blueprint`: the live one;
     `blueprint_version` 0: the connector's default, none was ever written."""
 
+    passing: ClassVar[tuple[str, ...]] = ("down_since", "down_reason")
     id: UUID
     connector: str
     name: str
@@ -31,6 +33,8 @@ class DestinationOut(Struct, frozen=True):
     status: State
     reason: str | None
     fix: str | None
+    down_since: datetime | None
+    down_reason: str | None
     config: dict[str, Any]
     blueprint: Blueprint
     blueprint_version: int
@@ -47,6 +51,8 @@ def destination_out(destination: Destination, lane: Lane | None) -> DestinationO
         status=lane.state if lane else "active",  # type: ignore[arg-type]  # the lane's own words
         reason=lane.reason if lane else None,
         fix=lane.fix if lane else None,
+        down_since=lane.down_since if lane else None,
+        down_reason=lane.down_reason if lane else None,
         config=destinations.config_text(destination.config, lambda _: secret.MASK) if destination.config else {},
         blueprint=live_blueprint(destination),
         blueprint_version=destination.blueprint_version,
