@@ -124,7 +124,7 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
         judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
-        collect = Collect(ingest, directory, pool, vault.link_key, settings, limits)
+        collect = Collect(ingest, directory, pool, vault.link_key, settings, limits, calls.refusals)
         app = App(ingest, collect, calls, live, settings.connections_max)
         app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls, live).application
         yield app
