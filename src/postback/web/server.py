@@ -113,7 +113,7 @@ async def _run(settings: Settings, dsn: Secret, listening: socket.socket) -> Non
 async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
     """The application with its pool, directory and writer; what waits is committed when the block ends."""
     vault = await _open_vault(settings, dsn)
-    pool = await open_pool(dsn, max_size=settings.database_connections_max)
+    pool = await open_pool(dsn, max_size=settings.database_connections_max, is_patient=False)
     directory = Directory(pool, vault.sealer)
     writer = Writer(dsn, directory, waiting_max=settings.waiting_events_max, flush_max=settings.flush_events_max)
     calls = Calls(pool)
