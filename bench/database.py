@@ -17,7 +17,7 @@ from postback.secret import Secret
 GROWING = (
     "dedup", "event", "delivery", "attempt", "usage", "visitor", "link", "touch", "conversion", "orders",
     "order_ledger", "credit", "rollup", "hourly", "daily", "dirty_hour", "dirty_total", "rollup_clock", "key_usage",
-    "rate_window",
+    "refused_origin", "rate_window",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,18 @@ async def test_a_site_gives_its_tags_snippet_as_the_documentation_has_it(served:
     assert documented is not None
     snippet = documented[1].replace("https://HOST", served.url).replace("SITE_KEY", served.keys.site_key)
     assert snippet in page.text
+
+
+async def test_a_site_says_which_pages_were_refused_as_it_does_not_name_them(
+    served: Any, owner: Any, invited: Any
+) -> None:
+    site = served.keys.site
+    await served.call("PATCH", f"{ADMIN}/sites/{site}", {"allowed_origins": ["https://shop.example"]})
+    assert "Refused" not in (await owner.get(f"/app/sites/{site}")).text
+    body = {"site_key": served.keys.site_key, "sent_at": datetime.now(UTC).isoformat(), "events": []}
+    sent = await served.call("POST", "/collect", body, key="", headers={"Origin": "https://other.example"})
+    assert sent[0] == 403
+    page = await owner.get(f"/app/sites/{site}")
+    assert re.search("Refused, because .*https://other.example.*since.*Add those that are yours", page.text, re.S)
+    reader = await (await invited("read_only")).get(f"/app/sites/{site}")
+    assert ("https://other.example" in reader.text, "Add those" in reader.text) == (True, False)

@@ -148,3 +148,27 @@ async def test_orders_are_listed_and_found_by_their_number(served: Any, owner: A
     found = await owner.get("/app/orders?order_id=o/1&status=&site=")
     assert ("o2" in found.text, f"/app/orders/o%2F1?site={served.keys.site}" in found.links) == (False, True)
     assert "No order fits" in (await owner.get("/app/orders?order_id=o")).text
+
+
+async def test_a_reason_ends_once_and_what_a_paused_integration_has_waits_for_it(
+    served: Any, owner: Any, tx: Tx
+) -> None:
+    config = {"config": {"url": "http://127.0.0.1:9/x"}, "name": "Mine"}
+    _, webhook = await served.call("POST", "/v1/admin/integration-catalog/webhook/install", config)
+    await send(served, event="lead", event_id="e1")
+    event, delivery = await first(served, "events"), await first(served, "deliveries")
+    await tx.execute("UPDATE delivery SET reason = 'refused on demand.', fix = 'Ask less.'")
+    page = await owner.get(f"/app/events/{event}")
+    assert ("refused on demand. Ask less." in page.text, "next try" in page.text) == (True, True)
+    assert (await served.call("POST", f"/v1/admin/destinations/{webhook['id']}/pause"))[0] == 200
+    for path, said in (
+        (f"/app/events/{event}", "sent when it is resumed"),
+        (f"/app/deliveries/{delivery}", "when Mine is resumed"),
+        ("/app/deliveries", "when it is resumed"),
+    ):
+        page = await owner.get(path)
+        assert (said in page.text, "next try " in page.text) == (True, False), path
+    _, shown = await served.call("GET", f"/v1/admin/deliveries/{delivery}")
+    assert (shown["status"], shown["paused"], shown["next_attempt_at"]) == ("queued", True, None)
+    _, told = await served.call("GET", "/v1/events/e1", key=served.keys.api_key)
+    assert "next_attempt_at" not in told["deliveries"][0]

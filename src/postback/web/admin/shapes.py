@@ -74,7 +74,8 @@ class EventRef(Struct, frozen=True):
 
 
 class DeliveryOut(Struct, frozen=True):
-    """`name`: the destination's. `attempt`: tries so far. `next_attempt_at` null: none is due, or it is held."""
+    """`name`: the destination's. `attempt`: tries so far. `paused`: the destination is, and what is open is sent once
+    it is resumed. `next_attempt_at` null: none is due, or it is held or paused."""
 
     id: str
     event: EventRef
@@ -85,6 +86,7 @@ class DeliveryOut(Struct, frozen=True):
     reason: str | None
     fix: str | None
     attempt: int
+    paused: bool
     next_attempt_at: datetime | None
     settled_at: datetime | None
 
@@ -109,6 +111,7 @@ async def outcomes(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
 
 def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None, lane: Lane | None) -> DeliveryOut:
     is_open, is_held = delivery.status in queue.OPEN, _is_held(delivery, lane)
+    is_paused = is_open and lane is not None and lane.state == "paused"
     return DeliveryOut(
         id=queue.delivery_id(delivery.event_id, delivery.destination_id),
         event=EventRef(event.id, event.event_id, event.name),
@@ -119,7 +122,8 @@ def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None,
         reason=lane.reason if is_held and lane else delivery.reason,
         fix=lane.fix if is_held and lane else delivery.fix,
         attempt=delivery.attempt,
-        next_attempt_at=delivery.due_at if is_open and not is_held else None,
+        paused=is_paused,
+        next_attempt_at=delivery.due_at if is_open and not is_held and not is_paused else None,
         settled_at=delivery.settled_at,
     )
 

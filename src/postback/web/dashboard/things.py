@@ -127,7 +127,8 @@ async def _tag_of(view: View, site: Any) -> dict[str, Any]:
     since = view.request.query_params.get("since") or (view.now - LATELY).isoformat()
     found = await view.ask(events.list_all, site=site.id, dialect="tag", since=since, limit=1, looking=0)
     seen = await view.ask(events.read, event=found.items[0].id) if found.items else None
-    return {"seen": seen, "since": since, "is_all": found.next_cursor is None}
+    refused = await view.ask(sites.read_refused, site_id=site.id)
+    return {"seen": seen, "since": since, "is_all": found.next_cursor is None, "refused": refused.items}
 
 
 THINGS = [

@@ -1,4 +1,4 @@
-"""Lists: events by the key that sent them; orders, newest first."""
+"""What the dashboard lists: events by the key that sent them; orders, newest first; origins that were refused."""
 
 from postback.db.migrate import run_sql
 
