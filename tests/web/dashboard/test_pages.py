@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from postback import secret
+from postback.web.dashboard.things import THINGS
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}</textarea></title>"
 ADMIN = "/v1/admin"
@@ -162,6 +163,10 @@ async def test_goals_sites_and_event_types_are_made_changed_and_removed(served: 
         where = made.location.partition("?")[0]
         page = await owner.get(where)
         form = next(form for form in page.forms if "etag" in form)
+        kind = next(thing.kind_patch for thing in THINGS if thing.path == path)
+        assert set(form) - {"action", "method", "csrf", "etag", "do"} <= set(
+            kind.__struct_fields__
+        )  # each can be changed
         sent = {name: value for name, value in form.items() if name not in ("action", "method")} | changed
         assert (await owner.post(where, sent)).status == 303
         stale = await owner.post(where, sent)

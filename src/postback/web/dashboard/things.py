@@ -96,7 +96,7 @@ def site_fields(view: View) -> list[Field]:
 
 def _event_type_fields(view: View) -> list[Field]:
     return [
-        Field("name", "Name", required=True, placeholder="quiz_completed"),
+        Field("name", "Name", required=True, placeholder="quiz_completed", help="As it is sent; it stays so."),
         Field("required", "Required fields", kind="list", placeholder="user_data.email, properties.score",
               help="An event of this type that lacks one is refused."),
         Field("billable", "Billable", kind="switch", help="Counts against the plan."),
@@ -142,7 +142,7 @@ THINGS = [
     ),
     Thing(
         "event-types", "event type", "Event types", "Your own events, beside the standard ones.", event_types,
-        "event_type_id", "uuid", EventTypeIn, EventTypePatch, _event_type_fields,
+        "event_type_id", "uuid", EventTypeIn, EventTypePatch, _event_type_fields, ("name",),
     ),
 ]  # fmt: skip
 # What a form begins with.
