@@ -187,12 +187,13 @@ async def test_a_site_that_sent_each_day_and_is_silent_now_is_named(counted: Any
     tx = await connect(counted.dsn)
     for days in range(2, 10):
         await tx.execute(
-            "INSERT INTO daily SELECT bucket, workspace_id, day - %s::int, place, kind, site_id, goal_id, source, medium,"
-            " campaign, label, currency, destination_id, status, n, converted, converted_any, revenue"
+            "INSERT INTO daily SELECT bucket, workspace_id, day - %s::int, place + 100, kind, site_id, goal_id, source, medium,"
+            " campaign, label, currency, destination_id, status, n, converted, converted_any, revenue, cut"
             " FROM daily WHERE kind = 'session' AND day = (SELECT max(day) FROM daily)",
             [days],
         )
     assert "silent" not in {one["kind"] for one in (await report(counted, "attention"))["items"]}
     await tx.execute("DELETE FROM hourly")
+    await tx.execute("DELETE FROM daily WHERE day = (SELECT max(day) FROM daily)")
     assert "silent" in {one["kind"] for one in (await report(counted, "attention"))["items"]}
     await tx.close()
