@@ -44,7 +44,8 @@ SELECT $bucket, '$workspace', at, (at AT TIME ZONE timezone)::date, cut, row_num
                date_trunc('hour', ('$today'::timestamptz + (c.hour - 24 * day) * interval '1 hour')
                                   AT TIME ZONE coalesce(s.timezone, 'UTC')) AT TIME ZONE coalesce(s.timezone, 'UTC') AS at
           FROM unnest(ARRAY[$days]) day CROSS JOIN cell c LEFT JOIN site s ON s.id = c.site_id) c
- WHERE at <= now();
+ WHERE at <= now()
+ ORDER BY at, cut;
 
 -- Whole days, and the present ones as far as they have come.
 INSERT INTO daily (bucket, workspace_id, day, cut, place, kind, site_id, goal_id, source, medium, campaign, label,
@@ -57,12 +58,14 @@ SELECT bucket, workspace_id, day + shift, cut, row_number() OVER (), kind, site_
           FROM hourly WHERE day >= '$today'::date - 3 AND cut IN ('total', 'label', 'channel')
          GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14) d,
        generate_series(-$all_days, 0) shift
- WHERE shift = 0 OR day = '$today'::date - 3;
+ WHERE shift = 0 OR day = '$today'::date - 3
+ ORDER BY day + shift, cut;
 INSERT INTO daily (bucket, workspace_id, day, cut, place, kind, site_id, goal_id, source, medium, campaign, label,
                    currency, destination_id, status, n, converted, converted_any, revenue)
 SELECT bucket, workspace_id, date_trunc('week', day)::date, 'week_' || cut, row_number() OVER (), kind, site_id, goal_id,
        source, medium, campaign, label, currency, destination_id, status, sum(n), sum(converted), sum(converted_any),
        sum(revenue)
   FROM daily
- GROUP BY 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15;
+ GROUP BY 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+ ORDER BY 3, 4;
 VACUUM ANALYZE hourly, daily;

@@ -97,9 +97,8 @@ async def sums_of(
             hours.append(_Hours(place, 1, None, since, until))
             continue
         days += _days(place, cut, first, last, in_weeks="day" not in by)
-        for number, zone in enumerate(zones):
-            hours += _between(place, number, since, midnight(first, zone))
-            hours += _between(place, number, midnight(last, zone), until)
+        hours += _edge(place, 1, since, [midnight(first, zone) for zone in zones])
+        hours += _edge(place, -1, until, [midnight(last, zone) for zone in zones])
     row = {
         "workspace_id": wanted.workspace_id,
         "bucket": home(wanted.workspace_id),
@@ -119,6 +118,13 @@ async def sums_of(
     ).fetchall():
         found[place].append(Line(*dims, sums=Sums(n, converted, converted_any, revenue)))
     return found
+
+
+async def last_hour(tx: Tx, workspace_id: UUID) -> datetime | None:
+    """When the last hour begins, by its site's clock, in which events were counted; None: none ever was."""
+    row = {"bucket": home(workspace_id), "workspace_id": workspace_id}
+    found = await (await tx.execute(_queries.last_hour, row, binary=True)).fetchone()
+    return found[0] if found else None
 
 
 class _Days(NamedTuple):
@@ -152,11 +158,16 @@ def _nearest(at: datetime, zone: ZoneInfo) -> date:
     return (at.astimezone(zone) + _DAY / 2).date()
 
 
-def _between(place: int, zone: int, since: datetime, until: datetime) -> list[_Hours]:
-    """From one time to another; backwards, they are taken away."""
-    if since == until:
-        return []
-    return [_Hours(place, 1 if since < until else -1, zone, min(since, until), max(since, until))]
+def _edge(place: int, sign: int, at: datetime, midnights: Sequence[datetime]) -> list[_Hours]:
+    """The hours from an end of a span to where each zone's days begin, or end; those that all have in common once."""
+    is_one_way = len({midnight < at for midnight in midnights}) == 1
+    pivot = min(midnights, key=lambda midnight: abs(midnight - at)) if is_one_way else at
+    ways = [(None, at, pivot), *((number, pivot, midnight) for number, midnight in enumerate(midnights))]
+    return [
+        _Hours(place, sign if since < until else -sign, zone, min(since, until), max(since, until))
+        for zone, since, until in ways
+        if since != until
+    ]
 
 
 def revenue(lines: Sequence[Line]) -> defaultdict[str, Sums]:

@@ -254,6 +254,11 @@ SELECT r.place, CASE WHEN %(by_day)s THEN r.day END, CASE WHEN %(by_hour)s THEN 
  GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, r.place::text::xid
 HAVING sum(r.n) <> 0;
 
+-- last_hour: the last hour in which events of a workspace were counted. -> hour, or no row
+SELECT t.hour FROM hourly t
+ WHERE t.bucket = %(bucket)s AND t.workspace_id = %(workspace_id)s AND t.cut = 'total' AND t.kind = 'event'
+ ORDER BY t.hour DESC LIMIT 1;
+
 -- trim: hours whose time is over. -> nothing; counts rows
 DELETE FROM rollup r WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.received_hour < %(oldest)s;
 
