@@ -28,7 +28,9 @@ from postback.settings import Settings
 from postback.web.server import application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+# A small cache: making and dropping a database walks all of it.
+UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+FAST = UNSAFE | {"max_connections": "200", "shared_buffers": "64MB"}
 MIGRATED, INSTALLED = "template_postback", "template_installed"
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
