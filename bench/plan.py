@@ -36,10 +36,10 @@ FULL = Plan(
     longest_drain=10,
     bare_client=5,
     stored=(1_000_000, 10_000_000),
-    stored_rounds=3,
-    stored_warm_up=10,
+    stored_rounds=2,
+    stored_warm_up=6,
     visitors=(100_000, 10_000_000),
-    page_views=101,
+    page_views=41,
 )
 QUICK = Plan(
     name="quick",
