@@ -87,18 +87,20 @@ async def sums_of(
 ) -> list[list[Line]]:
     """The same of each of some spans, in one query."""
     assert not {"label", "channel"} <= set(by)
-    nobodys = wanted.first.timezone if wanted.first else "UTC"
-    zones = [ZoneInfo(name) for name in dict.fromkeys([nobodys, *(site.timezone for site in wanted.sites)])]
+    zones: dict[ZoneInfo, list[UUID]] = {ZoneInfo(wanted.first.timezone if wanted.first else "UTC"): [_NONE]}
+    for site in wanted.sites:
+        zones.setdefault(ZoneInfo(site.timezone), []).append(site.id)
+    all_ = [id_ for ids in zones.values() for id_ in ids]
     cut = next((name for name in ("label", "channel") if name in by), "total")
     days, hours = list[_Days](), list[_Hours]()
     for place, (since, until) in enumerate(spans):
-        first, last = (_nearest(at, zones[0]) for at in (since, until))
+        first, last = (_nearest(at, next(iter(zones))) for at in (since, until))
         if "hour" in by or last - first < _DAY:
-            hours.append(_Hours(place, 1, None, since, until))
+            hours.append(_Hours(place, 1, all_, since, until))
             continue
         days += _days(place, cut, first, last, in_weeks="day" not in by)
-        hours += _edge(place, 1, since, [midnight(first, zone) for zone in zones])
-        hours += _edge(place, -1, until, [midnight(last, zone) for zone in zones])
+        for sign, at, day in ((1, since, first), (-1, until, last)):
+            hours += _edge(place, sign, at, [(ids, midnight(day, zone)) for zone, ids in zones.items()])
     row = {
         "workspace_id": wanted.workspace_id,
         "bucket": home(wanted.workspace_id),
@@ -106,11 +108,13 @@ async def sums_of(
         "kinds": list(kinds),
         "goal_id": wanted.goal_id,
         "currency": wanted.currency,
-        "site_ids": [_NONE, *(site.id for site in wanted.sites)],
-        "zones": [0, *(zones.index(ZoneInfo(site.timezone)) for site in wanted.sites)],
+        "site_ids": all_,
         **{f"by_{name}": name in by for name in ("day", "hour", "site", "goal", "destination")},
         **{f"days_{name}": [getattr(one, name) for one in days] for name in _Days._fields},
         **{f"hours_{name}": [getattr(one, name) for one in hours] for name in _Hours._fields},
+        "days_place": [str(one.place) for one in days],
+        "hours_place": [str(one.place) for one in hours],
+        "hours_sites": [f"{{{','.join(map(str, one.sites))}}}" for one in hours],
     }
     found: list[list[Line]] = [[] for _ in spans]
     for place, *dims, n, converted, converted_any, revenue in await (
@@ -137,11 +141,11 @@ class _Days(NamedTuple):
 
 
 class _Hours(NamedTuple):
-    """Hours that are added, or where `sign` is -1 taken away; of sites with the zone of this number, None: of all."""
+    """Hours of some sites that are added, or where `sign` is -1 taken away."""
 
     place: int
     sign: int
-    zone: int | None
+    sites: Sequence[UUID]
     since: datetime
     until: datetime
 
@@ -158,14 +162,14 @@ def _nearest(at: datetime, zone: ZoneInfo) -> date:
     return (at.astimezone(zone) + _DAY / 2).date()
 
 
-def _edge(place: int, sign: int, at: datetime, midnights: Sequence[datetime]) -> list[_Hours]:
-    """The hours from an end of a span to where each zone's days begin, or end; those that all have in common once."""
-    is_one_way = len({midnight < at for midnight in midnights}) == 1
-    pivot = min(midnights, key=lambda midnight: abs(midnight - at)) if is_one_way else at
-    ways = [(None, at, pivot), *((number, pivot, midnight) for number, midnight in enumerate(midnights))]
+def _edge(place: int, sign: int, at: datetime, days: Sequence[tuple[list[UUID], datetime]]) -> list[_Hours]:
+    """The hours from an end of a span to where the days of sites begin, or end; those that all have in common once."""
+    is_one_way = len({midnight < at for _, midnight in days}) == 1
+    pivot = min((midnight for _, midnight in days), key=lambda midnight: abs(midnight - at)) if is_one_way else at
+    ways = [([id_ for ids, _ in days for id_ in ids], at, pivot), *((ids, pivot, midnight) for ids, midnight in days)]
     return [
-        _Hours(place, sign if since < until else -sign, zone, min(since, until), max(since, until))
-        for zone, since, until in ways
+        _Hours(place, sign if since < until else -sign, ids, min(since, until), max(since, until))
+        for ids, since, until in ways
         if since != until
     ]
 

@@ -209,17 +209,17 @@ SELECT k.bucket, %(workspace_id)s, u.cut, u.day::date, u.place, u.kind, u.site_i
                               destination_id, status, n, converted, converted_any, revenue)
  WHERE k.bucket = %(bucket)s;
 
--- sums: one cut of some spans of time, by what is asked for: weeks and days, and hours that are added or taken away, of all
--- sites or of those in one zone. A row that belongs to no site has the id zero. OFFSET keeps each stretch a read of its own,
--- by its key; an xid cannot be sorted by, so that groups are found by hash, whatever the plan expects.
+-- sums: one cut of some spans of time, by what is asked for: weeks and days, and hours of some sites that are added or
+-- taken away. A row that belongs to no site has the id zero. OFFSET keeps each stretch a read of its own,
+-- by its key; a place is an xid because these cannot be sorted by: groups are found by hash, whatever the plan expects.
 -- -> place, day, hour, kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n,
 --    converted, converted_any, revenue
-SELECT r.place, CASE WHEN %(by_day)s THEN r.day END, CASE WHEN %(by_hour)s THEN r.hour END, r.kind,
+SELECT r.place::text::int, CASE WHEN %(by_day)s THEN r.day END, CASE WHEN %(by_hour)s THEN r.hour END, r.kind,
        CASE WHEN %(by_site)s THEN r.site_id END, CASE WHEN %(by_goal)s THEN r.goal_id END, r.source, r.medium, r.campaign,
        r.label, r.currency, CASE WHEN %(by_destination)s THEN r.destination_id END, r.status, sum(r.n)::bigint,
        sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
   FROM (SELECT s.place, d.*
-          FROM unnest(%(days_place)s::int[], %(days_cut)s::text[], %(days_since)s::date[], %(days_until)s::date[])
+          FROM unnest(%(days_place)s::text[]::xid[], %(days_cut)s::text[], %(days_since)s::date[], %(days_until)s::date[])
                s (place, cut, since, until)
          CROSS JOIN LATERAL
                (SELECT t.day, NULL::timestamptz AS hour, t.kind, t.site_id, t.goal_id, t.source, t.medium, t.campaign,
@@ -236,22 +236,22 @@ SELECT r.place, CASE WHEN %(by_day)s THEN r.day END, CASE WHEN %(by_hour)s THEN 
         SELECT s.place, h.day, h.hour, h.kind, h.site_id, h.goal_id, h.source, h.medium, h.campaign, h.label, h.currency,
                h.destination_id, h.status, s.sign * h.n, s.sign * h.converted, s.sign * h.converted_any,
                s.sign * h.revenue
-          FROM unnest(%(hours_place)s::int[], %(hours_sign)s::int[], %(hours_zone)s::int[], %(hours_since)s::timestamptz[],
-                      %(hours_until)s::timestamptz[]) s (place, sign, zone, since, until)
+          FROM (SELECT u.place, u.sign, u.sites::uuid[] AS sites, u.since, u.until
+                  FROM unnest(%(hours_place)s::text[]::xid[], %(hours_sign)s::int[], %(hours_sites)s::text[],
+                              %(hours_since)s::timestamptz[], %(hours_until)s::timestamptz[])
+                       u (place, sign, sites, since, until)
+                OFFSET 0) s
          CROSS JOIN LATERAL
                (SELECT t.*
                   FROM hourly t
                  WHERE t.bucket = %(bucket)s AND t.workspace_id = %(workspace_id)s AND t.cut = %(cut)s
                    AND t.hour >= s.since AND t.hour < s.until AND t.kind = ANY (%(kinds)s::text[])
-                   AND coalesce((%(zones)s::int[])[array_position(
-                           %(site_ids)s::uuid[], coalesce(t.site_id, '00000000-0000-0000-0000-000000000000'))]
-                         = coalesce(s.zone, (%(zones)s::int[])[array_position(
-                           %(site_ids)s::uuid[], coalesce(t.site_id, '00000000-0000-0000-0000-000000000000'))]), false)
+                   AND coalesce(t.site_id, '00000000-0000-0000-0000-000000000000') = ANY (s.sites)
                    AND (t.kind <> 'conversion'
                         OR ((%(goal_id)s::bigint IS NULL OR t.goal_id = %(goal_id)s)
                             AND (%(currency)s::text IS NULL OR t.currency = %(currency)s)))
                 OFFSET 0) h) r
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, r.place::text::xid
+ GROUP BY r.place, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 HAVING sum(r.n) <> 0;
 
 -- last_hour: the last hour in which events of a workspace were counted. -> hour, or no row
