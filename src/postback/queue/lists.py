@@ -60,6 +60,8 @@ async def events(
         row = asdict(wanted) | {"min_id": min_id, "max_id": max_id, "examined": examined, "limit": limit - len(found)}
         async with tx.cursor(row_factory=args_row(EventRow), binary=True) as cursor:
             rows = await (await cursor.execute(_queries.list_events, row)).fetchall()
+        if len(rows) == row["limit"]:
+            row["min_id"] = rows[-1].id  # no further down does it matter what was not examined
         floor = await (await tx.execute(_queries.events_floor, row, binary=True)).fetchone()
         found += [event for event in rows if floor is None or event.id >= floor[0]]
         if floor is None or len(found) >= limit or time.monotonic() > deadline:

@@ -1,5 +1,6 @@
 """The first page: how it goes, what needs somebody, what came last. Before there is an event, the way to the first."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from postback.errors import Invalid
-from postback.web.admin import attention, events, reports
+from postback.web.admin import attention, reports
 from postback.web.admin.sums import Compared, Rate, Revenue
 from postback.web.dashboard import render, start, trend
 from postback.web.dashboard.view import View
@@ -41,7 +42,7 @@ class Figure(Struct, frozen=True):
 
 @get("/")
 async def overview(view: Needs[View]) -> Response[str]:
-    newest = await view.ask(events.list_all, limit=RECENT)
+    newest = await start.newest(view, RECENT)
     if not newest.items and newest.next_cursor is None:
         return await start.first(view)
     asked, problem = view.request.query_params, None
@@ -49,14 +50,11 @@ async def overview(view: Needs[View]) -> Response[str]:
         site = view.query_value("site", reports.overview, default=view.site.id if view.site else None)
         goal = view.query_value("goal", reports.overview)
         since, until = _period(view, site, asked.get("period", ""), asked.get("from", ""), asked.get("to", ""))
-        # Asked first: whatever is wrong, it says so.
-        found = await view.ask(reports.overview, since=since, until=until, site=site, goal=goal)
+        found, goals, channels, shares, waiting = await _answers(view, since, until, site, goal)
     except Invalid as wrong:
         problem, site, goal = wrong, None, None
         since, until = _period(view, None, "7", "", "")
-        found = await view.ask(reports.overview, since=since, until=until)
-    span = {"since": since, "until": until, "site": site}
-    goals = await view.ask(reports.by_goal, **span, goal=goal)
+        found, goals, channels, shares, waiting = await _answers(view, since, until, site, goal)
     asked_for = {"from": since, "to": until, "site": site, "goal": goal}
     measures = trend.measures(found.revenue) | {"sessions": "Sessions"}
     measure = trend.chosen(asked, measures)
@@ -67,9 +65,9 @@ async def overview(view: Needs[View]) -> Response[str]:
         report=found,
         goals=goals.items,
         labels=_labels(goals.items),
-        channels=await view.ask(reports.by_channel, **span, goal=goal),
-        shares=await view.ask(reports.by_destination, **span),
-        attention=(await view.ask(attention.read)).items,
+        channels=channels,
+        shares=shares,
+        attention=waiting.items,
         events=newest.items,
         aims=list(view.caller.snapshot.goals.values()),
         period=_chosen(asked),
@@ -82,6 +80,18 @@ async def overview(view: Needs[View]) -> Response[str]:
         chart=trend.chart(found, measure, measures[measure]),
         span=trend.span(found.period),
         call="reports/overview?" + urlencode({name: value for name, value in asked_for.items() if value}, safe=":"),
+    )
+
+
+async def _answers(view: View, since: str, until: str | None, site: UUID | None, goal: int | None) -> tuple[Any, ...]:
+    """The reports and what needs somebody, asked for at once. Raises Invalid."""
+    span = {"since": since, "until": until, "site": site}
+    return await asyncio.gather(
+        view.ask(reports.overview, **span, goal=goal),
+        view.ask(reports.by_goal, **span, goal=goal),
+        view.ask(reports.by_channel, **span, goal=goal),
+        view.ask(reports.by_destination, **span),
+        view.ask(attention.read),
     )
 
 

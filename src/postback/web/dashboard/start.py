@@ -1,6 +1,7 @@
 """The first page, and the way to the first delivered event: each step says by what there is whether it is done, so that
 it can be left and taken up again."""
 
+from datetime import timedelta
 from typing import Any
 
 from litestar import Response, get, post
@@ -8,8 +9,10 @@ from litestar.di import NamedDependency as Needs
 
 from postback.errors import NotFound, Rejected
 from postback.keys import Scope
+from postback.reports import reading
 from postback.web.admin import audit, deliveries, destinations, events, keys, sites
 from postback.web.admin.keys import KeyIn
+from postback.web.admin.pages import Page
 from postback.web.dashboard.things import site_fields, snippet, typed
 from postback.web.dashboard.view import View
 from postback.workspaces import SitePatch
@@ -45,7 +48,7 @@ async def make_key(view: Needs[View]) -> Response[str]:
 
 
 async def first(view: View, **more: Any) -> Response[str]:
-    event = next(iter((await view.ask(events.list_all, limit=1)).items), None)
+    event = next(iter((await newest(view, 1)).items), None)
     installed = next(iter((await view.ask(destinations.list_all, limit=1)).items), None)
     settled = await view.ask(deliveries.list_all, limit=1, status="delivered", looking=0)
     delivered = next(iter(settled.items), None)
@@ -74,6 +77,21 @@ async def first(view: View, **more: Any) -> Response[str]:
         may_make_key=view.may(keys.create),
         **{"key": None, "problem": None, "values": values} | more,
     )
+
+
+async def newest(view: View, limit: int) -> Any:
+    """The newest events, at a glance: where all that came last is of another workspace, those up to the last hour in
+    which this one's were counted. A page without items and cursor: there are none."""
+    found = await view.ask(events.list_all, limit=limit, looking=0)
+    if found.items or found.next_cursor is None:
+        return found
+    async with view.hub.pool.connection() as tx:
+        last = await reading.last_hour(tx, view.workspace.id)
+    if last is None:
+        return Page([], None)
+    # An hour of another clock may begin half an hour before that of arrival.
+    until = (last + timedelta(hours=2)).isoformat()
+    return await view.ask(events.list_all, limit=limit, looking=0, until=until)
 
 
 def _site(view: View) -> Any:

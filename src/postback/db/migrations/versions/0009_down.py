@@ -3,7 +3,7 @@
 from postback.db.migrate import run_sql
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 
 def upgrade() -> None:
