@@ -171,6 +171,11 @@ async def test_what_goes_wrong_is_said_with_the_step_that_mends_it(counted: Any)
     body = {"name": "Hook", "variant": "default", "config": {"url": "http://127.0.0.1:9/x"}}
     _, made = await counted.call("POST", "/v1/admin/integration-catalog/webhook/install", body)
     assert (await report(counted, "attention"))["items"] == []
+    tx = await connect(counted.dsn)
+    await tx.execute("UPDATE lane SET down_since = now(), down_reason = 'answered 503'")
+    [down] = (await report(counted, "attention"))["items"]
+    assert (down["kind"], down["title"], down["detail"][:13]) == ("down", "Hook cannot be reached", "Answered 503.")
+    await tx.close()
     await counted.call("POST", f"/v1/admin/destinations/{made['id']}/pause")
     await send(counted, event="purchase", event_id="e3", value=6, currency="USD")
     await send(counted, event="purchase", event_id="e7")

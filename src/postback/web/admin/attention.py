@@ -27,7 +27,7 @@ class Item(Struct, frozen=True):
     """`title`: what is wrong; `detail`: what is known of it, and what it means. `step`: what mends it, and `link`: the
     dashboard's page where."""
 
-    kind: Literal["no_destination", "held", "paused", "failed", "silent", "collision", "plan"]
+    kind: Literal["no_destination", "held", "down", "paused", "failed", "silent", "collision", "plan"]
     title: str
     detail: str
     step: str
@@ -50,7 +50,7 @@ async def read(hub: Needs[Hub], caller: Needs[Caller]) -> Attention:
             *await _sites(tx, caller, {line.site_id for line in lines}),
             *await _plans(tx, caller),
         ]
-    grave = ("held", "silent", "failed", "plan", "collision", "no_destination", "paused")
+    grave = ("held", "down", "silent", "failed", "plan", "collision", "no_destination", "paused")
     return Attention(sorted(items, key=lambda item: grave.index(item.kind)))
 
 
@@ -70,6 +70,9 @@ async def _destinations(tx: Tx, caller: Caller, lines: Sequence[Line]) -> list[I
         elif lane is not None and lane.state == "paused":
             detail = "Its deliveries queue up, and nothing is sent."
             found.append(Item("paused", f"{one.name} is paused", detail, "Resume it", link))
+        elif lane is not None and lane.down_since is not None:
+            detail = f"{_sentence(lane.down_reason or 'It does not answer')} What waits goes out once it answers again."
+            found.append(Item("down", f"{one.name} cannot be reached", detail, "See since when, and what waits", link))
     failed: Counter[UUID] = Counter()
     collided = 0
     for line in lines:

@@ -26,6 +26,8 @@ RECENT = 8
 SHOWN = 12
 FEW = 20
 MOST_PERCENT = 1000  # past which a change is told by what it is from
+_CONVERT = "Of the sessions that the tag saw, those with a conversion; a conversion without a session is not in it."
+_SUCCESS = "Of the deliveries that were delivered or failed, those that were delivered; of all sites."
 _NONE = Markup('<span class="none">—</span>')
 
 
@@ -38,6 +40,7 @@ class Figure(Struct, frozen=True):
     change: str
     mood: str
     before: str
+    about: str = ""
 
 
 @get("/")
@@ -132,8 +135,8 @@ def figures(found: reports.Overview) -> list[Figure]:
         _count("Conversions", found.conversions),
         _revenue(found.revenue),
         _count("Sessions", sessions),
-        _rate("Conversion rate", found.conversion_rate, min(sessions.now, sessions.before)),
-        _rate("Deliveries that succeed", of.success, min(settled)),
+        _rate("Conversion rate, of sessions", found.conversion_rate, min(sessions.now, sessions.before), _CONVERT),
+        _rate("Delivery success", of.success, min(settled), _SUCCESS),
     ]
 
 
@@ -153,16 +156,16 @@ def _revenue(all_: Sequence[Revenue]) -> Figure:
     return Figure("Revenue", values, change, mood, before)
 
 
-def _rate(name: str, of: Rate, least: int) -> Figure:
+def _rate(name: str, of: Rate, least: int, about: str) -> Figure:
     """`least`: of how many it is a share, now or before; of few, a change is chance."""
     if of.now is None:
-        return Figure(name, [_NONE], "", "", "")
+        return Figure(name, [_NONE], "", "", "", about)
     if of.before is None:
-        return Figure(name, [render.percent(of.now)], "", "", "")
+        return Figure(name, [render.percent(of.now)], "", "", "", about)
     points = round((of.now - of.before) * 100, 1)
     mood = "" if least < FEW or not points else "good" if points > 0 else "bad"
     change = f"{_sign(points)}{abs(points):.1f} points"
-    return Figure(name, [render.percent(of.now)], change, mood, render.percent(of.before))
+    return Figure(name, [render.percent(of.now)], change, mood, render.percent(of.before), about)
 
 
 def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
