@@ -221,7 +221,7 @@ async def test_a_key_is_shown_once_rotated_and_revoked_after_saying_what_breaks(
     where = next(link for link in made.links if re.search("keys/[0-9a-f-]{36}$", link))
     page = await owner.get(where)
     assert key[0] not in page.text
-    assert "1 calls came with it" in page.text
+    assert "1 call came with it" in page.text
     assert "lately these were lead." in page.text
     [listed] = [link for link in page.links if link.startswith("/app/events?key=")]
     of_key = await owner.get(listed)
