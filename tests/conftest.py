@@ -31,7 +31,13 @@ from postback.web.server import DRAIN_SECONDS, application, configure
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 # To make and to drop a database all buffers are read through; nor does a test live long enough for what these do.
-FAST |= {"shared_buffers": "24MB", "autovacuum": "off", "io_method": "sync", "wal_level": "minimal", "max_wal_senders": "0"}
+FAST |= {
+    "shared_buffers": "24MB",
+    "autovacuum": "off",
+    "io_method": "sync",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
 MIGRATED, INSTALLED = "template_postback", "template_installed"
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
