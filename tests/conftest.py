@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import argon2
 import hypothesis
 import msgspec
 import psycopg
@@ -39,6 +40,8 @@ FAST |= {
     "max_wal_senders": "0",
 }
 MIGRATED, INSTALLED = "template_postback", "template_installed"
+# A hash says itself what it costs: every signing in asks for the one of who owns the installation.
+QUICK = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
 _server: embedded.Embedded | None = None
@@ -105,6 +108,7 @@ async def _make_templates(dsn: str) -> None:
         else:
             async with conn.transaction():
                 made = await installation.init(conn, Settings(seal_keys=SEAL_KEY), datetime.now(UTC))
+                await conn.execute("UPDATE account SET password_hash = %s", [QUICK.hash(made.owner_password)])
             os.environ["POSTBACK_TEST_INSTALLED"] = msgspec.json.encode(made).decode()
         await conn.close()
 
