@@ -83,7 +83,7 @@ class Trip:
 
         def read() -> None:
             answers.read()
-            if not done.done():  # libuv watches no longer what bore an error, of which libpq only learns when it reads on
+            if not done.done():  # libuv no longer watches what bore an error; libpq only learns of it as it reads on
                 loop.remove_reader(descriptor)
                 loop.add_reader(descriptor, read)
 
