@@ -137,7 +137,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         int, _about("The browser tag's posts for one site, by API process; 0: any.", "requests/min", ge=0)
     ] = 120_000
     shared_buffers_mb: Annotated[
-        int, _about("Cache of the embedded PostgreSQL; 0: a quarter of memory, at most 1024.", "MB", ge=0)
+        int, _about("Cache of the embedded PostgreSQL; 0: a quarter of memory, at most 8192.", "MB", ge=0)
     ] = 0
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PORT = 5432  # names the socket; nothing listens on TCP
-LARGEST_SHARED_BUFFERS_MB = 1024
+LARGEST_SHARED_BUFFERS_MB = 8192
 
 RECOMMENDED = {
     # Durability is never traded.
@@ -62,7 +62,7 @@ def for_embedded(bin_dir: Path, socket_dir: Path) -> dict[str, str]:
 
 
 def recommended_shared_buffers_mb() -> int:
-    """A quarter of memory, at most 1 GB."""
+    """A quarter of memory, at most 8 GB: what does not fit is read anew, at several times the cost of a look-up."""
     return min(_memory_bytes() // 4 // 2**20, LARGEST_SHARED_BUFFERS_MB)
 
 
