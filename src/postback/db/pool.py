@@ -33,8 +33,8 @@ async def connect(dsn: Secret) -> Tx:
 
 
 def widen(conn: Tx) -> None:
-    """Let more be sent ahead of the server's reading than a socket of this machine holds by itself, as far as the system
-    allows it; one of TCP widens as it needs."""
+    """Let more be sent ahead of the server's reading than a local socket holds by itself, as far as the system allows;
+    one of TCP widens as it needs."""
     with suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as own:
         if own.family == socket.AF_UNIX:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
