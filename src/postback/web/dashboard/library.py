@@ -33,12 +33,15 @@ async def library(view: Needs[View]) -> Response[str]:
 async def install_form(view: Needs[View], connector: FromPath[str]) -> Response[str]:
     entry = await view.ask(catalog.read, connector=connector)
     variant = view.request.query_params.get("variant", "default")
-    return _page(view, entry, variant if variant in entry.variants else "default", {}, None)
+    names = {one.name.lower() for one in (await view.ask(destinations.list_all, limit=500)).items}
+    free = (f"{entry.name} {number}" for number in range(2, len(names) + 3))
+    name = entry.name if entry.name.lower() not in names else next(one for one in free if one.lower() not in names)
+    return _page(view, entry, variant if variant in entry.variants else "default", {"name": name}, None)
 
 
 @post("/integrations/library/{connector:str}")
 async def install(view: Needs[View], connector: FromPath[str]) -> Response[Any]:
-    """A secret that was made is shown by this answer, once."""
+    """A secret that was made is shown by this answer, once. The name that the form gives refuses a second sending."""
     entry = await view.ask(catalog.read, connector=connector)
     variant = view.form.get("variant", "default")
     if variant not in entry.variants:

@@ -9,11 +9,12 @@ from litestar.di import NamedDependency as Needs
 from msgspec import Struct
 from msgspec.json import decode
 
-from postback.errors import NotFound, Rejected
+from postback.errors import Forbidden, NotFound, Rejected
 from postback.keys import Scope
 from postback.web.admin import audit, deliveries, destinations, events, keys, sites
 from postback.web.admin.keys import KeyIn
 from postback.web.dashboard import render
+from postback.web.dashboard.keys import make
 from postback.web.dashboard.things import site_fields, snippet, typed
 from postback.web.dashboard.view import View
 from postback.workspaces import SitePatch
@@ -45,7 +46,12 @@ async def change_site(view: Needs[View]) -> Response[Any]:
 @post("/start/key", status_code=200)
 async def make_key(view: Needs[View]) -> Response[str]:
     """An ingest key, made on request and shown in the curl, once."""
-    made = await view.ask(keys.create, data=KeyIn(label=LABEL, scopes=_INGEST))
+    try:
+        made = await make(view, KeyIn(label=LABEL, scopes=_INGEST))
+    except Forbidden:
+        raise
+    except Rejected as problem:
+        return await first(view, problem=problem)
     return await first(view, key=made.key)
 
 
@@ -64,11 +70,14 @@ async def first(view: View, **more: Any) -> Response[str]:
     site, fields, problem = _site(view), _fields(view), more.get("problem")
     values = typed(site, fields)
     has_key = any("ingest" in key.scopes and (key.last_used_at or key.label == LABEL) for key in known)
+    is_fresh = values == _UNTOUCHED and not has_key and event is None
+    if is_fresh:
+        values |= {"timezone": ""}  # a script fills in the browser's own
     return view.page(
         "start.html",
         problem.status if problem else 200,
         steps=[
-            values != _UNTOUCHED or has_key or event is not None,
+            not is_fresh,
             has_key or "key" in more,
             event is not None,
             bool(installed),
