@@ -89,8 +89,8 @@ class Browser:
     async def submit(self, path: str, action: str | None = None, **typed: str) -> Page:
         """Get a page, and post a form with its tokens."""
         page = await self.get(path)
-        once = {"once": form["once"] for form in page.forms if "once" in form}
-        return await self.post(action or path, {"csrf": page.csrf, **once, **typed})
+        tokens = {name: form[name] for form in page.forms for name in ("csrf", "once") if name in form}
+        return await self.post(action or path, tokens | typed)
 
     async def sign_in(self, email: str, password: str) -> Page:
         return await self.post("/app/sign-in", {"email": email, "password": password})

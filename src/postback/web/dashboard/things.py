@@ -36,7 +36,7 @@ _RULES = [
 
 @cache
 def currencies() -> list[tuple[str, str]]:
-    return [(code, iso4217.raw_table[code]["CcyNm"]) for code in sorted(money.MINOR_UNITS)]
+    return [(code, str(iso4217.raw_table[code]["CcyNm"])) for code in sorted(money.MINOR_UNITS)]
 
 
 @cache
@@ -147,7 +147,7 @@ THINGS = [
     ),
     Thing(
         "event-types", "event type", "Event types", "Your own events, beside the standard ones.", event_types,
-        "event_type_id", "uuid", EventTypeIn, EventTypePatch, _event_type_fields,
+        "event_type_id", "uuid", EventTypeIn, EventTypePatch, _event_type_fields, ("name",),
     ),
 ]  # fmt: skip
 # What a form begins with.
