@@ -120,6 +120,11 @@ async def test_a_wrong_item_of_a_list_harms_no_other(served: Any) -> None:
     assert stored(served) == 2
 
 
+async def test_a_request_without_events_is_answered_from_a_known_key_too(served: Any) -> None:
+    for _ in range(2):  # the key is looked up for the first, and known for the second
+        assert await served.call("POST", "/v1/batch", {"batch": []}) == (200, {"success": True})
+
+
 async def test_ndjson_is_a_list(served: Any) -> None:
     body = "\n".join(json.dumps(NATIVE | {"event_id": f"n{n}"}) for n in range(5)).encode()
     status, answer = await served.call("POST", "/v1/events", body, headers={"Content-Type": "application/x-ndjson"})

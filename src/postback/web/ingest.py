@@ -193,7 +193,7 @@ class Ingest:
             return False
         admission = _admission(known[1], dialect)
         results, pending = self._judged(parsed, known[1], known[0], now, dialect, admission)
-        if len(pending) < len(results) or self._refusal(admission, now):
+        if not pending or len(pending) < len(results) or self._refusal(admission, now):
             return False
 
         def done(error: Exception | None) -> None:
