@@ -193,6 +193,13 @@ async def test_goals_sites_and_event_types_are_made_changed_and_removed(served: 
         assert (await owner.get(where)).status == 404
 
 
+async def test_an_event_types_name_is_not_asked_for_where_it_cannot_be_changed(owner: Any) -> None:
+    made = await owner.submit("/app/event-types/new", name="quiz")
+    page = await owner.get(made.location)
+    assert "name" not in next(form for form in page.forms if "etag" in form)
+    assert "quiz" in page.text
+
+
 async def test_an_integration_is_installed_from_its_fields_paused_changed_and_removed(served: Any, owner: Any) -> None:
     library = "/app/integrations/library/meta"
     refused = await owner.submit(library, variant="default", name="Shop", dataset_id="1234567890")

@@ -100,7 +100,10 @@ async def test_the_audit_log_says_of_what_each_change_was(served: Any, owner: An
     assert "Nothing was changed yet" in (await owner.get("/app/audit")).text
     where = (await owner.submit("/app/integrations/library/webhook", url="https://a.example/", name="Hook")).links
     hook = next(link for link in where if re.search("integrations/[0-9a-f-]{36}$", link))
-    assert "Paused. What comes in waits" in (await owner.get((await owner.submit(hook, do="pause")).location)).text
+    paused = await owner.get((await owner.submit(hook, do="pause")).location)
+    assert ("Paused. What comes in waits" in paused.text, "Paused: nothing waits yet" in paused.text) == (True, True)
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    assert "Paused: 1 waits" in (await owner.get(hook)).text
     assert "Resumed. What waited" in (await owner.get((await owner.submit(hook, do="resume")).location)).text
     await owner.submit(f"{hook}/test", event="purchase")
     await owner.submit("/app/keys/new", label="Checkout", scopes="ingest")
