@@ -21,9 +21,12 @@ help: ## this list
 demo: $(VENV)/.runtime ## run Postback with stand-ins for the platforms and made-up traffic, on scratch data
 	@exec $(BIN)/postback demo
 
-test: lint browser ## all that CI runs: lint, types, import rules, tests
+# The checks of the sources run beside the first tests, and are told last.
+test: browser ## all that CI runs: lint, types, import rules, tests
 	@echo "== tests"
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadgroup $(TESTS)
+	@log=$$(mktemp) && { $(MAKE) --no-print-directory lint >$$log 2>&1 & } && lint=$$! && \
+	  { $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadgroup $(TESTS); tests=$$?; \
+	    wait $$lint; linted=$$?; cat $$log; rm -f $$log; exit $$((tests + linted)); }
 
 lint: $(VENV)/.dev ## ruff, pyright, import rules
 	@echo "== ruff"

@@ -1,26 +1,28 @@
 """The dashboard beside stored events: how long the server takes for each page, and what the first view weighs.
 
-Pages are found as people find them, by links from the first one; of those that differ in an id alone, one. A time is
+Pages are found as people find them, by links from the first one; of those that differ in an id alone, one; the first
+one with each of its periods. It shows sums of as many events (`bench/rollups.py`), or nothing is measured. A time is
 from the request to the last byte of the answer, packed as browsers have it, over a connection that is kept, one request
 after the other.
 """
 
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from statistics import quantiles
 
 import aiohttp
 
-from bench import database
+from bench import database, rollups
 from bench.plan import Plan
 from bench.process import BenchError, progress
 from bench.report import Report
 from bench.serve import Deployment
 from postback.db.embedded import Embedded
+from postback.web.dashboard.overview import PERIODS
 
 MOST_MS, MOST_KB = 100, 150
-CONVERSION_EVERY = 20  # events
 _WORDS = {"new", "library", "webhook"}
 _LINK = re.compile(rb'href="(/app[^"#]*)"')
 _LOADED = re.compile(rb'(?:<link rel="(?:icon|stylesheet)" href|<script src|<img src)="(/app/static/[^"]+)"')
@@ -51,7 +53,10 @@ async def measure(report: Report, plan: Plan, server: Embedded, deployment: Depl
         row = report.add("dashboard: first view, packed", "the page and all it loads", f"{weight:.0f} KB")
         row.at_most(weight, MOST_KB, "KB")
         slowest = 0.0
-        for page, path in (await _pages(http)).items():
+        # Once the pages are found: those of goals and sites are the same, whichever.
+        pages = await _pages(http)
+        await _with_sums(http, deployment, port, number)
+        for page, path in (pages | _periods()).items():
             times = [await _took(http, path) for _ in range(plan.page_views)][1:]
             cuts = quantiles(times, n=20)
             slowest = max(slowest, cuts[18])
@@ -59,6 +64,24 @@ async def measure(report: Report, plan: Plan, server: Embedded, deployment: Depl
         row = report.add(f"dashboard, {number:,} stored", "the slowest page", f"p95 {slowest:.0f} ms")
         row.at_most(slowest, MOST_MS, "ms")
         progress(f"dashboard with {number:,} events: the slowest page takes {slowest:.0f} ms, at p95")
+
+
+async def _with_sums(http: aiohttp.ClientSession, deployment: Deployment, port: int, number: int) -> None:
+    """Fill the sums. Raises BenchError where the first page shows others."""
+    progress("filling the sums that reports read")
+    a_day = await rollups.fill(deployment, port, number)
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    text = await _page(http, f"/app?from={last - timedelta(days=6)}&to={last}")
+    if f'<p class="value">{7 * a_day:,}</p>'.encode() not in text:
+        raise BenchError(f"Overview does not show {7 * a_day:,} conversions in seven days.")
+
+
+def _periods() -> dict[str, str]:
+    today = datetime.now(UTC).date()
+    longest = f"{today - timedelta(days=6)}T00:00:00Z"
+    pages = {f"/app, {name}": f"/app?period={key}" for key, name in PERIODS.items()}
+    pages["/app, two days by the hour"] = f"/app?from={today - timedelta(days=1)}"
+    return pages | {"its report of a week by the hour": f"/v1/admin/reports/overview?group_by=hour&from={longest}"}
 
 
 async def _weight(http: aiohttp.ClientSession) -> float:

@@ -1,23 +1,24 @@
 """The bundled PostgreSQL with the settings that `serve` gives it, and databases on it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg import sql
 
-from bench.process import FOLDER
+from bench.process import FOLDER, progress
 from postback.db import embedded, migrate, partitions, pool
 from postback.db.embedded import Embedded
 from postback.secret import Secret
 
+FILLERS = 2
 # What intake and delivery fill. The rest (keys, destinations, leases, versions) is never emptied.
 GROWING = (
     "dedup", "event", "delivery", "attempt", "usage", "visitor", "link", "touch", "conversion", "orders",
     "order_ledger", "credit", "rollup", "hourly", "daily", "dirty_hour", "dirty_total", "rollup_clock", "key_usage",
-    "rate_window",
+    "refused_origin", "rate_window",
 )  # fmt: skip
 
 
@@ -81,6 +82,33 @@ async def execute(server: Embedded, name: str, *statements: str) -> None:
     async with await connect(server, name) as connection:
         for statement in statements:
             await connection.execute(statement.encode())
+
+
+async def fill(
+    server: Embedded, name: str, numbers: tuple[int, int], chunk: int, statements: Callable[[int, int], Sequence[str]]
+) -> None:
+    """Run statements for all numbers past the first one, in chunks of (first, last), on as many connections as help."""
+    low, high = numbers
+    waiting = iter([(begin + 1, min(begin + chunk, high)) for begin in range(low, high, chunk)])
+
+    async def work() -> None:
+        for first, last in waiting:
+            await execute(server, name, *statements(first, last))
+            if last % (10 * chunk) == 0:
+                progress(f"{name}: {last:,} of {high:,} are stored")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(FILLERS):
+            group.create_task(work())
+
+
+@asynccontextmanager
+async def without_keys(server: Embedded, name: str, *tables: str) -> AsyncGenerator[None]:
+    """Primary keys (bucket, key) are built anew at the end: row by row, random keys take longer than all else."""
+    await execute(server, name, *(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey" for table in tables))
+    yield
+    added = [f"ALTER TABLE {table} ADD CONSTRAINT {table}_pkey PRIMARY KEY (bucket, key)" for table in tables]
+    await execute(server, name, "SET maintenance_work_mem = '1GB'", *added)
 
 
 async def version(server: Embedded) -> str:

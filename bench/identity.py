@@ -45,10 +45,10 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
     filled = 0
     try:
         for number in plan.visitors:
-            for low in range(filled, number, CHUNK):
-                high = min(low + CHUNK, number)
-                await database.execute(server, NAME, *(one.format(low=low + 1, high=high) for one in FILL))
+            async with database.without_keys(server, NAME, "visitor", "link"):
+                await database.fill(server, NAME, (filled, number), CHUNK, _statements)
             filled = number
+            progress(f"stored {number:,} visitors")
             await database.execute(server, NAME, "VACUUM ANALYZE visitor", "VACUUM ANALYZE link", "CHECKPOINT")
             for what in ("visitor", "session"):
                 took = await _joins(connection, number, what)
@@ -59,6 +59,10 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
     finally:
         await connection.close()
         await database.drop(server, NAME)
+
+
+def _statements(low: int, high: int) -> list[str]:
+    return [one.format(low=low, high=high) for one in FILL]
 
 
 async def _joins(tx: Tx, number: int, what: str) -> float:

@@ -93,7 +93,8 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> float:
         theirs = await stack.enter_async_context(baseline(server))
         sides = [ours, theirs, await stack.enter_async_context(bare())]
         for connections in (1, 64, 256):
-            results = await take_turns(sides, plan, plan.rounds, connections=connections)
+            rounds = plan.rounds if connections == 64 else plan.other_rounds
+            results = await take_turns(sides, plan, rounds, connections=connections)
             for side in sides:
                 side.singles[connections] = results[side.name]
                 measure_name = (

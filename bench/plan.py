@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """`rounds`: how often each side takes its turn. Durations are of one turn."""
+    """`rounds`: how often each side takes its turn, where a figure has a target; `other_rounds`: where it has none.
+    Durations are of one turn."""
 
     name: str
     rounds: int
+    other_rounds: int
     warm_up: int
     run: int
     settle: int
@@ -27,6 +29,7 @@ class Plan:
 FULL = Plan(
     name="full",
     rounds=3,
+    other_rounds=2,
     warm_up=1,
     run=4,
     settle=8,
@@ -34,16 +37,17 @@ FULL = Plan(
     batched_deliveries=200_000,
     single_deliveries=30_000,
     longest_drain=10,
-    bare_client=5,
+    bare_client=3,
     stored=(1_000_000, 10_000_000),
-    stored_rounds=3,
-    stored_warm_up=10,
+    stored_rounds=2,
+    stored_warm_up=6,
     visitors=(100_000, 10_000_000),
-    page_views=101,
+    page_views=41,
 )
 QUICK = Plan(
     name="quick",
     rounds=1,
+    other_rounds=1,
     warm_up=1,
     run=2,
     settle=3,

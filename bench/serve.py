@@ -112,12 +112,8 @@ async def install(server: Embedded, name: str, destinations: Sequence[Destinatio
     deployment = Deployment(server, name, seal_key, _keys(said))
     async with api(deployment) as (_, port):
         for destination in destinations:
-            await _post(
-                port,
-                f"/v1/admin/integration-catalog/{destination.connector}/install",
-                deployment.keys["admin_key"],
-                {"name": destination.name, "config": destination.config},
-            )
+            body = {"name": destination.name, "config": destination.config}
+            await ask(deployment, port, f"integration-catalog/{destination.connector}/install", body)
     await database.make_partitions(server, name)
     return deployment
 
@@ -177,11 +173,12 @@ async def fill(deployment: Deployment, port: int, number: int) -> None:
         raise BenchError(f"{number} events were posted, {stored} are stored.")
 
 
-async def _post(port: int, path: str, key: str, body: dict[str, Any]) -> Any:
-    headers = {"Authorization": f"Bearer {key}"}
+async def ask(deployment: Deployment, port: int, path: str, body: dict[str, Any]) -> Any:
+    """A POST of the admin API; raises BenchError where it is refused."""
+    headers = {"Authorization": f"Bearer {deployment.keys['admin_key']}"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
-        session.post(f"http://127.0.0.1:{port}{path}", json=body) as response,
+        session.post(f"http://127.0.0.1:{port}/v1/admin/{path}", json=body) as response,
     ):
         if response.status >= 300:
             raise BenchError(f"{path} was answered {response.status}: {(await response.text())[:500]}")

@@ -6,7 +6,6 @@ to the end of their index). Autovacuum is off for these tables: the fill alone w
 checkpoint each page is logged whole at its first change; a longer warm-up keeps that moment out of the figures.
 """
 
-import asyncio
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -26,7 +25,6 @@ FILLED, EMPTY = "filled", "empty"
 SPAN_MS = 21 * 86_400_000
 CHUNK = 100_000
 BYTES_AN_EVENT, WAL_BYTES = 2_500, 6_000_000_000
-FILLERS = 2
 
 # {low}, {high}: numbers of events; {first_ms}, {step}: the time of number n is first_ms + n * step, whole milliseconds.
 _BUCKET = f"(ARRAY[{', '.join(map(str, BUCKETS))}])"
@@ -97,21 +95,9 @@ async def _fill(server: Embedded, numbering: Numbering, low: int, high: int) -> 
     async with await database.connect(server, FILLED) as connection:
         row = await (await connection.execute(TABLES)).fetchone()
         await connection.execute(row[0].encode() if row else b"")
-    chunks = [(begin + 1, min(begin + CHUNK, high)) for begin in range(low, high, CHUNK)]
-    waiting = iter(chunks)
-    done = 0
-
-    async def work() -> None:
-        nonlocal done
-        for first, last in waiting:
-            await database.execute(server, FILLED, *numbering.statements(first, last))
-            done += 1
-            if done % 10 == 0 or done == len(chunks):
-                progress(f"stored {low + (high - low) * done // len(chunks):,} of {high:,} events")
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(FILLERS):
-            group.create_task(work())
+    async with database.without_keys(server, FILLED, "dedup"):
+        await database.fill(server, FILLED, (low, high), CHUNK, numbering.statements)
+    progress(f"stored {high:,} events")
     await database.execute(server, FILLED, "ANALYZE dedup", "ANALYZE event", "ANALYZE delivery", "CHECKPOINT")
 
 

@@ -8,12 +8,13 @@ import shutil
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import argon2
 import hypothesis
 import msgspec
 import psycopg
@@ -25,13 +26,17 @@ from postback import installation
 from postback.db import Pool, Tx, connect, embedded, migrate, open_pool, partitions
 from postback.secret import Secret
 from postback.settings import Settings
-from postback.web.server import application, configure
+from postback.web.app import App
+from postback.web.server import DRAIN_SECONDS, application, configure
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
-# A small cache: making and dropping a database walks all of it.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-FAST = UNSAFE | {"max_connections": "200", "shared_buffers": "64MB"}
+UNSAFE |= {"wal_level": "minimal", "max_wal_senders": "0"}
+# A small cache: making and dropping a database walks all of it. None lives long enough for a vacuum.
+FAST = UNSAFE | {"max_connections": "200", "shared_buffers": "24MB", "autovacuum": "off", "io_method": "sync"}
 MIGRATED, INSTALLED = "template_postback", "template_installed"
+# A hash says itself what it costs: every signing in asks for the one of who owns the installation.
+QUICK = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
 _server: embedded.Embedded | None = None
@@ -98,6 +103,7 @@ async def _make_templates(dsn: str) -> None:
         else:
             async with conn.transaction():
                 made = await installation.init(conn, Settings(seal_keys=SEAL_KEY), datetime.now(UTC))
+                await conn.execute("UPDATE account SET password_hash = %s", [QUICK.hash(made.owner_password)])
             os.environ["POSTBACK_TEST_INSTALLED"] = msgspec.json.encode(made).decode()
         await conn.close()
 
@@ -177,16 +183,26 @@ async def served(
     """An indirect parameter is settings of its own."""
     given = {"dangerous_allow_private_destinations": True, "slow_body_seconds": 3} | getattr(request, "param", {})
     settings = Settings(data_dir=str(tmp_path), seal_keys=SEAL_KEY, **given)
-    async with application(settings, database) as app, aiohttp.ClientSession() as http:
-        config = configure(app, port=0)
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Served(f"http://127.0.0.1:{port}", installed, http, database, settings)
-        server.should_exit = True
-        await task
+    async with application(settings, database) as app, listening(app) as url, aiohttp.ClientSession() as http:
+        yield Served(url, installed, http, database, settings)
+
+
+@asynccontextmanager
+async def listening(app: App) -> AsyncIterator[str]:
+    """Where the application answers. Uvicorn's `serve` looks ten times a second whether it is to end, this at once."""
+    config = configure(app, port=0)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.servers[0].close()
+    open_ = server.server_state
+    for connection in list(open_.connections):
+        connection.shutdown()
+    async with asyncio.timeout(DRAIN_SECONDS):
+        while open_.connections or open_.tasks:
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from postback.queue import dirty, lists
 _queries = Queries("conversions")
 _encode = msgspec.json.Encoder().encode
 _ledger = msgspec.json.Decoder(Ledger).decode
+ORDERS_EXAMINED = 16  # of each bucket and site, at first
 ORDER_CANCELLED = "order cancelled: it was taken back before this was sent"
 
 
@@ -276,6 +277,34 @@ async def find_orders(tx: Tx, site_ids: Sequence[UUID], order_id: str) -> list[O
     """The orders of this id, at most one of each site; the newest first."""
     keys = sorted({key_of(site_id.bytes, order_id) for site_id in site_ids})
     return sorted(await _read_orders(tx, keys), key=lambda order: order.first_seen_at, reverse=True)
+
+
+async def list_orders(
+    tx: Tx,
+    site_ids: Sequence[UUID],
+    status: str | None,
+    *,
+    since: datetime,
+    before: tuple[datetime, UUID],
+    limit: int,
+    seconds: float,
+) -> tuple[list[Order], tuple[datetime, UUID] | None]:
+    """Orders of some sites below (first seen, key) `before`, first seen last first; and down to where they are all
+    there is; None: there are no more. What is rare is found page by page, as in `queue.lists`."""
+    found: list[Order] = []
+    examined, most = ORDERS_EXAMINED, lists.EXAMINED_MAX // max(1, len(site_ids))
+    deadline = time.monotonic() + seconds
+    wanted = {"site_ids": list(site_ids), "status": status, "since": since, "buckets": list(buckets.BUCKETS)}
+    while True:
+        place = {"before_at": before[0], "before": before[1]}
+        row = wanted | place | {"examined": examined, "limit": limit - len(found)}
+        async with tx.cursor(row_factory=args_row(_order)) as cursor:
+            rows = await (await cursor.execute(_queries.list_orders, row)).fetchall()
+        floor = await (await tx.execute(_queries.orders_floor, row)).fetchone()
+        found += [one for one in rows if floor is None or (one.first_seen_at, one.key) >= floor]
+        if floor is None or len(found) >= limit or time.monotonic() > deadline:
+            return found, floor
+        before, examined = floor, max(examined, min(examined * 4, most))
 
 
 async def read(tx: Tx, workspace_id: UUID, id_: UUID) -> Conversion | None:

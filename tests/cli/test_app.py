@@ -23,7 +23,7 @@ Run = Callable[..., Any]
         (["apply", "/dev/null", "--prun"], "Did you mean --prune"),
         (["keys", "create"], "requires an argument"),
         (["keys", "revoke", "not-an-id"], "UUID"),
-        (["api"], "--database-url"),
+        (["api", "--port", "0"], "--database-url"),
         (["worker"], "--database-url"),
         (["api", "--fd", "99"], "no socket at 99"),
         (["send", "/dev/null"], "POSTBACK_KEY"),

@@ -21,7 +21,7 @@ from postback.event import (
 from postback.event import Item as Line
 from postback.money import Money
 
-FEW = settings(max_examples=60)
+FEW = settings(max_examples=40)
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 ids = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=256)
 amounts = st.decimals(min_value=0, max_value=Decimal("1e20"), places=3, allow_nan=False, allow_infinity=False)

@@ -58,7 +58,7 @@ header_values = st.sampled_from(
 
 
 @each_connector
-@settings(FEW, max_examples=200)
+@settings(FEW, max_examples=100)
 @given(
     status=st.integers(100, 599) | st.sampled_from([200, 204, 400, 401, 410, 429, 503]),
     headers=st.dictionaries(st.sampled_from(["retry-after", "content-type"]), header_values),

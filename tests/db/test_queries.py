@@ -19,7 +19,7 @@ DATA = {
     "config_version", "dedup", "visitor", "link", "event", "delivery", "attempt", "usage", "ledger_hour", "lease",
     "worker", "lane", "orders", "conversion", "rate_window", "key_usage", "oauth_token", "job", "touch", "erasure",
     "tombstone", "upkeep", "session", "sign_in", "rollup", "hourly", "daily", "dirty_hour", "dirty_total",
-    "rollup_clock",
+    "rollup_clock", "refused_origin",
 }  # fmt: skip
 PARTITIONED_BY_ID = {"event", "delivery", "attempt", "conversion", "touch"}
 ALL = [(room, name, sql.decode()) for room in rooms() for name, sql in statements(room).items()]

@@ -156,7 +156,7 @@ class Hub:
         visitor = visitors.key_of(self.workspace.id, body.visitor_id) if body.visitor_id else None
         sealed = self.vault.sealer.seal(msgspec.json.encode(readable)) if readable else None
         stored = msgspec.json.encode(body)
-        return id_, self.workspace.id.bytes, None, name, event_id, None, stored, sealed, visitor, 0
+        return id_, self.workspace.id.bytes, None, bytes(16), name, event_id, None, stored, sealed, visitor, 0
 
     @asynccontextmanager
     async def worker(self, **changes: Any) -> AsyncIterator[worker.Worker]:

@@ -113,10 +113,26 @@ async def test_a_dead_destination_is_tried_now_and_then_and_its_queue_goes_out_w
         assert asked <= 14  # ten in a row, and what was under way
         tried = len(await hub.rows("status", "attempt > 0"))
         assert tried == asked
+
+        async def is_down() -> bool:
+            return (await hub.lane(to)).down_since is not None
+
+        await until(is_down)
+        assert (await hub.lane(to)).down_reason == "answered 500"
         platform.answer = platform.take
         assert await hub.settled(seconds=12) == {"delivered": 40}
         assert not lane.gate.breaker.is_open
+    assert (await hub.lane(to)).down_since is None
     await hub.balances(to)
+
+
+async def test_a_worker_that_begins_anew_says_when_a_platform_is_back(hub: Hub, platform: Receiver) -> None:
+    to = await hub.install("acme", url=platform.url, token="t0ken")
+    await destinations.went_down(hub.tx, to.id, "answered 500", datetime.now(UTC))
+    await hub.put([to], 1)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 1}
+    assert (await hub.lane(to)).down_since is None
 
 
 async def test_a_dead_destination_is_not_tried_with_an_event_before_its_time(hub: Hub, platform: Receiver) -> None:

@@ -32,7 +32,7 @@ FIELDS = (
     "batch userId anonymousId previousId revenue products page campaign totalCents visitorId "
     "email phone order_number product_id ip page_url gclid visitor_id storeId orderId customer type traits messageId"
 ).split()
-QUICK = settings(max_examples=150)
+QUICK = settings(max_examples=60)
 
 leaves = (
     st.none()

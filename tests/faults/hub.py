@@ -39,7 +39,8 @@ def free_port() -> int:
 
 def environment(**settings: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("POSTBACK_")}
-    return kept | {"POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS": "1"} | settings
+    ours = {"POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS": "1", "POSTBACK_SHARED_BUFFERS_MB": "64"}
+    return kept | ours | settings
 
 
 async def run(*arguments: str, data_dir: Path, **settings: str) -> tuple[int, str, str]:

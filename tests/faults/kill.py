@@ -1,6 +1,6 @@
 """Kills under load: a random one of API, worker and PostgreSQL dies while events come in without a pause.
 
-Used by the test (12 kills in 120 s) and by `make soak ROUNDS=200`, which prints its figures.
+Used by the test (12 kills in 120 s, beside other tests) and by `make soak ROUNDS=200`, which prints its figures.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ class Figures(Struct):
 class Load:
     """Clients that post one event after the other, each until it is acknowledged, with the same id."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, between_seconds: float) -> None:
         self.hub = hub
+        self.between_seconds = between_seconds
         self.acknowledged: dict[str, str] = {}
         self.last_acknowledged = time.monotonic()
         self.figures = Figures(Counter())
@@ -48,8 +49,7 @@ class Load:
             event_id = f"kill-{number}-{count}"
             await self.post(event_id)
             count += 1
-            # A load that the stand-ins, which share the two cores, keep up with.
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.between_seconds)
 
     async def post(self, event_id: str) -> None:
         while True:
@@ -66,11 +66,17 @@ class Load:
 
 
 async def run(
-    hub: Hub, *, rounds: int, pause_seconds: float, seed: int, least_seconds: float = 0
+    hub: Hub,
+    *,
+    rounds: int,
+    pause_seconds: float,
+    seed: int,
+    least_seconds: float = 0,
+    between_seconds: float = 0.02,  # a load that the stand-ins, which share the two cores, keep up with
 ) -> tuple[Figures, set[str]]:
     """Kill `rounds` times under a load that lasts `least_seconds`; the figures and the ids that were acknowledged."""
     dice = random.Random(seed)
-    load = Load(hub)
+    load = Load(hub, between_seconds)
     began = time.monotonic()
     clients = [asyncio.create_task(load.client(n)) for n in range(CLIENTS)]
     for _ in range(rounds):

@@ -37,16 +37,22 @@ class Counted(Erasable):
             wanted = Wanted(workspace_id=self.workspace.id, sites=sites, first=sites[0], **narrowed)
             return await reading.sums(tx, wanted, kinds, by, now - FAR, now + timedelta(days=2))
 
-    async def reported(self, by: tuple[By, ...] = ("goal", "label", "channel", "day")) -> Plain:
+    async def reported(self, *cut: By) -> Plain:
+        """By goal and `cut`, which names label or channel, or neither, and the day or not."""
         found: Counter[tuple[Any, ...]] = Counter()
         worth: Counter[tuple[Any, ...]] = Counter()
-        for line in await self.lines(("conversion",), by):
+        for line in await self.lines(("conversion",), ("goal", *cut)):
             key = (line.goal_id, line.label, line.source, line.currency, line.day)
             found[key] += line.sums.n
             worth[key] += line.sums.revenue
         return {key: (n, Decimal(worth[key])) for key, n in found.items()}
 
-    async def folded(self) -> Plain:
+    async def is_right(self) -> bool:
+        """Whether each cut is what folding says."""
+        cuts: list[tuple[By, ...]] = [(*cut, *day) for cut in ((), ("label",), ("channel",)) for day in ((), ("day",))]
+        return all([await self.reported(*cut) == await self.folded(*cut) for cut in cuts])
+
+    async def folded(self, *cut: By) -> Plain:
         """The same, from every conversion, its order and its visitor's touches."""
         all_ = await self.conversions()
         found: dict[tuple[Any, ...], list[Any]] = {}
@@ -62,10 +68,17 @@ class Counted(Erasable):
                         [one.visitor_key, one.occurred_at, one.occurred_at - timedelta(days=self.site.window_days)],
                     )
                 ).fetchall()
-                source = rows[0][0] if rows else None
+                source = rows[0][0] if rows else "unknown"
                 day = one.occurred_at.astimezone(UTC).date()
                 sums = found.setdefault(
-                    (one.goal_id, one.source, source, currency if value is not None else None, day), [0, Decimal(0)]
+                    (
+                        one.goal_id,
+                        one.source if "label" in cut else None,
+                        source if "channel" in cut else None,
+                        currency if value is not None else None,
+                        day if "day" in cut else None,
+                    ),
+                    [0, Decimal(0)],
                 )
                 sums[0] += 1
                 sums[1] += value or 0

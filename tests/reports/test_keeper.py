@@ -1,6 +1,7 @@
 """Reports are kept: whatever arrives, in whatever order, they say what a plain fold over all conversions says."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -50,12 +51,12 @@ async def test_the_report_is_the_fold_of_all_conversions_after_any_steps(pool: P
     async def follow(world: int, steps: list[tuple[object, ...]], changes: list[tuple[object, ...]]) -> None:
         await take(world, [*steps, ("post", "B-1", "pending", "40"), ("post", "B-2", "completed", "40")])
         await hub.count()
-        assert await hub.reported() == await hub.folded()
+        assert await hub.is_right()
         # Once the hour is closed, an order that changes is counted because it says so.
         await hub.count(2 * HOUR)
         await take(world, changes)
         await hub.count(2 * HOUR)
-        assert await hub.reported() == await hub.folded()
+        assert await hub.is_right()
 
     async def take(world: int, steps: list[tuple[object, ...]]) -> None:
         for step in steps:
@@ -84,7 +85,7 @@ async def test_the_report_is_the_fold_of_all_conversions_after_any_steps(pool: P
     await asyncio.to_thread(run)
     await hub.count(2 * HOUR, anew=True)
     await hub.count(2 * DAY, anew=True)
-    assert await hub.reported() == await hub.folded()
+    assert await hub.is_right()
     assert await hub.is_empty("dirty_total")
     await hub.writer.close()
 
@@ -105,7 +106,7 @@ async def test_a_worker_that_dies_between_a_mark_and_the_count_loses_nothing(hub
         assert hub.keeper is not None
         await hub.keeper.round(tx, buckets.BUCKETS, datetime.now(UTC) + 2 * HOUR)
     await hub.count(2 * HOUR, anew=True)
-    assert await hub.reported() == await hub.folded()
+    assert await hub.is_right()
 
 
 async def test_an_order_seen_for_the_first_time_marks_nothing(hub: Counted) -> None:
@@ -150,7 +151,7 @@ async def test_erasure_changes_neither_conversions_nor_revenue(hub: Counted) -> 
         currency="EUR",
     )  # fmt: skip
     await hub.count()
-    assert [key[2] for key in await hub.reported()] == ["google"]
+    assert [key[2] for key in await hub.reported("channel")] == ["google"]
     await hub.erase("email", "jane@example.com")
     await hub.count(2 * HOUR)
     await hub.count(2 * DAY)
@@ -223,6 +224,31 @@ async def test_sessions_are_counted_by_source_and_those_that_convert_once(hub: C
     assert found == {("google", "spring"): 1, (None, None): 1}
     [sale] = await hub.lines(("conversion",), ("channel",))
     assert (sale.source, sale.campaign, sale.sums.n, sale.sums.converted) == ("google", "spring", 2, 1)
+
+
+async def test_a_conversion_without_a_session_is_credited_to_what_its_event_tells(hub: Counted) -> None:
+    await hub.visit("v1", "s1", None, HOUR)
+    told: list[tuple[dict[str, Any], tuple[str | None, str | None, str | None]]] = [
+        ({"visitor_id": "v1", "url": "https://shop.example/?utm_source=bing"}, (None, None, None)),
+        ({"url": "https://shop.example/?utm_source=meta&utm_medium=paid&utm_campaign=may"}, ("meta", "paid", "may")),
+        ({"url": "https://shop.example/thanks?gclid=abc123"}, ("google", "cpc", None)),
+        ({"visitor_id": "v2", "click_ids": {"ttclid": "E.C.P.abc123"}}, ("tiktok", "paid_social", None)),
+        ({"click_ids": {"fbc": "fb.1.1763600000000.abc123"}}, ("facebook", "social", None)),
+        ({"url": "https://shop.example/", "referrer": "https://www.google.com/"}, ("google", "organic", None)),
+        ({"url": "https://shop.example/", "referrer": "https://www.paypal.com/"}, ("unknown", None, None)),
+        ({"url": "https://shop.example/?utm_source=jane@example.com"}, ("[email]", None, None)),
+        ({}, ("unknown", None, None)),
+    ]
+    for number, (fields, _) in enumerate(told):
+        await hub.send(event_id=f"e{number}", **fields)
+    await hub.count(2 * HOUR)
+    found = Counter(
+        {
+            (line.source, line.medium, line.campaign): line.sums.n
+            for line in await hub.lines(("conversion",), ("channel",))
+        }
+    )
+    assert found == Counter(channel for _, channel in told)
 
 
 async def test_deliveries_are_counted_until_they_are_settled(hub: Counted) -> None:

@@ -8,6 +8,8 @@ from postback import installation, keys
 from postback.db import Pool, Tx, buckets
 from postback.keys import ApiKey, Usage
 from postback.web.calls import Calls, masked
+from postback.workspaces import origins
+from postback.workspaces.origins import Refused
 
 NOW = datetime.now(UTC)
 
@@ -82,3 +84,19 @@ async def test_a_day_is_counted_and_the_last_use_is_known_for_longer(tx: Tx, key
 )
 def test_an_address_is_kept_as_its_network(address: str | None, network: str | None) -> None:
     assert masked(address) == network
+
+
+async def test_origins_that_processes_refused_are_told_together_and_forgotten_in_a_week(
+    pool: Pool, tx: Tx, key: ApiKey
+) -> None:
+    one, other = Calls(pool), Calls(pool)
+    for at, calls in enumerate((one, other, one)):
+        calls.refusals.note(key.id, "https://shop.example", NOW + timedelta(minutes=at))
+        await calls.flush()
+        assert not calls.refusals.due()
+    told = [Refused("https://shop.example", NOW, NOW + timedelta(minutes=2))]
+    assert await origins.of_site(tx, key.id, ["https://other.example"], NOW) == told
+    later = NOW + timedelta(days=8)
+    assert await origins.of_site(tx, key.id, ["https://other.example"], later) == []
+    await origins.trim(tx, buckets.BUCKETS, later)
+    assert await (await tx.execute("SELECT 1 FROM refused_origin")).fetchone() is None

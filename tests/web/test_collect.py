@@ -131,6 +131,30 @@ async def test_a_foreign_origin_is_403_and_writes_nothing(served: Any) -> None:
     assert (await post(served, batch(served, event())))[0] == 200
 
 
+async def test_the_last_origins_that_were_refused_are_told_and_what_is_sent_fills_nothing(served: Any) -> None:
+    site = f"/v1/admin/sites/{served.keys.site}"
+
+    async def refused() -> list[str]:
+        status, page = await served.call("GET", f"{site}/refused-origins")
+        assert status == 200
+        return [one["origin"] for one in page["items"]]
+
+    assert (await served.call("PATCH", site, {"allowed_origins": [ORIGIN]}))[0] == 200
+    wrong = ["null", "https://<script>alert(1)</script>", "https://" + "x" * 300, "file://x", *(
+        f"https://{n}.example" for n in (*range(20), 17))]  # fmt: skip
+    for origin in wrong:
+        assert (await post(served, batch(served, event()), Origin=origin))[0] == 403
+        await refused()
+    assert await refused() == [f"https://{n}.example" for n in (17, 19, 18, 16, 15)]
+    assert rows(served, "SELECT count(*) FROM refused_origin") == [(5,)]
+    allowed = [ORIGIN, "https://18.example"]
+    assert (await served.call("PATCH", site, {"allowed_origins": allowed}))[0] == 200
+    assert await refused() == [f"https://{n}.example" for n in (17, 19, 16, 15)]
+    assert (await post(served, batch(served, event()), Origin="https://18.example"))[0] == 200
+    assert (await served.call("PATCH", site, {"allowed_origins": []}))[0] == 200
+    assert await refused() == []
+
+
 async def test_a_removed_sites_key_takes_nothing_from_its_removal_on(served: Any) -> None:
     _, other = await served.call("POST", "/v1/admin/sites", {"name": "other"})
     assert (await post(served, batch(served, event(), site_key=other["site_key"])))[0] == 200

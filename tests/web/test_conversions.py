@@ -46,7 +46,15 @@ async def test_a_purchase_is_a_conversion_of_the_sites_own_goal(served: Any) -> 
         "value": 129.90, "currency": "EUR", "order_id": "o1", "source": None, "visitor_id": "v1", "session_id": "s1",
         "type": None, "time_to_conversion_seconds": None, "occurred_at": "2026-11-20T10:00:00Z",
     }  # fmt: skip
-    assert await served.call("GET", f"{CONVERSIONS}/{found['id']}") == (200, found)
+    unknown = {"source": "unknown", "medium": None, "campaign": None}
+    assert await served.call("GET", f"{CONVERSIONS}/{found['id']}") == (200, found | {"channel": unknown})
+
+
+async def test_one_says_what_it_is_credited_to(served: Any) -> None:
+    await send(served, event="purchase", event_id="e1", url="https://shop.example/?utm_source=meta&utm_medium=paid")
+    (found,) = await items(served)
+    _, shown = await served.call("GET", f"{CONVERSIONS}/{found['id']}")
+    assert shown["channel"] == {"source": "meta", "medium": "paid", "campaign": None}
 
 
 async def test_velaros_conversion_id_and_source_are_those_of_the_list(served: Any) -> None:

@@ -11,6 +11,7 @@ from postback.queue import lists
 
 EVENTS, DELIVERIES, LEDGER = "/v1/admin/events", "/v1/admin/deliveries", "/v1/admin/ledger"
 EMAIL = "jane.planted@example.com"
+NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"
 PURCHASE = {
     "event": "Order Completed",
     "event_id": "e1",
@@ -118,13 +119,45 @@ async def test_events_are_found_by_what_they_say(served: Any) -> None:
         ("order_id=o2", []),
         ("note=collision", ["e1"]),
         (f"site={served.keys.site}", ["e/2 ä", "e1"]),
-        ("site=01a1fbf7-086b-7ab2-9996-26a150972041", []),
+        (f"site={NOBODY}", []),
         (f"from={quote(before.isoformat())}&to={quote(after.isoformat())}", ["e/2 ä", "e1"]),
         (f"to={quote(before.isoformat())}", []),
         (f"from={quote(after.isoformat())}", []),
         ("from=1970-01-01&to=9999-12-31T23:59:59Z", ["e/2 ä", "e1"]),
     ):
         assert [event["event_id"] for event in await items(served, f"{EVENTS}?{query}")] == expected, query
+
+
+async def test_events_say_with_which_key_they_came_and_are_found_by_it(served: Any) -> None:
+    one, two = [
+        (await served.call("POST", "/v1/admin/keys", {"label": label, "scopes": ["ingest"]}))[1]
+        for label in ("Checkout", "Back office")
+    ]
+    events = [{"event": "lead", "event_id": "e1"}, {"event": "lead", "event_id": "e2"}]
+    assert (await served.call("POST", "/v1/events", {"events": events}, key=one["key"]))[0] == 202
+    assert (await served.call("POST", "/v1/events", {"event": "lead", "event_id": "e3"}, key=two["key"]))[0] == 202
+    seen = {
+        "event": "page_view",
+        "event_id": "e4",
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "url": "https://s.example/",
+    }
+    posted = {"site_key": served.keys.site_key, "sent_at": datetime.now(UTC).isoformat(), "events": [seen]}
+    assert (await served.call("POST", "/collect", posted, key=""))[0] == 200
+    assert (await served.call("DELETE", f"/v1/admin/keys/{one['id']}"))[0] == 204
+    site = served.keys.site
+    for key, expected in ((one["id"], ["e2", "e1"]), (two["id"], ["e3"]), (site, ["e4"]), (NOBODY, [])):
+        assert [event["event_id"] for event in await items(served, f"{EVENTS}?key={key}")] == expected
+    execute(served, "UPDATE event SET key_id = NULL WHERE event_id = 'e3'")  # as it was stored once
+    said = {}
+    for listed in await items(served, EVENTS):
+        said[listed["event_id"]] = (await served.call("GET", f"{EVENTS}/{listed['id']}"))[1]["key"]
+    assert said == {
+        "e1": {"kind": "api_key", "id": one["id"], "label": "Checkout", "prefix": "pb"},
+        "e2": said["e1"],
+        "e3": None,
+        "e4": {"kind": "site_key", "id": site, "label": "default", "prefix": None},
+    }
 
 
 @pytest.mark.parametrize("path", [EVENTS, DELIVERIES])
@@ -167,7 +200,7 @@ async def test_deliveries_are_found_by_destination_status_and_reason_together(se
         ("reason=expired", 0),
         (f"reason=refused&status=failed&destination={one}&from=2020-01-01&to=2100-01-01", 3),
         (f"reason=refused&status=failed&destination={one}&to=2020-01-01", 0),
-        ("destination=01a1fbf7-086b-7ab2-9996-26a150972041", 0),
+        (f"destination={NOBODY}", 0),
     ):
         assert len(await items(served, f"{DELIVERIES}?{query}")) == expected, query
     assert len(await items(served, f"{EVENTS}?status=failed")) == 3

@@ -35,6 +35,20 @@ async def test_each_name_of_a_thing_leads_to_it(served: Any, sent: dict[str, Any
     assert await find(served, "nothing of ours") == []
 
 
+async def test_who_came_without_a_visitor_id_is_found_by_the_newest_events(served: Any, sent: dict[str, Any]) -> None:
+    ann = {
+        "event": "lead",
+        "event_id": "e2",
+        "user_id": "u8",
+        "user_data": {"email": "Ann@x.example", "phone": "+14155550111"},
+    }
+    assert (await served.call("POST", "/v1/events", ann))[0] == 202
+    _, events = await served.call("GET", "/v1/admin/events?name=lead")
+    for text in ("ann@X.example", "+1 (415) 555-0111", "u8"):
+        assert await find(served, text) == [("event", "person", events["items"][0]["id"])]
+    assert await find(served, "ann@y.example") == []
+
+
 async def test_a_person_is_found_by_what_is_stored_as_hashes_alone(served: Any, sent: dict[str, Any]) -> None:
     for text, by in (
         ("jane@secret.example", "email"), ("+1 (415) 555-0100", "phone"), ("u7", "external_id"), ("s1", "session_id"),

@@ -22,9 +22,9 @@ async def test_a_process_that_serves_is_alive_and_ready(served: Any) -> None:
     assert await get(served, "/readyz") == (200, '{"status":"ok"}')
 
 
-@pytest.mark.long(15)
 async def test_without_its_database_it_is_alive_and_not_ready(served: Any) -> None:
-    assert (await get(served, "/readyz"))[0] == 200
+    for answer in await asyncio.gather(*(served.call("GET", "/v1/admin/events") for _ in range(20))):
+        assert answer[0] == 200
     dsn = served.dsn.reveal()
     name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
     with psycopg.connect(dsn.replace(str(name), "postgres"), autocommit=True) as conn:
@@ -36,14 +36,13 @@ async def test_without_its_database_it_is_alive_and_not_ready(served: Any) -> No
         assert time.monotonic() - began < 3
         assert (await get(served, "/healthz"))[0] == 200
         assert (await get(served, "/metrics"))[0] == 200
-        status, body = await served.call("GET", "/v1/admin/keys")
-        assert (status, body["error"]["code"]) == (503, "unavailable")
+        began = time.monotonic()
+        for answer in await asyncio.gather(*(served.call("GET", "/v1/admin/keys") for _ in range(20))):
+            assert (answer[0], answer[1]["error"]["code"]) == (503, "unavailable")
+        assert time.monotonic() - began < 3
         conn.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")  # pyright: ignore
-    for _ in range(50):
-        if (await get(served, "/readyz"))[0] == 200:
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("it did not become ready again")
+    assert (await served.call("GET", "/v1/admin/keys"))[0] == 200
+    assert (await get(served, "/readyz"))[0] == 200
 
 
 async def test_a_schema_older_than_the_program_is_not_ready(served: Any) -> None:

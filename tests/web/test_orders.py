@@ -1,8 +1,15 @@
-"""`/v1/admin/orders/{order_id}`: where an order stands, what it is worth now, and all that was posted of it."""
+"""`/v1/admin/orders`: where each stands and what it is worth now; and of one, all that was posted of it."""
 
 from itertools import permutations
 from typing import Any
 from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from postback import conversions
+from postback.db import Queries, buckets
+from postback.queue import lists
 
 ORDERS = "/v1/admin/orders"
 NOBODY = "01a1fbf7-086b-7ab2-9996-26a150972041"
@@ -160,3 +167,87 @@ async def test_each_post_says_what_the_order_was_worth_after_it(served: Any) -> 
     assert [(one["order_status"], one["value"]) for one in (await order(served))["ledger"]] == [
         ("pending", 0), ("completed", 120), ("completed", 90), ("refunded", 0),
     ]  # fmt: skip
+
+
+async def listed(served: Any, query: str = "") -> list[dict[str, Any]]:
+    status, page = await served.call("GET", f"{ORDERS}?{query}")
+    assert status == 200, page
+    assert page["next_cursor"] is None
+    return page["items"]
+
+
+async def test_orders_are_listed_with_what_they_are_worth_now_and_found_by_what_they_are(served: Any) -> None:
+    _, second = await served.call("POST", "/v1/admin/sites", {"name": "second"})
+    await post(served, order_id="a/1", value=100, **EUR)
+    await post(served, order_id="b", value=40, order_status="pending", **EUR)
+    await post(served, order_id="b", value=9, site_key=second["site_key"], **EUR)
+    await post(served, "refund", order_id="a/1", value=30, **EUR)
+    newest, pending, first = await listed(served)
+    assert (newest["order_id"], newest["site"], newest["value"]) == ("b", second["id"], 9)
+    assert (pending["status"], pending["value"], pending["posts"]) == ("pending", 0, 1)
+    assert (first["order_id"], first["value"], first["currency"], first["posts"]) == ("a/1", 70, "EUR", 2)
+    assert first["first_seen_at"] < pending["first_seen_at"] < first["changed_at"]
+    since = quote(pending["first_seen_at"])
+    for query, expected in (
+        ("status=completed", [newest, first]),
+        ("status=refunded", []),
+        (f"site={second['id']}", [newest]),
+        (f"site={NOBODY}", []),
+        ("order_id=b", [newest, pending]),
+        ("order_id=b&status=pending", [pending]),
+        (f"order_id=b&site={second['id']}", [newest]),
+        ("order_id=a%2F1", [first]),
+        ("order_id=a", []),
+        (f"from={since}", [newest, pending]),
+        (f"to={since}", [first]),
+        (f"order_id=b&to={since}", []),
+    ):
+        assert await listed(served, query) == expected, query
+    assert (await served.call("GET", f"{ORDERS}?cursor={'_' * 43}"))[0] == 422
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        conn.execute("UPDATE orders SET order_id = 'erased' WHERE order_id = 'a/1'")
+    assert (await listed(served))[-1] == first | {"order_id": None}
+
+
+async def test_a_list_of_orders_is_paged_whole_and_what_is_rare_is_looked_for_in_steps(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one request are first seen at one moment."""
+    monkeypatch.setattr(conversions, "ORDERS_EXAMINED", 1)
+    monkeypatch.setattr(lists, "EXAMINED_MAX", 1)
+    events = [
+        {"event": "purchase", "order_id": f"o{n}", "order_status": "on-hold" if n % 40 == 0 else "completed"}
+        for n in range(120)
+    ]
+    for part in (events[:90], events[90:]):
+        assert (await served.call("POST", "/v1/events", {"events": part}))[0] == 202
+    for query, seconds, expected in (("", 10.0, 120), ("", 0.0, 120), ("&status=on-hold", 0.0, 3)):
+        monkeypatch.setattr(lists, "LOOKING_SECONDS", seconds)
+        found: list[dict[str, Any]] = []
+        cursor, pages = "", 0
+        while cursor is not None:
+            status, page = await served.call("GET", f"{ORDERS}?limit=50{query}{cursor and '&cursor=' + cursor}")
+            assert status == 200, page
+            found += page["items"]
+            cursor, pages = page["next_cursor"], pages + 1
+        assert len({one["order_id"] for one in found}) == len(found) == expected
+        assert [one["first_seen_at"] for one in found] == sorted((one["first_seen_at"] for one in found), reverse=True)
+        assert pages == 3 if seconds else pages > 1
+
+
+async def test_no_list_of_orders_scans_the_table(served: Any) -> None:
+    queries = Queries("conversions")
+    row = {"site_ids": [served.keys.site], "status": None, "since": "2000-01-01", "buckets": list(buckets.BUCKETS),
+           "before_at": "2100-01-01", "before": NOBODY, "examined": 16, "limit": 51}  # fmt: skip
+    with psycopg.connect(served.dsn.reveal()) as conn:
+        conn.execute(
+            "INSERT INTO orders SELECT k.bucket, gen_random_uuid(), %s, n::text, 'completed', '', now() - n * interval '1 s',"
+            " now() FROM bucket k, generate_series(1, 500) n",
+            [served.keys.site],
+        )
+        conn.execute("ANALYZE orders")
+        for query in (queries.list_orders, queries.orders_floor):
+            plan = "\n".join(line for (line,) in conn.execute(b"EXPLAIN " + query, row).fetchall())
+            assert "orders_listed" in plan
+            assert "Seq Scan on orders" not in plan
+            assert plan.count("Sort Key") == 1

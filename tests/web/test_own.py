@@ -33,10 +33,16 @@ async def test_settings_say_their_variable_and_no_secret(served: Any) -> None:
 
 async def test_checks_say_what_doctor_says(served: Any) -> None:
     status, found = await served.call("GET", f"{ADMIN}/checks")
-    verdicts = {one["about"]: one["verdict"] for one in found["items"]}
-    assert (status, verdicts["database"], verdicts["clocks"], verdicts["seal key"]) == (200, "ok", "ok", "ok")
-    # The tests' server has fsync off.
-    assert (verdicts["settings"], found["well"]) == ("wrong", False)
+    verdicts = {(one["about"], one["verdict"]) for one in found["items"]}
+    assert (status, found["well"]) == (200, False)
+    # The tests' server has fsync off, and autovacuum.
+    assert {
+        ("database", "ok"),
+        ("clocks", "ok"),
+        ("seal key", "ok"),
+        ("settings", "wrong"),
+        ("settings", "advice"),
+    } <= verdicts
 
 
 async def test_a_key_that_reads_alone_sees_no_settings(served: Any) -> None:

@@ -11,6 +11,7 @@ from postback.web.collect import Collect
 from postback.web.paces import Paces
 from postback.web.proxies import line_of
 from postback.web.wire import Limits
+from postback.workspaces.origins import Refusals
 
 
 def test_a_minutes_calls_may_come_at_once_and_then_one_at_a_time() -> None:
@@ -57,7 +58,7 @@ def test_programs_that_say_so_are_bots(agent: str | None, expected: bool) -> Non
     ],
 )
 def test_only_a_trusted_proxy_is_believed_about_an_address(peer: str | None, forwarded: str, whose: str) -> None:
-    collect = Collect(None, None, None, b"", Settings(trusted_proxies="10.0.0.0/8"), Limits())
+    collect = Collect(None, None, None, b"", Settings(trusted_proxies="10.0.0.0/8"), Limits(), Refusals())
     assert collect._address({"x-forwarded-for": forwarded}, peer) == whose
 
 

@@ -1,12 +1,18 @@
 """`/v1/admin/reports`: sums of a period, as the worker's rounds have counted them."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 
+from postback import workspaces
 from postback.db import buckets, connect
+from postback.reports import Kind, Sums, reading
 from postback.reports.keeper import Keeper
+from postback.reports.reading import By, Line, Wanted
 
 REPORTS = "/v1/admin/reports"
 
@@ -165,6 +171,11 @@ async def test_what_goes_wrong_is_said_with_the_step_that_mends_it(counted: Any)
     body = {"name": "Hook", "variant": "default", "config": {"url": "http://127.0.0.1:9/x"}}
     _, made = await counted.call("POST", "/v1/admin/integration-catalog/webhook/install", body)
     assert (await report(counted, "attention"))["items"] == []
+    tx = await connect(counted.dsn)
+    await tx.execute("UPDATE lane SET down_since = now(), down_reason = 'answered 503'")
+    [down] = (await report(counted, "attention"))["items"]
+    assert (down["kind"], down["title"], down["detail"][:13]) == ("down", "Hook cannot be reached", "Answered 503.")
+    await tx.close()
     await counted.call("POST", f"/v1/admin/destinations/{made['id']}/pause")
     await send(counted, event="purchase", event_id="e3", value=6, currency="USD")
     await send(counted, event="purchase", event_id="e7")
@@ -187,12 +198,57 @@ async def test_a_site_that_sent_each_day_and_is_silent_now_is_named(counted: Any
     tx = await connect(counted.dsn)
     for days in range(2, 10):
         await tx.execute(
-            "INSERT INTO daily SELECT bucket, workspace_id, day - %s::int, place, kind, site_id, goal_id, source, medium,"
-            " campaign, label, currency, destination_id, status, n, converted, converted_any, revenue"
+            "INSERT INTO daily SELECT bucket, workspace_id, day - %s::int, place + 100, kind, site_id, goal_id, source, medium,"
+            " campaign, label, currency, destination_id, status, n, converted, converted_any, revenue, cut"
             " FROM daily WHERE kind = 'session' AND day = (SELECT max(day) FROM daily)",
             [days],
         )
     assert "silent" not in {one["kind"] for one in (await report(counted, "attention"))["items"]}
     await tx.execute("DELETE FROM hourly")
+    await tx.execute("DELETE FROM daily WHERE day = (SELECT max(day) FROM daily)")
     assert "silent" in {one["kind"] for one in (await report(counted, "attention"))["items"]}
     await tx.close()
+
+
+async def test_a_period_is_the_sum_of_its_hours_wherever_it_begins_and_ends(served: Any) -> None:
+    chance = random.Random(7)
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    keys = [served.keys.site_key]
+    for zone in ("Asia/Kolkata", "America/New_York", "Europe/Berlin"):
+        keys.append((await served.call("POST", "/v1/admin/sites", {"name": zone, "timezone": zone}))[1]["site_key"])
+    events = [
+        {
+            "event": chance.choice(["purchase", "lead"]), "event_id": f"e{n}", "value": n, "currency": "EUR",
+            "site_key": chance.choice(keys), "occurred_at": (now - timedelta(minutes=chance.randrange(60_000))).isoformat(),
+        }
+        for n in range(200)
+    ]  # fmt: skip
+    await send(served, events=events)
+    await count(served)
+    cuts: list[tuple[By, ...]] = [(), ("day", "site"), ("goal", "site"), ("goal", "label"), ("channel",)]
+    tx = await connect(served.dsn)
+    sites = await workspaces.sites(tx, [UUID(served.keys.workspace)])
+    seen = 0
+    for n in range(60):
+        first = sites[n % 4]
+        wanted = Wanted(workspace_id=first.workspace_id, sites=sites[: 1 + n % 5], first=first)
+        spans = []
+        for _ in range(2):
+            since = now - timedelta(hours=chance.randrange(1, 1000))
+            spans.append((since, since + timedelta(hours=chance.randrange(1, 1000))))
+        for by in cuts:
+            kinds: list[Kind] = ["conversion", "event"]
+            found = await reading.sums_of(tx, wanted, kinds, by, spans)
+            hours = await reading.sums_of(tx, wanted, kinds, [*by, "hour"], spans)
+            assert [folded(lines) for lines in found] == [folded(lines) for lines in hours]
+            seen += sum(line.sums.n for lines in found for line in lines if line.kind == "conversion")
+    await tx.close()
+    assert seen > 5_000
+
+
+def folded(lines: list[Line]) -> dict[Any, Sums]:
+    """Whatever the hour."""
+    found: dict[Any, Sums] = {}
+    for line in lines:
+        found.setdefault(msgspec.structs.replace(line, hour=None, sums=None), Sums()).add(line.sums)
+    return found

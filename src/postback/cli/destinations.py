@@ -120,7 +120,7 @@ async def probe(
     if as_json:
         show.as_json(proof)
     else:
-        verdict = "takes the credential" if proof.ok else f"does not: {proof.reason}. {proof.fix or ''}"
+        verdict = "takes the credential" if proof.ok else f"does not: {_sentence(proof.reason)} {proof.fix or ''}"
         show.say(f"{installed.name} {verdict.rstrip()}")
     return 0 if proof.ok else FAILED
 
@@ -139,7 +139,9 @@ async def _move(
             shown = {"before": _out(destination, before), "after": _out(destination, lane)}
             await change.record(action, "destination", id_, **shown)
     if not moved and lane is not None and lane.state == "held":
-        raise Conflict(f"{destination.name} is held and sends nothing: {lane.reason}. {lane.fix or 'Resume it.'}")
+        raise Conflict(
+            f"{destination.name} is held and sends nothing: {_sentence(lane.reason)} {lane.fix or 'Resume it.'}"
+        )
     if as_json:
         show.as_json(_out(destination, lane))
     else:
@@ -177,3 +179,7 @@ def _read_pairs(pairs: list[str]) -> dict[str, str]:
 
 def _out(destination: Destination, lane: destinations.Lane | None) -> dict[str, Any]:
     return msgspec.structs.asdict(destination_out(destination, lane))
+
+
+def _sentence(reason: str | None) -> str:
+    return f"{(reason or 'no reason was given').rstrip('.')}."

@@ -34,8 +34,21 @@ async def _configure(conn: Tx) -> None:
     await conn.execute("SET plan_cache_mode = force_generic_plan")
 
 
-async def open_pool(dsn: Secret, *, max_size: int = 4) -> Pool:
-    """A pool that keeps one connection and opens more when asked; waits at most 5 s for one."""
+async def open_pool(dsn: Secret, *, max_size: int = 4, is_patient: bool = True) -> Pool:
+    """A pool that keeps one connection and opens more when asked; waits at most 5 s for one.
+
+    `is_patient` False: who waits while the server lets nobody in is told so at once (OperationalError), and whoever
+    asks next tries it anew.
+    """
+
+    async def check(conn: Tx) -> None:
+        try:
+            await AsyncConnectionPool.check_connection(conn)
+        except Exception:
+            if not is_patient:
+                await pool.check()  # the others are gone too, most likely: each would be waited for in turn
+            raise
+
     pool: Pool = AsyncConnectionPool(
         dsn.reveal(),
         min_size=1,
@@ -43,11 +56,19 @@ async def open_pool(dsn: Secret, *, max_size: int = 4) -> Pool:
         timeout=5,
         kwargs={"autocommit": True, **_ALIVE},
         configure=_configure,
-        check=AsyncConnectionPool.check_connection,
+        check=check,
         open=False,
+        reconnect_timeout=300 if is_patient else 0,
+        reconnect_failed=None if is_patient else _turn_away,
     )
     await pool.open()
     return pool
+
+
+async def _turn_away(pool: Pool) -> None:
+    """Whoever waits would wait in vain, unless somebody still has a connection to give back."""
+    while not pool._nconns and pool._waiting:  # of which the pool has no public word
+        await pool._waiting.popleft().fail(psycopg.OperationalError("the database lets nobody in"))
 
 
 def is_unavailable(error: Exception) -> bool:

@@ -80,7 +80,14 @@ class Trip:
         done: asyncio.Future[list[PGresult]] = loop.create_future()
         answers = _Answers(pgconn, done)
         descriptor = pgconn.socket
-        loop.add_reader(descriptor, answers.read)
+
+        def read() -> None:
+            answers.read()
+            if not done.done():  # libuv no longer watches what bore an error; libpq only learns of it as it reads on
+                loop.remove_reader(descriptor)
+                loop.add_reader(descriptor, read)
+
+        loop.add_reader(descriptor, read)
         try:
             while pgconn.flush():
                 writable: asyncio.Future[None] = loop.create_future()

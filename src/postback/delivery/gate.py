@@ -1,7 +1,8 @@
 """The gate of a lane: whether it may send, and how fast.
 
 Shut by the lane's row (paused, held), by a platform's Retry-After, and while a refused credential is being written
-down; nearly shut by an open breaker. What a platform teaches is stored in the lane's row, for every worker.
+down; nearly shut by an open breaker. What a platform teaches is stored in the lane's row, for every worker, and since
+when it cannot be reached, for people.
 """
 
 import asyncio
@@ -56,6 +57,7 @@ class Gate:
         self._seen: destinations.Lane | None = None
         self._not_before: datetime | None = None
         self._is_holding = False
+        self._is_down = False  # what the lane's row says, or will: workers beside us and those to come go by it
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -76,6 +78,7 @@ class Gate:
             self._not_before = None
         if state is not None:
             self._seen = state
+            self._is_down = state.down_since is not None
         self._state = state
         now = self._tools.leases.now()
         told = [at for at in (self._not_before, state and state.not_before) if at and at > now]
@@ -90,11 +93,19 @@ class Gate:
         """What an answer means for what may be sent next; `used`: what the request was built with."""
         now = time.monotonic()
         if judged.is_failure:
+            reason = judged.settled[0].reason
             if self.breaker.failed(now, judged.wait_seconds):
-                log.warning("breaker opened", destination_id=str(used.id), reason=judged.settled[0].reason)
-        elif judged.is_failure is not None and self.breaker.answered():
-            log.info("breaker closed", destination_id=str(used.id))
-            self._spawn(self._hasten())
+                log.warning("breaker opened", destination_id=str(used.id), reason=reason)
+            if self.breaker.is_open and not self._is_down:
+                self._is_down = True
+                self._spawn(self._say_down(reason))
+        elif judged.is_failure is not None:
+            if self._is_down:
+                self._is_down = False
+                self._spawn(self._say_back())
+            if self.breaker.answered():
+                log.info("breaker closed", destination_id=str(used.id))
+                self._spawn(self._hasten())
         if judged.refused is not None and not self._is_holding:
             self._is_holding = True
             self._spawn(self._hold(used, judged.refused))
@@ -152,6 +163,14 @@ class Gate:
         now = self._tools.leases.now()
         async with self._tools.pool.connection() as tx:
             await destinations.teach(tx, self.destination.id, rate=rate, not_before=not_before, now=now)
+
+    async def _say_down(self, reason: str | None) -> None:
+        async with self._tools.pool.connection() as tx:
+            await destinations.went_down(tx, self.destination.id, reason, self._tools.leases.now())
+
+    async def _say_back(self) -> None:
+        async with self._tools.pool.connection() as tx:
+            await destinations.came_back(tx, self.destination.id)
 
     async def _hasten(self) -> None:
         tools = self._tools

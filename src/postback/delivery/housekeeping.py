@@ -18,7 +18,7 @@ from postback.db import Pool, Queries, Tx, buckets, partitions
 from postback.queue import ledger, sending
 from postback.queue.sending import Window
 from postback.settings import Settings
-from postback.workspaces import sessions
+from postback.workspaces import origins, sessions
 
 log = structlog.get_logger()
 _queue, _visitors, _jobs = Queries("queue"), Queries("visitors"), Queries("jobs")
@@ -112,11 +112,13 @@ async def trim(pool: Pool, own: Sequence[int], now: datetime, kept: Kept) -> int
 
 
 async def trim_usage(pool: Pool, own: Sequence[int], now: datetime) -> None:
-    """Forget, in some buckets, what keys were used in hours that nobody asks for any more, and sessions that ended."""
+    """Forget, in some buckets, what keys were used in hours that nobody asks for any more, sessions that ended, and
+    origins that are refused no more."""
     if own:
         async with pool.connection() as tx:
             await keys.trim_usage(tx, own, now)
             await sessions.trim(tx, own, now)
+            await origins.trim(tx, own, now)
 
 
 async def trim_dedup(pool: Pool, own: Sequence[int], oldest: datetime) -> int:

@@ -60,7 +60,8 @@ class Destination(Struct, frozen=True):
 
 
 class Lane(Struct, frozen=True):
-    """`rate` in requests a second, None: the connector's own. `not_before`: a platform asked to wait until then."""
+    """`rate` in requests a second, None: the connector's own. `not_before`: a platform asked to wait until then.
+    `down_since`: since when it does not answer, or with a 5xx; None: it answers."""
 
     destination_id: UUID
     state: str
@@ -69,6 +70,8 @@ class Lane(Struct, frozen=True):
     rate: float | None
     not_before: datetime | None
     changed_at: datetime
+    down_since: datetime | None = None
+    down_reason: str | None = None
 
 
 class Label(Struct, frozen=True):
@@ -326,6 +329,16 @@ async def set_state(
 async def teach(tx: Tx, id: UUID, *, rate: float | None, not_before: datetime | None, now: datetime) -> None:
     row = {"bucket": buckets.of_id(id), "id": id, "rate": rate, "not_before": not_before, "now": now}
     await tx.execute(_queries.teach, row)
+
+
+async def went_down(tx: Tx, id: UUID, reason: str | None, now: datetime) -> None:
+    """Its platform cannot be reached; since when it could not stays."""
+    row = {"bucket": buckets.of_id(id), "id": id, "now": now, "reason": reason}
+    await tx.execute(_queries.went_down, row)
+
+
+async def came_back(tx: Tx, id: UUID) -> None:
+    await tx.execute(_queries.came_back, {"bucket": buckets.of_id(id), "id": id})
 
 
 def _span(limit: timedelta) -> str:

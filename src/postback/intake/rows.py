@@ -34,7 +34,10 @@ class Composed(NamedTuple):
 def compose(new: Sequence[Pending], now: datetime) -> Composed:
     composed = Composed([], [], {})
     counts, places, leaders, tally = composed.counts, {}, [], []
+    key, key_id = None, b""  # most events come with the one before's
     for pending in new:
+        if pending.key is not key:
+            key, key_id = pending.key, pending.key.id.bytes
         settled, event, workspace_id = pending.settled, pending.event, pending.snapshot.id_bytes
         place: int | None = places.get(id(settled))
         if place is None:
@@ -50,6 +53,7 @@ def compose(new: Sequence[Pending], now: datetime) -> Composed:
                 pending.id,
                 workspace_id,
                 site_id,
+                key_id,
                 event.name,
                 event.event_id,
                 event.order.id if event.order is not None else None,

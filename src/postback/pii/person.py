@@ -75,6 +75,15 @@ class Maker(Struct, frozen=True):
         return self.of_user(hashed) or None
 
 
+def digests(text: str, country: str | None) -> list[str]:
+    """The hashes that an event may bear of a text which is an email, a phone or a user id, in clear or as SHA-256."""
+    found: dict[str, None] = {}
+    for kind, names in _VARIANTS.items():
+        hashed = identify(RawUser(**{kind: text}), country, [], keep_email=False).hashed
+        found |= dict.fromkeys(hashed[name] for name in names if name in hashed)
+    return list(found)
+
+
 def belongs(traces: Iterable[Trace], seeds: Set[bytes], known: Set[bytes]) -> tuple[bool, bool]:
     """Whether something is the person's, and whether what else it names is theirs too.
 

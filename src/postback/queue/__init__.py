@@ -19,11 +19,11 @@ NO_DESTINATION = bytes(16)
 COLLISIONS = bytes(15) + b"\x01"  # counted as if it were a destination, as events are
 
 
-# An event to write: id, workspace, site, name, the sender's id, order's id, body (JSON of event.Event), what is sealed,
-# the key of the visitor whose id was sent, and the place of its fate. Ids and keys are 16 bytes. A plain tuple,
-# because one is made for every event.
+# An event to write: id, workspace, site, API key's id, name, the sender's id, order's id, body (JSON of event.Event),
+# what is sealed, the key of the visitor whose id was sent, and the place of its fate. Ids and keys are 16 bytes.
+# A plain tuple, because one is made for every event.
 NewEvent = tuple[
-    bytes, bytes, bytes | None, str, str, str | None, bytes, bytes | None, bytes | None, int
+    bytes, bytes, bytes | None, bytes, str, str, str | None, bytes, bytes | None, bytes | None, int
 ]  # fmt: skip
 
 
@@ -48,11 +48,12 @@ class DeliveryStatus(Struct, frozen=True):
 
 
 class EventRow(Struct, frozen=True):
-    """A stored event; `body` is JSON of event.Event."""
+    """A stored event; `body` is JSON of event.Event. `key_id`: the API key's that sent it; of the tag's the site's."""
 
     id: UUID
     workspace_id: UUID
     site_id: UUID | None
+    key_id: UUID | None
     name: str
     event_id: str
     order_id: str | None
@@ -79,7 +80,7 @@ def read_delivery_id(text: str) -> tuple[UUID, UUID] | None:
 
 def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Sequence[Line]]) -> None:
     """Write events, at least one, and deliveries of one flush: two statements. `fates`: what the places mean."""
-    ids, workspace_ids, site_ids, names, event_ids, order_ids, bodies, sealed, visitor_keys, places = zip(
+    ids, workspace_ids, site_ids, key_ids, names, event_ids, order_ids, bodies, sealed, visitor_keys, places = zip(
         *events, strict=True
     )
     id_array = arrays.uuids(ids)
@@ -90,6 +91,7 @@ def put(trip: Trip, bucket: int, events: Sequence[NewEvent], fates: Sequence[Seq
             "ids": id_array,
             "workspace_ids": arrays.uuids(workspace_ids),
             "site_ids": arrays.uuids(site_ids),
+            "key_ids": arrays.uuids(key_ids),
             "names": arrays.texts(names),
             "event_ids": arrays.texts(event_ids),
             "order_ids": arrays.texts(order_ids),

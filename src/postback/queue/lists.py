@@ -25,15 +25,19 @@ LAST_ID = UUID(int=2**128 - 1)
 
 
 class EventFilter(Struct, frozen=True, kw_only=True):
-    """None: any. `statuses`: events with a delivery in one of these to one of `destination_ids`."""
+    """None: any. `statuses`: events with a delivery in one of these to one of `destination_ids`. `digests`: hashes in
+    hex, one of which it bears."""
 
     workspace_id: UUID
     site_id: UUID | None = None
+    key_id: UUID | None = None
     name: str | None = None
     event_id: str | None = None
     order_id: str | None = None
     note: str | None = None
     dialect: str | None = None
+    visitor_key: UUID | None = None
+    digests: list[str] | None = None
     statuses: list[str] | None = None
     destination_ids: list[UUID] = []
 
@@ -56,6 +60,8 @@ async def events(
         row = asdict(wanted) | {"min_id": min_id, "max_id": max_id, "examined": examined, "limit": limit - len(found)}
         async with tx.cursor(row_factory=args_row(EventRow), binary=True) as cursor:
             rows = await (await cursor.execute(_queries.list_events, row)).fetchall()
+        if len(rows) == row["limit"]:
+            row["min_id"] = rows[-1].id  # no further down does it matter what was not examined
         floor = await (await tx.execute(_queries.events_floor, row, binary=True)).fetchone()
         found += [event for event in rows if floor is None or event.id >= floor[0]]
         if floor is None or len(found) >= limit or time.monotonic() > deadline:

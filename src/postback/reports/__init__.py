@@ -5,12 +5,13 @@
     keeper     which hours and days are to be counted again, at a pace that leaves the rest of the machine alone
     reading    sums of a period
 
-Tables: rollup (an hour of a bucket), hourly and daily (the same over all buckets, by the site's clock), dirty_hour,
-dirty_total, rollup_clock. What stands of an hour is replaced as a whole, so that refunds, late events and replays need
-no special case, and being stopped anywhere loses nothing. Revenue in major units of its currency, net of refunds.
+Tables: rollup (an hour of a bucket), hourly and daily (the same over all buckets, by the site's clock, in three cuts;
+whole weeks too), dirty_hour, dirty_total, rollup_clock. What stands of an hour is replaced as a whole, so that refunds,
+late events and replays need no special case, and being stopped anywhere loses nothing. Revenue in major units of its
+currency, net of refunds.
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -19,12 +20,14 @@ from msgspec import Struct
 
 from postback.db import buckets
 
+UNKNOWN = "unknown"
 Kind = Literal["conversion", "session", "delivery", "event"]
 
 
 class Cell(NamedTuple):
     """What is counted apart. `hour`: when it occurred, the start of an hour of the site's clock; `day`: the site's.
-    `source` None: direct. `label`: the sender's. What does not apply to the kind is None."""
+    `source` None: direct; `UNKNOWN`: no session of the visitor is known, and the event tells none. `label`: the
+    sender's. What does not apply to the kind is None."""
 
     workspace_id: UUID
     day: date
@@ -60,3 +63,8 @@ class Sums(Struct):
 def home(workspace_id: UUID) -> int:
     """The bucket of a workspace's days."""
     return buckets.of_id(workspace_id)
+
+
+def monday(day: date) -> date:
+    """The first day of its week."""
+    return day - timedelta(days=day.weekday())

@@ -1,26 +1,28 @@
 """What an hour of some buckets comes to, and how it is filed.
 
 The hour is that of arrival, by the ids: whatever it holds is found by ranges of primary keys. A conversion is filed
-under the hour in which it occurred, and credited to the visitor's last session before it, within the goal's window; a
-session under its start; a delivery under the arrival of its event.
+under the hour in which it occurred, and credited to the visitor's last session before it, within the goal's window,
+else to what its event tells; a session under its start; a delivery under the arrival of its event.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 from msgspec import Struct
 
-from postback import conversions, goals, queue, workspaces
+from postback import conversions, goals, pii, queue, workspaces
 from postback.conversions import Conversion
 from postback.db import Queries, Tx, arrays, buckets
+from postback.event import Page
 from postback.goals import Goal
-from postback.reports import Cell, Sums, home
-from postback.visitors import touches
+from postback.reports import UNKNOWN, Cell, Sums, home
+from postback.visitors import referrers, touches
 from postback.visitors.touches import Visit
 from postback.workspaces import Site
 
@@ -32,14 +34,33 @@ _queries = Queries("reports")
 Counted = dict[tuple[int, str], dict[Cell, Sums]]
 
 
+class Channel(NamedTuple):
+    """`source` None: direct."""
+
+    source: str | None = None
+    medium: str | None = None
+    campaign: str | None = None
+
+
+class Told(Struct, frozen=True):
+    """What an event tells of its source."""
+
+    page: Page = Page()
+    click_ids: dict[str, str] = {}
+
+
+_UNKNOWN = Channel(UNKNOWN)
+_told = msgspec.json.Decoder(Told).decode
+
+
 class Scene(Struct, frozen=True):
     """The configuration that counting goes by: sites, removed ones too, and goals, by id; each workspace's first site;
     the workspace of each destination."""
 
     sites: dict[UUID, Site]
     goals: dict[int, Goal]
-    first: dict[UUID, Site]
-    owners: dict[UUID, UUID]
+    first: dict[UUID, Site] = {}
+    owners: dict[UUID, UUID] = {}
 
 
 async def scene(tx: Tx) -> Scene:
@@ -157,12 +178,20 @@ def open_in(found: Counted) -> set[int]:
     }
 
 
+async def channel_of(tx: Tx, one: Conversion, scene: Scene) -> Channel:
+    """What one conversion is credited to."""
+    last = _last(one, await _visits(tx, [one], scene), scene)
+    return last or (await _own_channels(tx, [one], scene)).get(one.event_id, _UNKNOWN)
+
+
 async def _add_conversions(
     tx: Tx, found: Counted, some: Sequence[Conversion], scene: Scene, sessions: set[tuple[str | int, ...]]
 ) -> None:
     """`sessions`: those that had a conversion already, with its goal and without."""
     stored = await conversions.orders_of(tx, some)
     visits = await _visits(tx, some, scene)
+    credited = {one.id: _last(one, visits, scene) for one in some}
+    told = await _own_channels(tx, [one for one in some if credited[one.id] is None], scene)
     for one in some:
         site = scene.sites.get(one.site_id)
         if site is None:
@@ -170,23 +199,64 @@ async def _add_conversions(
         order = stored.get(one.order_key) if one.order_key is not None else None
         value, currency = conversions.worth_now(one, order, site.order_counts_from)
         sums = Sums(1) if value is None else Sums(1, revenue=value)
-        mine = visits.get(one.visitor_key.bytes, ()) if one.visitor_key is not None else ()
-        since = one.occurred_at - _window(one, site, scene)
-        last = next((visit for visit in mine if since <= visit.at <= one.occurred_at), None)
         if one.session_id is not None and any(
-            visit.session_id == one.session_id and visit.site_id == one.site_id for visit in mine
+            visit.session_id == one.session_id and visit.site_id == one.site_id for visit in _visits_of(one, visits)
         ):
             sums.converted = _is_first(sessions, one.site_id.int, one.session_id, one.goal_id)
             sums.converted_any = _is_first(sessions, one.site_id.int, one.session_id)
+        channel = credited[one.id] or told.get(one.event_id, _UNKNOWN)
         cell = _cell(scene, site.workspace_id, site.id, one.occurred_at, "conversion")._replace(
             goal_id=one.goal_id,
-            source=last.source if last else None,
-            medium=last.medium if last else None,
-            campaign=last.campaign if last else None,
+            source=channel.source,
+            medium=channel.medium,
+            campaign=channel.campaign,
             label=one.source,
             currency=currency if value is not None else None,
         )
         _add(found, buckets.of_id(one.id), cell, sums)
+
+
+def _last(one: Conversion, visits: Mapping[bytes, Sequence[Visit]], scene: Scene) -> Channel | None:
+    """The visitor's last session before a conversion; None where none is known."""
+    if (site := scene.sites.get(one.site_id)) is None:
+        return None
+    since = one.occurred_at - _window(one, site, scene)
+    mine = (visit for visit in _visits_of(one, visits) if since <= visit.at <= one.occurred_at)
+    last = next(mine, None)
+    return Channel(last.source, last.medium, last.campaign) if last else None
+
+
+def _visits_of(one: Conversion, visits: Mapping[bytes, Sequence[Visit]]) -> Sequence[Visit]:
+    return visits.get(one.visitor_key.bytes, ()) if one.visitor_key is not None else ()
+
+
+async def _own_channels(tx: Tx, some: Sequence[Conversion], scene: Scene) -> dict[UUID, Channel]:
+    """By event, the channel that it tells itself: the parameters of its page, its click ids, its referrer."""
+    if not some:
+        return {}
+    owners = {one.event_id: one.site_id for one in some}
+    ids = sorted(owners)
+    own = [buckets.of_id(id_) for id_ in ids]
+    low, high = buckets.span(ids)
+    row = {"buckets": arrays.ints(own), "ids": arrays.uuids(id_.bytes for id_ in ids), "min_id": low, "max_id": high}
+    found: dict[UUID, Channel] = {}
+    for id_, body in await _rows(tx, _queries.told, row | {"touched": arrays.ints(sorted(set(own)))}):
+        site = scene.sites.get(owners[id_])
+        if (channel := _own_channel(_told(body), site.payment_referrers if site else ())) is not None:
+            found[id_] = channel
+    return found
+
+
+def _own_channel(told: Told, payment_referrers: Sequence[str]) -> Channel | None:
+    query = referrers.query_of(told.page.url)
+    utm = {name: query[f"utm_{name}"] for name in referrers.UTM if f"utm_{name}" in query}
+    clicks = {*query, *told.click_ids} | ({"fbclid"} if "fbc" in told.click_ids else set())
+    referrer = None if referrers.takes_no_credit(told.page.referrer, payment_referrers) else told.page.referrer
+    found = referrers.source_of(utm, clicks, referrer, told.page.url)
+    if found.source is None:
+        return None
+    texts = (found.source, found.medium, utm.get("campaign"))
+    return Channel(*(text and pii.masked(text[: touches.MAX_TEXT]) for text in texts))
 
 
 def _is_first(sessions: set[tuple[str | int, ...]], *key: str | int) -> int:

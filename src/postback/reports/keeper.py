@@ -5,7 +5,7 @@
                  later, for touches and sessions that came late
     marks        hours in which an old order changed, deliveries were queued again, a site counts otherwise; hours whose
                  deliveries are not all settled, at longer and longer intervals
-    totals       the hours and days that any of these changed, over all buckets
+    totals       the hours, days and weeks that any of these changed, over all buckets
 
 A round ends after a while, whatever is left; the next goes on. What is due stands in the tables.
 """
@@ -21,6 +21,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from postback import reports
 from postback.db import Queries, Tx, arrays, buckets
 from postback.queue import dirty
 from postback.reports import Cell, Sums, counting
@@ -41,6 +42,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Marks of the keeper itself: one of each kind an hour.
 _LATE_ID, _OPEN_ID = UUID(int=1), UUID(int=2)
 _NOBODY = UUID(int=0)
+_CUTS = {"cuts": ["total", "label", "channel"]}
+_WEEKS = {"cuts": ["week_total", "week_label", "week_channel"]}
 _queries = Queries("reports")
 
 
@@ -167,7 +170,7 @@ class Keeper:
             yield chunk
 
     async def _sum(self, tx: Tx, own: Sequence[int]) -> None:
-        """Sum hours over the buckets, and the days that they are in."""
+        """Sum hours over the buckets, and the days and weeks that they are in."""
         marks: defaultdict[tuple[int, UUID, datetime], list[UUID]] = defaultdict(list)
         wanted = {"buckets": list(own), "limit": TOTALS}
         for bucket, workspace_id, hour, id_ in await _rows(tx, _queries.dirty_totals, wanted):
@@ -181,32 +184,41 @@ class Keeper:
                 days: set[date] = set()
                 for key in keys:
                     mine = row | {"hour": key[2]}
-                    days |= {day for (day,) in await _rows(tx, _queries.forget_hour, mine)}
+                    days |= {day for (day,) in await _rows(tx, _queries.forget_hour, mine | _CUTS)}
                     found = await _rows(tx, _queries.sum_hour, mine | {"buckets": list(buckets.BUCKETS)})
-                    days |= {one[0] for one in found}
+                    days |= {day for _, day, *_ in found}
                     await _insert(tx, _queries.insert_hour, mine, found)
                     await tx.execute(_queries.unmark_total, mine | {"ids": marks[key]})
                 for day in sorted(days):
                     mine = row | {"day": day}
                     noon = datetime.combine(day, NOON, UTC)
                     span = {"since": noon - 2 * LATE, "until": noon + 2 * LATE}
-                    await tx.execute(_queries.forget_day, mine)
-                    await _insert(tx, _queries.insert_day, mine, await _rows(tx, _queries.sum_day, mine | span))
+                    await tx.execute(_queries.forget_day, mine | _CUTS)
+                    found = await _rows(tx, _queries.sum_day, mine | span | _CUTS)
+                    await _insert(tx, _queries.insert_day, mine, found)
+                for day in sorted({reports.monday(day) for day in days}):
+                    mine = row | {"day": day}
+                    await tx.execute(_queries.forget_day, mine | _WEEKS)
+                    await _insert(tx, _queries.insert_day, mine, await _rows(tx, _queries.sum_week, mine | _CUTS))
 
 
 async def _insert(tx: Tx, query: bytes, row: dict[str, object], found: Sequence[Any]) -> None:
     """What `sum_hour` and `sum_day` give."""
     if found:
-        cells = [Cell(_NOBODY, day, _EPOCH, *dims[:10]) for day, *dims in found]
-        sums = [Sums(*one[11:]) for one in found]
-        await tx.execute(query, row | counting.as_arrays(cells, sums) | {"places": arrays.ints(range(len(cells)))})
+        cells = [Cell(_NOBODY, day, _EPOCH, *dims[:10]) for _, day, *dims in found]
+        sums = [Sums(*one[12:]) for one in found]
+        row |= {"cuts": arrays.texts(one[0] for one in found), "places": arrays.ints(range(len(cells)))}
+        await tx.execute(query, row | counting.as_arrays(cells, sums))
 
 
 async def trim(tx: Tx, own: Sequence[int], oldest: datetime) -> None:
-    """Forget hours and days before a time, in some buckets."""
+    """Forget hours and days before a time, in some buckets; sums by whole weeks, lest one say more than its days."""
+    week = reports.monday(oldest.date())
     await tx.execute(_queries.trim, {"buckets": list(own), "oldest": oldest})
-    await tx.execute(_queries.trim_totals, {"buckets": list(own), "oldest": oldest})
-    await tx.execute(_queries.trim_days, {"buckets": list(own), "oldest": oldest.date()})
+    await tx.execute(
+        _queries.trim_totals, {"buckets": list(own), "oldest": datetime.combine(week, clock(), UTC) - LATE}
+    )
+    await tx.execute(_queries.trim_days, {"buckets": list(own), "oldest": week})
 
 
 def _hour(at: datetime) -> datetime:

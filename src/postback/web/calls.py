@@ -1,5 +1,5 @@
-"""Calls of each API key: counted in memory as they are answered, and filed every few seconds, off the way of any
-request, in rows that are this process's own.
+"""Calls of each API key, and origins that were refused: counted in memory as they are answered, and filed every few
+seconds, off the way of any request, in rows that are this process's own.
 
 What is not filed yet when a process is killed is lost: these are figures for people, no quota.
 """
@@ -18,6 +18,7 @@ from postback import keys
 from postback.db import Pool, is_unavailable
 from postback.keys import ApiKey, Usage
 from postback.web.wire import Scope
+from postback.workspaces import origins
 
 log = structlog.get_logger()
 FILE_SECONDS = 5.0
@@ -39,9 +40,10 @@ class _Count(Struct):
 
 
 class Calls:
-    """Counts of one process. `start`, then `close`."""
+    """Counts of one process. `start`, then `close`. `refusals`: of the tag."""
 
     def __init__(self, pool: Pool) -> None:
+        self.refusals = origins.Refusals()
         self._pool = pool
         self._writer = uuid4()
         self._counts: dict[bytes, _Count] = {}
@@ -82,12 +84,17 @@ class Calls:
                 if not count.calls and count.hour is not None and count.hour < hour:
                     del self._counts[secret]
             due = [(count, count.calls, count.errors) for count in self._counts.values() if count.calls]
-            if not due:
+            refused = self.refusals.due()
+            if not due and not refused:
                 return
             # Some seconds before the hour may count as after it.
             rows = [_row(count, calls, errors, hour) for count, calls, errors in due]
             async with self._pool.connection() as tx:
-                await keys.file_usage(tx, self._writer, hour, rows)
+                if rows:
+                    await keys.file_usage(tx, self._writer, hour, rows)
+                if refused:
+                    await origins.file(tx, self._writer, refused)
+            self.refusals.keep(refused)
             for (count, calls, errors), row in zip(due, rows, strict=True):
                 count.calls -= calls
                 count.errors -= errors

@@ -37,6 +37,7 @@ from postback.web.ingest import Answering, Ingest, Judged
 from postback.web.paces import Paces
 from postback.web.proxies import Proxies, line_of
 from postback.web.wire import Header, Limits, Receive, Scope, Send
+from postback.workspaces.origins import Refusals
 
 PATH = "/collect"
 COOKIE = "_pb_vid"
@@ -49,13 +50,21 @@ class Collect:
     """What the tag's path of one process needs."""
 
     def __init__(
-        self, ingest: Ingest, directory: Directory, pool: Pool, link_key: bytes, settings: Settings, limits: Limits
+        self,
+        ingest: Ingest,
+        directory: Directory,
+        pool: Pool,
+        link_key: bytes,
+        settings: Settings,
+        limits: Limits,
+        refusals: Refusals,
     ) -> None:
         self._ingest = ingest
         self._directory = directory
         self._pool = pool
         self._link_key = link_key
         self._limits = limits
+        self._refusals = refusals
         self._addresses = Paces(settings.collect_address_per_minute)
         self._sites = Paces(settings.collect_site_per_minute)
         self._proxies = Proxies(settings.trusted_proxies)
@@ -137,7 +146,11 @@ class Collect:
         snapshot, caller = await self._directory.of_site(batch.browser.site_key)
         now = self._ingest.now()
         snapshot = await self._confirm(snapshot, caller)
-        check_origin(snapshot.sites[caller.id], batch.browser.origin)
+        try:
+            check_origin(snapshot.sites[caller.id], batch.browser.origin)
+        except Forbidden:
+            self._refusals.note(caller.id, batch.browser.origin, now)
+            raise
         _refuse(self._sites.wait(caller.id, time.monotonic()), "This site")
         self._prepare(batch, headers)
         carried = await self._carried(batch, snapshot, now.timestamp()) if batch.events else None

@@ -40,6 +40,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
     workspace_id: UUID
     site: UUID | None = None
+    key: UUID | None = None
     name: str | None = None
     status: str | None = None
 
@@ -48,6 +49,7 @@ class Arrived(NamedTuple):
     id: UUID
     workspace_id: UUID
     site_id: UUID | None
+    key_id: UUID | None
     name: str
 
 
@@ -102,6 +104,7 @@ class Looker:
             and one.id not in self._seen
             and one.workspace_id == wanted.workspace_id
             and wanted.site in (None, one.site_id)
+            and wanted.key in (None, one.key_id)
             and wanted.name in (None, one.name)
         ]
         self.since = horizon

@@ -113,7 +113,7 @@ async def _run(settings: Settings, dsn: Secret, listening: socket.socket) -> Non
 async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
     """The application with its pool, directory and writer; what waits is committed when the block ends."""
     vault = await _open_vault(settings, dsn)
-    pool = await open_pool(dsn, max_size=settings.database_connections_max)
+    pool = await open_pool(dsn, max_size=settings.database_connections_max, is_patient=False)
     directory = Directory(pool, vault.sealer)
     writer = Writer(dsn, directory, waiting_max=settings.waiting_events_max, flush_max=settings.flush_events_max)
     calls = Calls(pool)
@@ -124,7 +124,7 @@ async def application(settings: Settings, dsn: Secret) -> AsyncGenerator[App]:
         judge = Judge(vault.sealer, vault.link_key, lambda: os.urandom(16).hex())
         limits = Limits(settings.slow_body_seconds, settings.slow_body_bytes_per_second)
         ingest = Ingest(pool, directory, judge, writer, vault, settings.environment, limits)
-        collect = Collect(ingest, directory, pool, vault.link_key, settings, limits)
+        collect = Collect(ingest, directory, pool, vault.link_key, settings, limits, calls.refusals)
         app = App(ingest, collect, calls, live, settings.connections_max)
         app.admin = Admin(pool, directory, writer, vault, settings, app.requests, calls, live).application
         yield app

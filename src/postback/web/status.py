@@ -77,6 +77,7 @@ def _shown(
         is_open = delivery.status in queue.OPEN
         lane = lanes.get(delivery.destination_id)
         is_held = is_open and lane is not None and lane.state == "held"
+        is_paused = is_open and lane is not None and lane.state == "paused"
         shown.append(
             DeliveryShown(
                 id=queue.delivery_id(delivery.event_id, delivery.destination_id),
@@ -84,7 +85,7 @@ def _shown(
                 name=destination.name if destination else "removed",
                 status="held" if is_held else delivery.status,
                 reason=lane.reason if is_held and lane else delivery.reason,
-                next_attempt_at=delivery.due_at if is_open and not is_held else None,
+                next_attempt_at=delivery.due_at if is_open and not is_held and not is_paused else None,
             )
         )
     return EventStatus(row.event_id, row.name, "accepted", shown)

@@ -26,10 +26,18 @@ async def test_pages_for_who_is_not_signed_in_and_what_goes_wrong_hold_their_lay
     space = await hub.workspace("outside")
     invited = await space.call("POST", "members", {"email": "ada@example.com", "role": "analyst"})
     stranger, member = await browser.new_context(base_url=hub.url), await space.person(browser)
+    first = await browser.new_context(base_url=hub.url)
+    page = await first.new_page()
+    await page.goto("/app/sign-in")
+    await page.get_by_label("Email").fill(hub.owner_email)
+    await page.get_by_label("Password").fill(hub.owner_password)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("navigation").first.wait_for()
     wrong: list[str] = []
     for context, paths in (
         (stranger, ["/app/sign-in", invited["link"], "/app/join/none"]),
         (member, ["/app/nothing", "/app/events/01a1fe1e-b4d0-7031-924f-fdae4da46ab1", "/app/events?limit=x"]),
+        (first, ["/app/settings"]),  # of the installation: its first workspace's owner
     ):
         page, watch = await context.new_page(), Watch(context, hub.url)
         for path in paths:

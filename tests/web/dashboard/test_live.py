@@ -121,6 +121,12 @@ async def test_a_stream_is_narrowed_as_its_page_is_and_goes_on_where_it_broke(se
             "config": {"account_id": "1", "project_id": "2", "api_key": "k"}, "name": "c"})  # fmt: skip
         await post(served, "late", consent={"analytics": False})
         assert "late" in (await skipped.told())["rows"]
+    _, key = await served.call("POST", "/v1/admin/keys", {"label": "Till", "scopes": ["ingest"]})
+    async with looking(owner, f"?key={key['id']}") as of_key:
+        await post(served, "of another")
+        assert (await served.call("POST", "/v1/events", {"event": "lead", "event_id": "own"}, key=key["key"]))[0] == 202
+        assert "own" in (first := (await of_key.told())["rows"])
+        assert "of another" not in first
     since = {"Last-Event-ID": "2020-01-01T00:00:00+00:00"}
     async with owner.http.get(owner.url + STREAM, headers=since) as answer:
         assert "bought" in (await Stream(answer).told())["rows"]

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from postback.db import buckets, connect
+from postback.reports import keeper
 from postback.reports.keeper import Keeper
 from postback.web.admin.periods import Period
 from postback.web.admin.reports import Overview
@@ -15,7 +16,8 @@ from postback.web.dashboard.overview import figures
 
 
 @pytest.fixture
-async def counted(served: Any) -> Any:
+async def counted(served: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(keeper, "PART_SECONDS", 30)  # in one round, however busy the machine is
     for number in range(3):
         event = {"event": "purchase", "event_id": f"e{number}", "value": 1000.5, "currency": "EUR"}
         event["occurred_at"] = (datetime.now(UTC) - timedelta(days=9 * (number == 2))).isoformat()
@@ -101,3 +103,21 @@ def overview(conversions: Compared, sessions: Compared) -> Overview:
     at, none, rate = datetime.now(UTC), Compared(0, 0), Rate(0.90, 0.95)
     deliveries = Deliveries(Compared(9, 900), none, none, none, none, rate)
     return Overview(Period(at, at, at, at, "UTC"), conversions, sessions, rate, [], deliveries, [], [])
+
+
+async def test_a_goal_shows_its_trend_of_thirty_days_by_the_chart_of_the_first_page(
+    served: Any, owner: Any, counted: Any
+) -> None:
+    page = await owner.get("/app/goals/1?show=revenue-EUR")
+    numbers = [held["data-now"] for _, held in page.tags if "data-now" in held]
+    assert len(numbers) == 30
+    assert [(29 - day, float(number)) for day, number in enumerate(numbers) if float(number)] == [
+        (9, 1000.5),
+        (0, 2001),
+    ]
+    assert ("Revenue, EUR" in page.text, "?show=conversions" in page.links) == (True, True)
+    assert "data-chart" in (await owner.get("/app/goals/1?show=sessions")).html
+    leads = await owner.get("/app/goals/2")
+    assert ("None in the last 30 days" in leads.text, "data-chart" in leads.html) == (True, False)
+    assert (await served.call("PATCH", "/v1/admin/goals/2", {"active": False}))[0] == 200
+    assert "It is switched off" in (await owner.get("/app/goals/2")).text

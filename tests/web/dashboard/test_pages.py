@@ -2,12 +2,14 @@
 
 import html
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postback import secret
+from postback.web.dashboard.things import THINGS
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}</textarea></title>"
 ADMIN = "/v1/admin"
@@ -182,6 +184,10 @@ async def test_goals_sites_and_event_types_are_made_changed_and_removed(served: 
         where = made.location.partition("?")[0]
         page = await owner.get(where)
         form = next(form for form in page.forms if "etag" in form)
+        kind = next(thing.kind_patch for thing in THINGS if thing.path == path)
+        assert set(form) - {"action", "method", "csrf", "etag", "do"} <= set(
+            kind.__struct_fields__
+        )  # each can be changed
         sent = {name: value for name, value in form.items() if name not in ("action", "method")} | changed
         assert (await owner.post(where, sent)).status == 303
         stale = await owner.post(where, sent)
@@ -243,7 +249,13 @@ async def test_a_key_is_shown_once_rotated_and_revoked_after_saying_what_breaks(
     where = next(link for link in made.links if re.search("keys/[0-9a-f-]{36}$", link))
     page = await owner.get(where)
     assert key[0] not in page.text
-    assert "1 calls came with it" in page.text
+    assert "1 call came with it" in page.text
+    assert "lately these were lead." in page.text
+    [listed] = [link for link in page.links if link.startswith("/app/events?key=")]
+    of_key = await owner.get(listed)
+    assert "1 event" in of_key.text
+    [event] = {link for link in of_key.links if link.startswith("/app/events/")}
+    assert where in (await owner.get(event)).links
     rotated = await owner.submit(where, f"{where}/rotate", grace_seconds="3600")
     assert "still opens until" in rotated.text
     assert (await owner.submit(where, f"{where}/revoke")).status == 303
@@ -251,7 +263,8 @@ async def test_a_key_is_shown_once_rotated_and_revoked_after_saying_what_breaks(
 
 
 async def test_a_form_that_makes_a_secret_makes_one_however_often_it_is_sent(served: Any, owner: Any) -> None:
-    where = f"/app/keys/{(await served.call('GET', f'{ADMIN}/keys'))[1]['items'][0]['id']}"
+    _, ingest = await served.call("POST", f"{ADMIN}/keys", {"label": "Backend", "scopes": ["ingest"]})
+    where = f"/app/keys/{ingest['id']}"
     for path, action, typed in (
         ("/app/keys/new", "/app/keys/new", {"label": "Shop", "scopes": "ingest"}),
         (where, f"{where}/rotate", {"grace_seconds": "3600"}),
@@ -342,3 +355,18 @@ async def test_a_site_gives_its_tags_snippet_as_the_documentation_has_it(served:
     assert documented is not None
     snippet = documented[1].replace("https://HOST", served.url).replace("SITE_KEY", served.keys.site_key)
     assert snippet in page.text
+
+
+async def test_a_site_says_which_pages_were_refused_as_it_does_not_name_them(
+    served: Any, owner: Any, invited: Any
+) -> None:
+    site = served.keys.site
+    await served.call("PATCH", f"{ADMIN}/sites/{site}", {"allowed_origins": ["https://shop.example"]})
+    assert "Refused" not in (await owner.get(f"/app/sites/{site}")).text
+    body = {"site_key": served.keys.site_key, "sent_at": datetime.now(UTC).isoformat(), "events": []}
+    sent = await served.call("POST", "/collect", body, key="", headers={"Origin": "https://other.example"})
+    assert sent[0] == 403
+    page = await owner.get(f"/app/sites/{site}")
+    assert re.search("Refused, because .*https://other.example.*since.*Add those that are yours", page.text, re.S)
+    reader = await (await invited("read_only")).get(f"/app/sites/{site}")
+    assert ("https://other.example" in reader.text, "Add those" in reader.text) == (True, False)

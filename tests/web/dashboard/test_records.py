@@ -1,6 +1,7 @@
 """Pages of what came in and of whom: finding, one event, one delivery, one order, one visitor."""
 
 import re
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -91,6 +92,39 @@ async def test_visitors_are_listed_and_one_shows_what_was_seen_in_one_line(serve
     assert {"kind": "visitor_id", "value": "a/b"}.items() <= next(f for f in page.forms if "kind" in f).items()
 
 
+async def test_a_visitors_page_shows_what_the_visitor_sent(served: Any, owner: Any) -> None:
+    await send(served, event="add_to_cart", visitor_id="v/1")
+    await send(served, event="purchase", order_id="o1", visitor_id="v/1", value=5, currency="EUR")
+    await send(served, event="search", visitor_id="v/2")
+    page = await owner.get("/app/visitors/v%2F1")
+    assert re.search("Purchases: €5.00.*Add to cart", page.text, re.S)
+    assert "Search" not in page.text.split("What was seen")[1].split("Facts")[0]
+    [link] = [link for link in page.links if link.startswith("/app/events?visitor=")]
+    listed = await owner.get(link)
+    assert ("add_to_cart" in listed.text, "search</a>" in listed.text) == (True, False)
+
+
+async def test_a_span_of_days_is_the_sites_own_and_its_last_day_counts(served: Any, owner: Any, tx: Tx) -> None:
+    await tx.execute("UPDATE site SET timezone = 'Pacific/Auckland'")
+    await tx.execute("UPDATE config_version SET version = version + 1")
+    await send(served, event="lead", event_id="e1")
+    [(today,)] = await (await tx.execute("SELECT (now() AT TIME ZONE 'Pacific/Auckland')::date::text")).fetchall()
+    for kind, shown in (("events", "e1"), ("conversions", "Leads"), ("visitors", "No visitor"), ("deliveries", "")):
+        page = await owner.get(f"/app/{kind}?from={today}&to={today}")
+        assert (page.status, shown in page.text) == (200, True), kind
+    [(since,)] = await (
+        await tx.execute(
+            "SELECT (%s::date::timestamp AT TIME ZONE 'Pacific/Auckland' AT TIME ZONE 'UTC')::text", [today]
+        )
+    ).fetchall()
+    assert (
+        f"events?from={since.replace(' ', 'T')}Z&to=" in (await owner.get(f"/app/events?from={today}&to={today}")).text
+    )
+    before = await owner.get(f"/app/events?to={date.fromisoformat(today) - timedelta(days=1)}")
+    assert "No event fits" in before.text
+    assert (await owner.get("/app/events?from=2026-02-30")).status == 422
+
+
 async def test_a_list_is_narrowed_by_note_site_and_event(served: Any, owner: Any) -> None:
     await send(served, event="purchase", event_id="twice", value=1, currency="EUR")
     await send(served, event="purchase", event_id="twice", value=2, currency="EUR")
@@ -100,3 +134,41 @@ async def test_a_list_is_narrowed_by_note_site_and_event(served: Any, owner: Any
     events = await served.call("GET", "/v1/admin/events?event_id=once")
     found = await owner.get(f"/app/conversions?event={events[1]['items'][0]['id']}")
     assert ("once" in found.text, "twice" in found.text) == (True, False)
+
+
+async def test_orders_are_listed_and_found_by_their_number(served: Any, owner: Any) -> None:
+    empty = await owner.get("/app/orders")
+    assert "No orders yet" in empty.text
+    await send(served, event="purchase", order_id="o/1", value=100, currency="EUR")
+    await send(served, event="refund", order_id="o/1", value=30, currency="EUR")
+    await send(served, event="purchase", order_id="o2", value=5, currency="EUR", order_status="pending")
+    page = await owner.get("/app/orders")
+    assert "/app/orders" in page.nav
+    assert re.search(r"o2.*Pending.*€0.00.*o/1.*Completed.*€70.00", page.text, re.S)
+    found = await owner.get("/app/orders?order_id=o/1&status=&site=")
+    assert ("o2" in found.text, f"/app/orders/o%2F1?site={served.keys.site}" in found.links) == (False, True)
+    assert "No order fits" in (await owner.get("/app/orders?order_id=o")).text
+
+
+async def test_a_reason_ends_once_and_what_a_paused_integration_has_waits_for_it(
+    served: Any, owner: Any, tx: Tx
+) -> None:
+    config = {"config": {"url": "http://127.0.0.1:9/x"}, "name": "Mine"}
+    _, webhook = await served.call("POST", "/v1/admin/integration-catalog/webhook/install", config)
+    await send(served, event="lead", event_id="e1")
+    event, delivery = await first(served, "events"), await first(served, "deliveries")
+    await tx.execute("UPDATE delivery SET reason = 'refused on demand.', fix = 'Ask less.'")
+    page = await owner.get(f"/app/events/{event}")
+    assert ("refused on demand. Ask less." in page.text, "next try" in page.text) == (True, True)
+    assert (await served.call("POST", f"/v1/admin/destinations/{webhook['id']}/pause"))[0] == 200
+    for path, said in (
+        (f"/app/events/{event}", "sent when it is resumed"),
+        (f"/app/deliveries/{delivery}", "when Mine is resumed"),
+        ("/app/deliveries", "when it is resumed"),
+    ):
+        page = await owner.get(path)
+        assert (said in page.text, "next try " in page.text) == (True, False), path
+    _, shown = await served.call("GET", f"/v1/admin/deliveries/{delivery}")
+    assert (shown["status"], shown["paused"], shown["next_attempt_at"]) == ("queued", True, None)
+    _, told = await served.call("GET", "/v1/events/e1", key=served.keys.api_key)
+    assert "next_attempt_at" not in told["deliveries"][0]

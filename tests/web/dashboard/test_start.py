@@ -5,9 +5,16 @@ import html
 import re
 import shlex
 import subprocess
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
+
+import pytest
 
 from postback import sandbox
+from postback.db import buckets, connect
+from postback.queue import lists
+from postback.reports.keeper import Keeper
 
 ADMIN = "/v1/admin"
 
@@ -133,3 +140,29 @@ async def test_a_goals_curls_record_it_as_they_stand_and_its_conversions_show(se
     shown = await owner.get(where)
     assert "€99.00" in shown.text
     assert ("ORDER-123" in shown.text, "ORDER-124" in shown.text) == (True, True)
+
+
+async def test_a_quiet_workspace_beside_a_busy_one_sees_its_own_newest_events_or_the_way_to_the_first(
+    served: Any, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, other = await served.call("POST", f"{ADMIN}/workspaces", {"name": "busy"})
+    for name, value in (("EXAMINED", 1), ("EXAMINED_MAX", 1), ("LOOKING_SECONDS", 0)):
+        monkeypatch.setattr(lists, name, value)
+
+    async def send(number: int, key: str | None = None) -> None:
+        assert (await served.call("POST", "/v1/events", {"event": "lead", "event_id": f"e{number}"}, key=key))[0] == 202
+
+    for number in range(2 * len(buckets.BUCKETS)):
+        await send(number, other["api_key"])
+    assert steps(await owner.get("/app")).split()[2] == "now"
+    await send(0)
+    tx = await connect(served.dsn)
+    await Keeper().round(tx, buckets.BUCKETS, datetime.now(UTC))
+    # Three hours ago, before all that the other one sent.
+    [[id_]] = await (await tx.execute("SELECT id FROM event ORDER BY id DESC LIMIT 1")).fetchall()
+    earlier = UUID(int=id_.int - ((3 * 3_600_000) << 80))
+    await tx.execute("UPDATE event SET id = %s WHERE id = %s", [earlier, id_])
+    await tx.execute("UPDATE hourly SET hour = hour - interval '3 hours'")
+    await tx.close()
+    assert f"/app/events/{earlier}" in (await owner.get("/app")).html
+    assert steps(await owner.get("/app/start")).split()[2] == "done"

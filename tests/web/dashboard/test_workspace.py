@@ -82,6 +82,21 @@ async def test_the_workspace_is_named_and_what_the_environment_sets_is_shown_wit
     assert (await reader.submit("/app/account", "/app/settings", name="x")).status == 403
 
 
+async def test_how_the_installation_is_set_is_for_who_runs_it_and_not_for_another_workspaces_owner(
+    served: Any, owner: Any, invited: Any
+) -> None:
+    _, other = await served.call("POST", f"{ADMIN}/workspaces", {"name": "Tenant"})
+    admin, theirs = await invited("admin"), await invited("owner", key=other["admin_key"])
+    for browser, is_shown in ((owner, True), (admin, False), (theirs, False)):
+        page = await browser.get("/app/settings")
+        assert ("POSTBACK_RETENTION" in page.text, "it opens this database" in page.text) == (is_shown, is_shown)
+        assert any("etag" in form for form in page.forms)
+    _, reader = await served.call("POST", f"{ADMIN}/keys", {"label": "a", "scopes": ["admin"]})
+    for key, status in ((served.keys.admin_key, 200), (reader["key"], 403), (other["admin_key"], 403)):
+        for path in ("settings", "checks"):
+            assert (await served.call("GET", f"{ADMIN}/{path}", key=key))[0] == status, path
+
+
 async def test_usage_warns_at_80_percent_and_says_when_the_plan_is_used_up(served: Any, owner: Any) -> None:
     _, plan = await served.call("POST", f"{ADMIN}/plans", {"name": "Small", "monthly_cap": 5, "overage": False})
     assert "no plan caps" in (await owner.get("/app/usage")).text

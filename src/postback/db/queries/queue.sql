@@ -1,10 +1,12 @@
 -- insert_events: rows of one flush, all in its bucket. -> nothing
-INSERT INTO event AS e (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_key)
-SELECT k.bucket, u.id, u.workspace_id, u.site_id, u.name, u.event_id, u.order_id, u.body, u.sealed, u.visitor_key
+INSERT INTO event AS e (bucket, id, workspace_id, site_id, key_id, name, event_id, order_id, body, sealed, visitor_key)
+SELECT k.bucket, u.id, u.workspace_id, u.site_id, u.key_id, u.name, u.event_id, u.order_id, u.body, u.sealed,
+       u.visitor_key
   FROM bucket k CROSS JOIN
-       unnest(%(ids)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[], %(names)s::text[], %(event_ids)s::text[],
-              %(order_ids)s::text[], %(bodies)s::bytea[], %(sealed)s::bytea[], %(visitor_keys)s::uuid[])
-              u (id, workspace_id, site_id, name, event_id, order_id, body, sealed, visitor_key)
+       unnest(%(ids)s::uuid[], %(workspace_ids)s::uuid[], %(site_ids)s::uuid[], %(key_ids)s::uuid[], %(names)s::text[],
+              %(event_ids)s::text[], %(order_ids)s::text[], %(bodies)s::bytea[], %(sealed)s::bytea[],
+              %(visitor_keys)s::uuid[])
+              u (id, workspace_id, site_id, key_id, name, event_id, order_id, body, sealed, visitor_key)
  WHERE k.bucket = %(bucket)s;
 
 -- insert_deliveries: rows of one flush, all in its bucket: each event with the lines of its fate, which many share.
@@ -38,22 +40,28 @@ SELECT d.event_id, d.destination_id, d.status, d.attempt, d.due_at, d.reason, d.
  WHERE d.bucket = ANY (%(touched)s::int[]) AND d.event_id BETWEEN %(min_id)s AND %(max_id)s;
 
 -- event_row: one event. -> EventRow
-SELECT e.id, e.workspace_id, e.site_id, e.name, e.event_id, e.order_id, e.body, e.notes
+SELECT e.id, e.workspace_id, e.site_id, e.key_id, e.name, e.event_id, e.order_id, e.body, e.notes
   FROM event e WHERE e.bucket = %(bucket)s AND e.id = %(id)s AND e.id BETWEEN %(min_id)s AND %(max_id)s;
 
 -- list_events: events of a workspace, newest first, of the newest %(examined)s of each bucket. -> EventRow rows
-SELECT e.id, e.workspace_id, e.site_id, e.name, e.event_id, e.order_id, e.body, e.notes
+SELECT e.id, e.workspace_id, e.site_id, e.key_id, e.name, e.event_id, e.order_id, e.body, e.notes
   FROM bucket k CROSS JOIN LATERAL
-       (SELECT n.id, n.workspace_id, n.site_id, n.name, n.event_id, n.order_id, n.body, n.notes
-          FROM (SELECT t.bucket, t.id, t.workspace_id, t.site_id, t.name, t.event_id, t.order_id, t.body, t.notes
+       (SELECT n.id, n.workspace_id, n.site_id, n.key_id, n.name, n.event_id, n.order_id, n.body, n.notes
+          FROM (SELECT t.bucket, t.id, t.workspace_id, t.site_id, t.key_id, t.name, t.event_id, t.order_id, t.body,
+                       t.notes, t.visitor_key
                   FROM event t WHERE t.bucket = k.bucket AND t.id BETWEEN %(min_id)s AND %(max_id)s
                  ORDER BY t.id DESC LIMIT %(examined)s) n
          WHERE n.workspace_id = %(workspace_id)s
            AND (%(site_id)s::uuid IS NULL OR n.site_id = %(site_id)s)
+           AND (%(key_id)s::uuid IS NULL OR n.key_id = %(key_id)s)
            AND (%(name)s::text IS NULL OR n.name = %(name)s)
            AND (%(event_id)s::text IS NULL OR n.event_id = %(event_id)s)
            AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
            AND (%(note)s::text IS NULL OR %(note)s = ANY (n.notes))
+           AND (%(visitor_key)s::uuid IS NULL OR n.visitor_key = %(visitor_key)s)
+           AND (%(digests)s::text[] IS NULL
+                OR EXISTS (SELECT FROM unnest(%(digests)s::text[]) g (digest)
+                            WHERE position(convert_to(g.digest, 'UTF8') IN n.body) > 0))
            AND (%(dialect)s::text IS NULL OR position(convert_to('"dialect":"' || %(dialect)s::text || '"', 'UTF8') IN n.body) > 0)
            AND (%(statuses)s::text[] IS NULL
                 OR EXISTS (SELECT FROM delivery d
@@ -112,7 +120,7 @@ SELECT f.event_id, f.destination_id
  ORDER BY f.event_id DESC, f.destination_id DESC LIMIT 1;
 
 -- event_rows: some events. -> EventRow rows
-SELECT e.id, e.workspace_id, e.site_id, e.name, e.event_id, e.order_id, e.body, e.notes
+SELECT e.id, e.workspace_id, e.site_id, e.key_id, e.name, e.event_id, e.order_id, e.body, e.notes
   FROM event e JOIN unnest(%(buckets)s::int[], %(ids)s::uuid[]) u (bucket, id) ON e.bucket = u.bucket AND e.id = u.id
  WHERE e.bucket = ANY (%(touched)s::int[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;
 

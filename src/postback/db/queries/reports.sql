@@ -81,6 +81,11 @@ SELECT t.bucket, t.workspace_id, t.site_id, t.source, t.medium, t.campaign, extr
    AND t.kind = 'session' AND NOT t.is_bot
  GROUP BY 1, 2, 3, 4, 5, 6, 7;
 
+-- told: some events of a span of ids. -> id, body
+SELECT e.id, e.body
+  FROM event e JOIN unnest(%(buckets)s::int[], %(ids)s::uuid[]) u (bucket, id) ON e.bucket = u.bucket AND e.id = u.id
+ WHERE e.bucket = ANY (%(touched)s::int[]) AND e.id BETWEEN %(min_id)s AND %(max_id)s;
+
 -- deliveries: those of events received within a span of ids. -> bucket, destination_id, status, n
 SELECT d.bucket, d.destination_id, d.status, count(*)
   FROM delivery d
@@ -143,98 +148,121 @@ SELECT d.bucket, d.workspace_id, d.hour, d.id
 DELETE FROM dirty_total d
  WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.hour = %(hour)s AND d.id = ANY (%(ids)s::uuid[]);
 
--- sum_hour: a workspace's hour over all buckets.
--- -> day, kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n, converted,
+-- sum_hour: a workspace's hour over all buckets, in each cut.
+-- -> cut, day, kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n, converted,
 --    converted_any, revenue
-SELECT r.day, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id,
-       r.status, sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+SELECT c.cut, r.day, r.kind, r.site_id, r.goal_id, CASE WHEN c.cut = 'channel' THEN r.source END,
+       CASE WHEN c.cut = 'channel' THEN r.medium END, CASE WHEN c.cut = 'channel' THEN r.campaign END,
+       CASE WHEN c.cut = 'label' THEN r.label END, r.currency, r.destination_id, r.status, sum(r.n)::bigint,
+       sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
   FROM rollup r
+  JOIN (VALUES ('total'), ('label'), ('channel')) c (cut)
+    ON c.cut = 'total' OR r.kind = 'conversion' OR (c.cut = 'channel' AND r.kind = 'session')
  WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.workspace_id = %(workspace_id)s AND r.hour = %(hour)s
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
 
 -- forget_hour: the days that it was in. -> day
 DELETE FROM hourly d
- WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.hour = %(hour)s
+ WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.cut = ANY (%(cuts)s::text[]) AND d.hour = %(hour)s
 RETURNING d.day;
 
 -- insert_hour: -> nothing
-INSERT INTO hourly AS d (bucket, workspace_id, hour, day, place, kind, site_id, goal_id, source, medium, campaign, label,
+INSERT INTO hourly AS d (bucket, workspace_id, hour, cut, day, place, kind, site_id, goal_id, source, medium, campaign, label,
                          currency, destination_id, status, n, converted, converted_any, revenue)
-SELECT k.bucket, %(workspace_id)s, %(hour)s, u.day::date, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium, u.campaign, u.label,
-       u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
-  FROM bucket k CROSS JOIN unnest(%(days)s::text[], %(kinds)s::text[], %(places)s::int[], %(site_ids)s::uuid[],
-                                  %(goal_ids)s::bigint[], %(sources)s::text[], %(mediums)s::text[],
+SELECT k.bucket, %(workspace_id)s, %(hour)s, u.cut, u.day::date, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium,
+       u.campaign, u.label, u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
+  FROM bucket k CROSS JOIN unnest(%(cuts)s::text[], %(days)s::text[], %(kinds)s::text[], %(places)s::int[],
+                                  %(site_ids)s::uuid[], %(goal_ids)s::bigint[], %(sources)s::text[], %(mediums)s::text[],
                                   %(campaigns)s::text[], %(labels)s::text[], %(currencies)s::text[],
                                   %(destination_ids)s::uuid[], %(statuses)s::text[], %(ns)s::bigint[],
                                   %(converted)s::bigint[], %(converted_any)s::bigint[], %(revenues)s::text[])
-                           u (day, kind, place, site_id, goal_id, source, medium, campaign, label, currency,
+                           u (cut, day, kind, place, site_id, goal_id, source, medium, campaign, label, currency,
                               destination_id, status, n, converted, converted_any, revenue)
  WHERE k.bucket = %(bucket)s;
 
 -- sum_day: a workspace's day; its hours lie between `since` and `until`, whatever the site's clock. -> as sum_hour
-SELECT r.day, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id,
+SELECT r.cut, r.day, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency, r.destination_id,
        r.status, sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
   FROM hourly r
- WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.day = %(day)s
-   AND r.hour >= %(since)s AND r.hour < %(until)s
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+ WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.cut = ANY (%(cuts)s::text[])
+   AND r.day = %(day)s AND r.hour >= %(since)s AND r.hour < %(until)s
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
 
--- forget_day: -> nothing
-DELETE FROM daily d WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.day = %(day)s;
+-- sum_week: a week of one workspace, named by its Monday. -> as sum_hour
+SELECT 'week_' || r.cut, %(day)s::date, r.kind, r.site_id, r.goal_id, r.source, r.medium, r.campaign, r.label, r.currency,
+       r.destination_id, r.status, sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+  FROM daily r
+ WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.cut = ANY (%(cuts)s::text[])
+   AND r.day >= %(day)s::date AND r.day < %(day)s::date + 7
+ GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
+
+-- forget_day: of days, or of weeks, as `cuts` says. -> nothing
+DELETE FROM daily d
+ WHERE d.bucket = %(bucket)s AND d.workspace_id = %(workspace_id)s AND d.cut = ANY (%(cuts)s::text[]) AND d.day = %(day)s;
 
 -- insert_day: -> nothing
-INSERT INTO daily AS d (bucket, workspace_id, day, place, kind, site_id, goal_id, source, medium, campaign, label,
+INSERT INTO daily AS d (bucket, workspace_id, cut, day, place, kind, site_id, goal_id, source, medium, campaign, label,
                          currency, destination_id, status, n, converted, converted_any, revenue)
-SELECT k.bucket, %(workspace_id)s, u.day::date, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium, u.campaign, u.label,
-       u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
-  FROM bucket k CROSS JOIN unnest(%(days)s::text[], %(kinds)s::text[], %(places)s::int[], %(site_ids)s::uuid[],
-                                  %(goal_ids)s::bigint[], %(sources)s::text[], %(mediums)s::text[],
+SELECT k.bucket, %(workspace_id)s, u.cut, u.day::date, u.place, u.kind, u.site_id, u.goal_id, u.source, u.medium,
+       u.campaign, u.label, u.currency, u.destination_id, u.status, u.n, u.converted, u.converted_any, u.revenue::numeric
+  FROM bucket k CROSS JOIN unnest(%(cuts)s::text[], %(days)s::text[], %(kinds)s::text[], %(places)s::int[],
+                                  %(site_ids)s::uuid[], %(goal_ids)s::bigint[], %(sources)s::text[], %(mediums)s::text[],
                                   %(campaigns)s::text[], %(labels)s::text[], %(currencies)s::text[],
                                   %(destination_ids)s::uuid[], %(statuses)s::text[], %(ns)s::bigint[],
                                   %(converted)s::bigint[], %(converted_any)s::bigint[], %(revenues)s::text[])
-                           u (day, kind, place, site_id, goal_id, source, medium, campaign, label, currency,
+                           u (cut, day, kind, place, site_id, goal_id, source, medium, campaign, label, currency,
                               destination_id, status, n, converted, converted_any, revenue)
  WHERE k.bucket = %(bucket)s;
 
--- sum_days: whole days of some sites, cut by what `by` names.
--- -> day, hour (null), kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n,
+-- sums: one cut of some spans of time, by what is asked for: weeks and days, and hours of some sites that are added or
+-- taken away. A row that belongs to no site has the id zero. OFFSET keeps each stretch a read of its own,
+-- by its key; a place is an xid because these cannot be sorted by: groups are found by hash, whatever the plan expects.
+-- -> place, day, hour, kind, site_id, goal_id, source, medium, campaign, label, currency, destination_id, status, n,
 --    converted, converted_any, revenue
-SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, NULL::timestamptz, r.kind,
-       CASE WHEN 'site' = ANY (%(by)s::text[]) THEN r.site_id END,
-       CASE WHEN 'goal' = ANY (%(by)s::text[]) THEN r.goal_id END,
-       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.source END,
-       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.medium END,
-       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.campaign END,
-       CASE WHEN 'label' = ANY (%(by)s::text[]) THEN r.label END,
-       r.currency,
-       CASE WHEN 'destination' = ANY (%(by)s::text[]) THEN r.destination_id END, r.status,
-       sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
-  FROM daily r
- WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.day >= %(since)s AND r.day < %(until)s
-   AND r.kind = ANY (%(kinds)s::text[])
-   AND (r.site_id = ANY (%(site_ids)s::uuid[]) OR (r.site_id IS NULL AND %(with_none)s))
-   AND (%(goal_id)s::bigint IS NULL OR r.goal_id = %(goal_id)s OR r.kind <> 'conversion')
-   AND (%(currency)s::text IS NULL OR r.currency = %(currency)s OR r.kind <> 'conversion')
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
+SELECT r.place::text::int, CASE WHEN %(by_day)s THEN r.day END, CASE WHEN %(by_hour)s THEN r.hour END, r.kind,
+       CASE WHEN %(by_site)s THEN r.site_id END, CASE WHEN %(by_goal)s THEN r.goal_id END, r.source, r.medium, r.campaign,
+       r.label, r.currency, CASE WHEN %(by_destination)s THEN r.destination_id END, r.status, sum(r.n)::bigint,
+       sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
+  FROM (SELECT s.place, d.*
+          FROM unnest(%(days_place)s::text[]::xid[], %(days_cut)s::text[], %(days_since)s::date[], %(days_until)s::date[])
+               s (place, cut, since, until)
+         CROSS JOIN LATERAL
+               (SELECT t.day, NULL::timestamptz AS hour, t.kind, t.site_id, t.goal_id, t.source, t.medium, t.campaign,
+                       t.label, t.currency, t.destination_id, t.status, t.n, t.converted, t.converted_any, t.revenue
+                  FROM daily t
+                 WHERE t.bucket = %(bucket)s AND t.workspace_id = %(workspace_id)s AND t.cut = s.cut
+                   AND t.day >= s.since AND t.day < s.until AND t.kind = ANY (%(kinds)s::text[])
+                   AND coalesce(t.site_id, '00000000-0000-0000-0000-000000000000') = ANY (%(site_ids)s::uuid[])
+                   AND (t.kind <> 'conversion'
+                        OR ((%(goal_id)s::bigint IS NULL OR t.goal_id = %(goal_id)s)
+                            AND (%(currency)s::text IS NULL OR t.currency = %(currency)s)))
+                OFFSET 0) d
+         UNION ALL
+        SELECT s.place, h.day, h.hour, h.kind, h.site_id, h.goal_id, h.source, h.medium, h.campaign, h.label, h.currency,
+               h.destination_id, h.status, s.sign * h.n, s.sign * h.converted, s.sign * h.converted_any,
+               s.sign * h.revenue
+          FROM (SELECT u.place, u.sign, u.sites::uuid[] AS sites, u.since, u.until
+                  FROM unnest(%(hours_place)s::text[]::xid[], %(hours_sign)s::int[], %(hours_sites)s::text[],
+                              %(hours_since)s::timestamptz[], %(hours_until)s::timestamptz[])
+                       u (place, sign, sites, since, until)
+                OFFSET 0) s
+         CROSS JOIN LATERAL
+               (SELECT t.*
+                  FROM hourly t
+                 WHERE t.bucket = %(bucket)s AND t.workspace_id = %(workspace_id)s AND t.cut = %(cut)s
+                   AND t.hour >= s.since AND t.hour < s.until AND t.kind = ANY (%(kinds)s::text[])
+                   AND coalesce(t.site_id, '00000000-0000-0000-0000-000000000000') = ANY (s.sites)
+                   AND (t.kind <> 'conversion'
+                        OR ((%(goal_id)s::bigint IS NULL OR t.goal_id = %(goal_id)s)
+                            AND (%(currency)s::text IS NULL OR t.currency = %(currency)s)))
+                OFFSET 0) h) r
+ GROUP BY r.place, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+HAVING sum(r.n) <> 0;
 
--- sum_hours: hours of some sites, likewise. -> as sum_days
-SELECT CASE WHEN 'day' = ANY (%(by)s::text[]) THEN r.day END, CASE WHEN 'hour' = ANY (%(by)s::text[]) THEN r.hour END, r.kind,
-       CASE WHEN 'site' = ANY (%(by)s::text[]) THEN r.site_id END,
-       CASE WHEN 'goal' = ANY (%(by)s::text[]) THEN r.goal_id END,
-       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.source END,
-       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.medium END,
-       CASE WHEN 'channel' = ANY (%(by)s::text[]) THEN r.campaign END,
-       CASE WHEN 'label' = ANY (%(by)s::text[]) THEN r.label END,
-       r.currency,
-       CASE WHEN 'destination' = ANY (%(by)s::text[]) THEN r.destination_id END, r.status,
-       sum(r.n)::bigint, sum(r.converted)::bigint, sum(r.converted_any)::bigint, sum(r.revenue)
-  FROM hourly r
- WHERE r.bucket = %(bucket)s AND r.workspace_id = %(workspace_id)s AND r.hour >= %(since)s AND r.hour < %(until)s
-   AND r.kind = ANY (%(kinds)s::text[])
-   AND (r.site_id = ANY (%(site_ids)s::uuid[]) OR (r.site_id IS NULL AND %(with_none)s))
-   AND (%(goal_id)s::bigint IS NULL OR r.goal_id = %(goal_id)s OR r.kind <> 'conversion')
-   AND (%(currency)s::text IS NULL OR r.currency = %(currency)s OR r.kind <> 'conversion')
- GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12;
+-- last_hour: the last hour in which events of a workspace were counted. -> hour, or no row
+SELECT t.hour FROM hourly t
+ WHERE t.bucket = %(bucket)s AND t.workspace_id = %(workspace_id)s AND t.cut = 'total' AND t.kind = 'event'
+ ORDER BY t.hour DESC LIMIT 1;
 
 -- trim: hours whose time is over. -> nothing; counts rows
 DELETE FROM rollup r WHERE r.bucket = ANY (%(buckets)s::int[]) AND r.received_hour < %(oldest)s;

@@ -32,6 +32,7 @@ from postback.web.admin import (
     goals,
     keys,
     members,
+    orders,
     own,
     plans,
     privacy,
@@ -54,7 +55,7 @@ PREFIX = "/v1/admin"
 _PULSE, _GAUGES = "postback.pulse", "postback.gauges"
 _ROOMS = (
     keys, workspaces, members, sites, goals, event_types, plans, audit,
-    catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, usage,
+    catalog, destinations, blueprints, probe, trial, events, deliveries, replays, conversions, orders, usage,
     visitors, privacy, find, own, reports, attention,
 )  # fmt: skip
 # Litestar answers OPTIONS by itself; here paths take what /openapi.json says. No handler has a method of this name.

@@ -1,6 +1,7 @@
 """`/v1/admin/reports/attention`: what goes wrong and waits for somebody, each with the one step that mends it."""
 
 from collections import Counter
+from collections.abc import Container, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -12,8 +13,8 @@ from msgspec import Struct
 
 from postback import destinations, quota
 from postback.db import Tx
-from postback.reports import reading
-from postback.reports.reading import Wanted
+from postback.reports import Kind, reading
+from postback.reports.reading import Line, Wanted
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
 
@@ -26,7 +27,7 @@ class Item(Struct, frozen=True):
     """`title`: what is wrong; `detail`: what is known of it, and what it means. `step`: what mends it, and `link`: the
     dashboard's page where."""
 
-    kind: Literal["no_destination", "held", "paused", "failed", "silent", "collision", "plan"]
+    kind: Literal["no_destination", "held", "down", "paused", "failed", "silent", "collision", "plan"]
     title: str
     detail: str
     step: str
@@ -42,12 +43,19 @@ async def read(hub: Needs[Hub], caller: Needs[Caller]) -> Attention:
     """`failed` and `collision`: in the last 24 hours. `silent`: a site that sent events or had visitors on each of the
     seven days before, and nothing in the last 24 hours. `plan`: four fifths of a month's events are used, or more."""
     async with hub.pool.connection() as tx:
-        items = [*await _destinations(tx, caller), *await _sites(tx, caller), *await _plans(tx, caller)]
-    grave = ("held", "silent", "failed", "plan", "collision", "no_destination", "paused")
+        kinds: list[Kind] = ["delivery", "event", "session"]
+        lines = await reading.sums(tx, _wanted(caller), kinds, ("destination", "site"), *_lately(caller))
+        items = [
+            *await _destinations(tx, caller, lines),
+            *await _sites(tx, caller, {line.site_id for line in lines}),
+            *await _plans(tx, caller),
+        ]
+    grave = ("held", "down", "silent", "failed", "plan", "collision", "no_destination", "paused")
     return Attention(sorted(items, key=lambda item: grave.index(item.kind)))
 
 
-async def _destinations(tx: Tx, caller: Caller) -> list[Item]:
+async def _destinations(tx: Tx, caller: Caller, lines: Sequence[Line]) -> list[Item]:
+    """`lines`: of the last 24 hours."""
     installed = {one.id: one for one in caller.snapshot.destinations}
     lanes = await destinations.lanes(tx, sorted({one.bucket for one in installed.values()}))
     found: list[Item] = []
@@ -62,7 +70,9 @@ async def _destinations(tx: Tx, caller: Caller) -> list[Item]:
         elif lane is not None and lane.state == "paused":
             detail = "Its deliveries queue up, and nothing is sent."
             found.append(Item("paused", f"{one.name} is paused", detail, "Resume it", link))
-    lines = await reading.sums(tx, _wanted(caller), ("delivery", "event"), ("destination",), *_lately(caller))
+        elif lane is not None and lane.down_since is not None:
+            detail = f"{_sentence(lane.down_reason or 'It does not answer')} What waits goes out once it answers again."
+            found.append(Item("down", f"{one.name} cannot be reached", detail, "See since when, and what waits", link))
     failed: Counter[UUID] = Counter()
     collided = 0
     for line in lines:
@@ -80,21 +90,25 @@ async def _destinations(tx: Tx, caller: Caller) -> list[Item]:
     return found
 
 
-async def _sites(tx: Tx, caller: Caller) -> list[Item]:
+async def _sites(tx: Tx, caller: Caller, active: Container[UUID | None]) -> list[Item]:
     """Those that were sending, and are silent."""
-    since, until = _lately(caller)
-    wanted = _wanted(caller)
-    active = {line.site_id for line in await reading.sums(tx, wanted, ("event", "session"), ("site",), since, until)}
+    since, wanted = _lately(caller)[0], _wanted(caller)
+    silent = [site for site in wanted.sites if site.id not in active]
+    if not silent:
+        return []
+    last = {site.id: since.astimezone(ZoneInfo(site.timezone)).date() for site in silent}
+    # Those with other clocks have other days: of each its own whole ones count.
+    ends = [(site, ZoneInfo(site.timezone)) for site in silent]
+    begin = min(reading.midnight(last[site.id] - BUSY_DAYS * DAY, zone) for site, zone in ends)
+    end = max(reading.midnight(last[site.id], zone) for site, zone in ends)
+    mine = Wanted(workspace_id=caller.workspace_id, sites=silent, first=wanted.first)
+    busy = {
+        (line.site_id, line.day)
+        for line in await reading.sums(tx, mine, ("event", "session"), ("day", "site"), begin, end)
+    }
     found: list[Item] = []
-    for site in wanted.sites:
-        if site.id in active:
-            continue
-        zone = ZoneInfo(site.timezone)
-        last = since.astimezone(zone).date()
-        begin = reading.midnight(last - BUSY_DAYS * DAY, zone)
-        mine = Wanted(workspace_id=caller.workspace_id, sites=[site], first=site)
-        lines = await reading.sums(tx, mine, ("event", "session"), ("day", "site"), begin, reading.midnight(last, zone))
-        if len({line.day for line in lines if line.site_id == site.id}) == BUSY_DAYS:
+    for site in silent:
+        if all((site.id, last[site.id] - n * DAY) in busy for n in range(1, BUSY_DAYS + 1)):
             detail = "It sent something on each of the seven days before, and nothing in the last 24 hours."
             step = "Check its tag and its backend's key"
             found.append(Item("silent", f"{site.name} has gone silent", detail, step, f"/app/sites/{site.id}"))

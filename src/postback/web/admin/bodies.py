@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
 from msgspec.json import Decoder
+from msgspec.structs import replace
 
 from postback.dialects import decode
 from postback.web import wire
@@ -66,6 +67,8 @@ class Tagged(JsonResponse, Generic[T]):
         super().__init__(shown, headers={"ETag": etag(shown if like is None else like)})
 
 
-def etag(shown: object) -> str:
-    """Names the state of what is shown."""
+def etag(shown: Any) -> str:
+    """Names the state of what is shown, without what changes by itself (`passing` of its class)."""
+    if passing := getattr(shown, "passing", ()):
+        shown = replace(shown, **dict.fromkeys(passing))
     return f'"{hashlib.sha256(_encode(shown)).hexdigest()[:32]}"'

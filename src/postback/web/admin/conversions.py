@@ -1,4 +1,4 @@
-"""`/v1/admin/conversions`: events that fulfilled a goal, newest first; and orders, which some of them are worth.
+"""`/v1/admin/conversions`: events that fulfilled a goal, newest first.
 
 Times of the list are those of arrival. An order's conversion is worth what the order is when it is read.
 """
@@ -6,32 +6,29 @@ Times of the list are those of arrival. An order's conversion is worth what the 
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
-from urllib.parse import unquote
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Request, get
+from litestar import get
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from postback import conversions, orders, pii, workspaces
+from postback import conversions, pii
 from postback.conversions import Conversion, Filter
-from postback.db import Tx, buckets
+from postback.db import Tx
 from postback.errors import NotFound
 from postback.event import Event
-from postback.orders import Entry, State
-from postback.queue import EventRow, lists
+from postback.queue import lists
+from postback.reports import counting
+from postback.reports.counting import Scene
 from postback.web.admin.access import Caller
 from postback.web.admin.hub import Hub
+from postback.web.admin.orders import OfSite, sites_of
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_text, read_ids
 from postback.web.admin.spans import From, To, ids_between
-from postback.workspaces import Site
 
-ORDERS = b"/orders/"
-Status = Literal["pending", "on-hold", "processing", "completed", "cancelled", "refunded"]
-OfSite = Annotated[UUID | None, QueryParameter(description="A site's id.")]
 _decode = msgspec.json.Decoder(Event).decode
 
 
@@ -56,31 +53,18 @@ class ConversionOut(Struct, frozen=True):
     occurred_at: datetime
 
 
-class EntryOut(Struct, frozen=True):
-    """One post of an order. `event`: the id of `/v1/admin/events/{id}`; `event_id`: the sender's. `status` null: a
-    refund, of `amount`, or of all where that is null. `changed_at` null: the sender does not say when it changed.
-    `order_status` and `value`: where the order stood, and what it was worth, once this was posted."""
+class CreditedOut(Struct, frozen=True):
+    """`source` null: it came directly; `unknown`: no session is known, and the event tells none."""
 
-    event: UUID
-    event_id: str
-    status: Status | None
-    amount: Decimal | None
-    changed_at: datetime | None
-    received_at: datetime
-    order_status: Status
-    value: Decimal | None
+    source: str | None
+    medium: str | None
+    campaign: str | None
 
 
-class OrderOut(Struct, frozen=True):
-    """`value`: what it is worth now; 0 where it does not count, null where no post said how much it is. `ledger`: all
-    that was posted of it, in order of arrival."""
+class ConversionDetails(ConversionOut, frozen=True, kw_only=True):
+    """`channel`: of the visitor's last session before it, else what its event tells."""
 
-    order_id: str
-    site: UUID
-    status: Status
-    value: Decimal | None
-    currency: str | None
-    ledger: list[EntryOut]
+    channel: CreditedOut
 
 
 @get("/conversions", summary="List conversions, newest first")
@@ -119,59 +103,19 @@ async def list_all(
 
 
 @get("/conversions/{conversion:uuid}", summary="One conversion")
-async def read(hub: Needs[Hub], caller: Needs[Caller], conversion: FromPath[UUID]) -> ConversionOut:
+async def read(hub: Needs[Hub], caller: Needs[Caller], conversion: FromPath[UUID]) -> ConversionDetails:
     async with hub.pool.connection() as tx:
         found = await conversions.read(tx, caller.workspace_id, conversion)
         if found is None:
             raise NotFound("There is no such conversion.")
         (item,) = await shown(tx, caller, [found])
-    return item
-
-
-@get("/orders/{order_id:path}", summary="One order with all that was posted of it")
-async def read_order(
-    hub: Needs[Hub],
-    caller: Needs[Caller],
-    request: Request[Any, Any, Any],
-    order_id: FromPath[str],
-    site: OfSite = None,
-) -> OrderOut:
-    """`order_id`: the sender's, percent-encoded. The newest, where several sites have one of this id."""
-    sent = pii.stored_id(_order_id(request))
-    async with hub.pool.connection() as tx:
-        known = await _sites(tx, caller)
-        wanted = [id_ for id_ in known if site in (None, id_)]
-        order = next(iter(await conversions.find_orders(tx, wanted, sent)), None)
-        if order is None:
-            raise NotFound("There is no such order.")
-        events = await lists.event_rows(tx, [UUID(entry.event_id) for entry in order.ledger.entries])
-    counts_from, entries = known[order.site_id].order_counts_from, order.ledger.entries
-    state = order.state(counts_from)
-    after = [orders.fold(entries[: place + 1], counts_from) for place in range(len(entries))]
-    return OrderOut(
-        order_id=order.order_id,
-        site=order.site_id,
-        status=state.status,  # type: ignore[arg-type]  # the fold's own words
-        value=state.worth,
-        currency=state.currency,
-        ledger=[_entry(entry, events, then) for entry, then in zip(entries, after, strict=True)],
-    )
-
-
-def _order_id(request: Request[Any, Any, Any]) -> str:
-    """As it was sent: Litestar folds slashes, which an order id may hold."""
-    raw: bytes = request.scope["raw_path"]
-    return unquote(raw.partition(b"?")[0].partition(ORDERS)[2].decode("latin-1"))
-
-
-async def _sites(tx: Tx, caller: Caller) -> dict[UUID, Site]:
-    """Sites by id, removed ones too: what they took stays."""
-    return {site.id: site for site in await workspaces.sites(tx, [caller.workspace_id], with_removed=True)}
+        channel = await counting.channel_of(tx, found, Scene(await sites_of(tx, caller), caller.snapshot.goals))
+    return ConversionDetails(**structs.asdict(item), channel=CreditedOut(*channel))
 
 
 async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[ConversionOut]:
     """Conversions with what they are worth now."""
-    sites = await _sites(tx, caller)
+    sites = await sites_of(tx, caller)
     orders = await conversions.orders_of(tx, found)
     events = await lists.event_rows(tx, sorted({one.event_id for one in found}))
     items: list[ConversionOut] = []
@@ -200,19 +144,4 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
     return items
 
 
-def _entry(entry: Entry, events: dict[UUID, EventRow], then: State) -> EntryOut:
-    id_ = UUID(entry.event_id)
-    event = events.get(id_)
-    return EntryOut(
-        event=id_,
-        event_id=event.event_id if event else str(id_),
-        status=entry.status,  # type: ignore[arg-type]  # the dialects' own check
-        amount=entry.amount,
-        changed_at=entry.at,
-        received_at=buckets.time_of(id_),
-        order_status=then.status,  # type: ignore[arg-type]  # the fold's own words
-        value=then.worth,
-    )
-
-
-HANDLERS = [list_all, read, read_order]
+HANDLERS = [list_all, read]

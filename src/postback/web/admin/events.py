@@ -17,7 +17,7 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
-from postback import destinations, pii, queue
+from postback import destinations, keys, pii, queue, visitors, workspaces
 from postback.db import Tx, buckets
 from postback.delivery import prepare
 from postback.dialects import convultra
@@ -56,10 +56,21 @@ class EventOut(Struct, frozen=True):
     outcomes: dict[str, int]
 
 
-class EventDetails(EventOut, frozen=True, kw_only=True):
-    """`identifiers`: what can match it to a person, and where each came from: `sent`, or joined from its `visitor`, by
-    `session` or by `link`. Values are not shown."""
+class SentWith(Struct, frozen=True):
+    """`api_key`: `id` as `/v1/admin/keys` has it. `site_key`: the tag's, public; `id` and `label` are the site's."""
 
+    kind: Literal["api_key", "site_key"]
+    id: UUID
+    label: str
+    prefix: str | None
+
+
+class EventDetails(EventOut, frozen=True, kw_only=True):
+    """`key`: what it was sent with; null: it was stored before that was kept. `identifiers`: what can match it to a
+    person, and where each came from: `sent`, or joined from its `visitor`, by `session` or by `link`. Values are not
+    shown."""
+
+    key: SentWith | None
     action_source: str | None
     url: str | None
     referrer: str | None
@@ -84,10 +95,12 @@ async def list_all(
     until: To = None,
     name: Annotated[str | None, QueryParameter(description="The event's standard name.")] = None,
     site: Annotated[UUID | None, QueryParameter(description="A site's id.")] = None,
+    key: Annotated[UUID | None, QueryParameter(description="An API key's id; a site's: what its tag sent.")] = None,
     status: Annotated[Status | None, QueryParameter(description="With a delivery in this state.")] = None,
     event_id: Annotated[str | None, QueryParameter(description="The sender's id, or ours.")] = None,
     order_id: Annotated[str | None, QueryParameter(description="The order's id.")] = None,
     note: Annotated[Literal["collision", "erased"] | None, QueryParameter(description="With this note.")] = None,
+    visitor: Annotated[str | None, QueryParameter(description="A visitor's id.")] = None,
     dialect: Annotated[DialectName | None, QueryParameter(description="As which it came.")] = None,
 ) -> Page[EventOut]:
     """A page may hold fewer items than its limit, and yet have a `next_cursor`: what is rare is looked for in steps."""
@@ -103,11 +116,13 @@ async def list_all(
         wanted = lists.EventFilter(
             workspace_id=caller.workspace_id,
             site_id=site,
+            key_id=key,
             name=name,
             event_id=event_id,
             order_id=order_id,
             note=note,
             dialect=dialect,
+            visitor_key=_key_of(caller, visitor) if visitor else None,
             statuses=statuses,
             destination_ids=ids,
         )
@@ -121,6 +136,10 @@ async def list_all(
     return Page([event_out(event, became[event.id]) for event in found[:limit]], _next(found, floor, limit))
 
 
+def _key_of(caller: Caller, visitor_id: str) -> UUID:
+    return UUID(bytes=visitors.key_of(caller.workspace_id, pii.stored_id(visitor_id)))
+
+
 @get("/events/{event:uuid}", summary="One event with its deliveries")
 async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) -> EventDetails:
     async with hub.pool.connection() as tx:
@@ -131,9 +150,22 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
         labels = await destinations.labels(tx, caller.workspace_id)
         lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.destination_id) for one in stored}))
         identifiers = await _identifiers(tx, hub, event)
+        key = await _sent_with(tx, row)
     shown = [delivery_out(one, row, labels.get(one.destination_id), lanes.get(one.destination_id)) for one in stored]
     became = dict(Counter(one.status for one in shown))
-    return EventDetails(**_fields(row), **_more(_decode(row.body), identifiers), outcomes=became, deliveries=shown)
+    return EventDetails(
+        **_fields(row), **_more(_decode(row.body), identifiers), key=key, outcomes=became, deliveries=shown
+    )
+
+
+async def _sent_with(tx: Tx, row: EventRow) -> SentWith | None:
+    if row.key_id is None:
+        return None
+    if row.key_id == row.site_id:
+        sites = await workspaces.sites(tx, [row.workspace_id], with_removed=True)
+        return SentWith("site_key", row.key_id, next(site.name for site in sites if site.id == row.site_id), None)
+    key = await keys.read(tx, row.workspace_id, row.key_id)
+    return SentWith("api_key", key.id, key.label, key.prefix)
 
 
 async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from postback import conversions, pii, visitors
 from postback.db import Tx, buckets
 from postback.errors import Invalid
+from postback.pii import person
 from postback.pii.person import Maker
 from postback.privacy import people
 from postback.privacy.people import Kind
@@ -25,8 +26,10 @@ from postback.web.admin.access import SCOPES, Caller
 from postback.web.admin.bodies import EXAMPLE
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import Page
+from postback.web.admin.spans import EARLIEST
 
 LONGEST = 1024
+MOST_EVENTS = 20
 _PEOPLE: tuple[Kind, ...] = ("email", "phone", "external_id")
 
 
@@ -38,12 +41,14 @@ class FindIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FoundOut(Struct, frozen=True):
-    """`id`: as its path takes it. `by`: what the text is of it. `name`: an event's. `at`: when it came, or was last
-    seen."""
+    """`id`: as its path takes it. `by`: what the text is of it; `person`: an event bears it as email, phone or user id.
+    `name`: an event's. `at`: when it came, or was last seen."""
 
     kind: Literal["event", "order", "conversion", "visitor"]
     id: str
-    by: Literal["event_id", "order_id", "conversion_id", "visitor_id", "session_id", "email", "phone", "external_id"]
+    by: Literal[
+        "event_id", "order_id", "conversion_id", "visitor_id", "session_id", "email", "phone", "external_id", "person"
+    ]
     name: str | None
     site: UUID | None
     at: datetime
@@ -55,14 +60,30 @@ class FoundOut(Struct, frozen=True):
     summary="What an id, an email or a phone names",
     status_code=200,
 )
-async def find(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[FindIn]) -> Page[FoundOut]:
-    """Events by their ids, orders, conversions, visitors; of a person the visitors, whose pages lead to the rest."""
+async def find(hub: Needs[Hub], caller: Needs[Caller], looking: Needs[float], data: JSONBody[FindIn]) -> Page[FoundOut]:
+    """Events by their ids, orders, conversions, visitors; of a person the visitors, whose pages lead to the rest. Of
+    one who came without a visitor id, the newest events, as far back as a second reaches; an export has all."""
     text = data.q.strip()
     if not text or "\x00" in text:
         raise Invalid("q must have 1 to 1024 characters, none of them NUL.", field="q")
     async with hub.pool.connection() as tx:
         found = [*await _records(tx, caller, text), *await _visitors(tx, hub, caller, text)]
+        if not found:
+            found = await _events_of_person(tx, caller, text, looking)
     return Page(found)
+
+
+async def _events_of_person(tx: Tx, caller: Caller, text: str, seconds: float) -> list[FoundOut]:
+    digests = person.digests(text, _country(caller))
+    wanted = lists.EventFilter(workspace_id=caller.workspace_id, digests=digests)
+    first, last = buckets.floor(EARLIEST), lists.LAST_ID
+    rows, _ = await lists.events(tx, wanted, min_id=first, max_id=last, limit=MOST_EVENTS, seconds=seconds)
+    return [FoundOut("event", str(row.id), "person", row.name, row.site_id, buckets.time_of(row.id)) for row in rows]
+
+
+def _country(caller: Caller) -> str | None:
+    """Of phones that name none."""
+    return place.site.country if (place := caller.snapshot.first_place) else None
 
 
 async def _records(tx: Tx, caller: Caller, text: str) -> list[FoundOut]:
@@ -87,10 +108,9 @@ async def _visitors(tx: Tx, hub: Hub, caller: Caller, text: str) -> list[FoundOu
     workspace_id, by = caller.workspace_id, dict[bytes, str]()
     maker = Maker(hub.vault.link_key, workspace_id.bytes)
     by[visitors.key_of(workspace_id, pii.stored_id(text))] = "visitor_id"
-    place = caller.snapshot.first_place
     for kind in _PEOPLE:
         try:
-            meant = await people.meant(tx, workspace_id, kind, text, place.site.country if place else None, maker)
+            meant = await people.meant(tx, workspace_id, kind, text, _country(caller), maker)
         except Invalid:
             continue
         by |= {key: kind for key in meant.visitors if key not in by}

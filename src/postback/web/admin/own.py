@@ -12,14 +12,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from postback import __version__, checks, settings, workspaces
 from postback.checks import Finding
+from postback.db import Tx
+from postback.errors import Forbidden
 from postback.settings import Described
 from postback.web.admin.access import SCOPES, Caller
 from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
-from postback.workspaces import WorkspaceOut, workspace_out
+from postback.workspaces import WorkspaceOut, accounts, workspace_out
 
-_ADMIN = {SCOPES: ("admin",)}
+_OPERATOR = {SCOPES: ("admin", "installation")}
 
 
 class OwnPatch(Struct, frozen=True):
@@ -61,21 +63,37 @@ async def change(
     return Tagged(shown)
 
 
-@get("/settings", summary="How this installation is set", opt=_ADMIN)
+@get("/settings", summary="How this installation is set", opt=_OPERATOR)
 async def read_settings(hub: Needs[Hub], caller: Needs[Caller]) -> InstallationOut:
+    """For keys with the scope `installation`, and owners of the installation's first workspace."""
+    async with hub.pool.connection() as tx:
+        await _require_operator(tx, caller)
     sealer = hub.vault.sealer
     return InstallationOut(
         __version__, hub.settings.environment, 1 + len(list(sealer.older)), settings.described(hub.settings)
     )
 
 
-@get("/checks", summary="Whether this installation is well", opt=_ADMIN)
+@get("/checks", summary="Whether this installation is well", opt=_OPERATOR)
 async def read_checks(hub: Needs[Hub], caller: Needs[Caller]) -> Checked:
-    """What `postback doctor` says of the database, the clocks, the disk and the seal keys, from this process."""
+    """What `postback doctor` says of the database, the clocks, the disk and the seal keys, from this process. For whom
+    `settings` is."""
     async with hub.pool.connection() as tx:
+        await _require_operator(tx, caller)
         found = [checks.disk(hub.settings)]
         found += [finding async for finding in checks.of_database(tx, hub.settings, is_thorough=False)]
     return Checked(all(finding.verdict != "wrong" for finding in found), found)
+
+
+async def _require_operator(tx: Tx, caller: Caller) -> None:
+    """Raises Forbidden: whoever runs a workspace of several need not be who runs the installation."""
+    if "installation" in caller.scopes:
+        return
+    first, *_ = await workspaces.all_(tx)
+    if first.id != caller.workspace_id or not accounts.RIGHTS["owner"] <= caller.scopes:
+        raise Forbidden(
+            "How the installation is set is for owners of its first workspace, and keys with the scope installation."
+        )
 
 
 HANDLERS = [read, change, read_settings, read_checks]

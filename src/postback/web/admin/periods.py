@@ -88,8 +88,8 @@ class Asked:
 
     async def sums(self, tx: Tx, kinds: Sequence[Kind], by: Sequence[By]) -> tuple[list[Line], list[Line]]:
         """Of the period, and of the time before."""
-        now = await reading.sums(tx, self.wanted, kinds, by, self.period.since, self.period.until)
-        before = await reading.sums(tx, self.wanted, kinds, by, self.period.before_from, self.period.before_to)
+        spans = [(self.period.since, self.period.until), (self.period.before_from, self.period.before_to)]
+        now, before = await reading.sums_of(tx, self.wanted, kinds, by, spans)
         return now, before
 
     def steps(self, group_by: Literal["hour", "day"] | None) -> Literal["hour", "day"]:

@@ -92,7 +92,7 @@ class Goals(Struct, frozen=True):
 
 
 class Channel(Struct, frozen=True):
-    """Of conversions: the last touch's. `source` null: direct."""
+    """Of conversions: the last touch's, else what the event tells. `source` null: direct; `unknown`: not known."""
 
     source: str | None
     medium: str | None
@@ -137,7 +137,8 @@ async def overview(
     async with hub.pool.connection() as tx:
         asked = await asked_for(tx, caller, since, until, site, goal, currency)
         step = asked.steps(group_by)
-        now, before = await asked.sums(tx, ("conversion", "session", "delivery"), (step, "site", "destination"))
+        now, before = await asked.sums(tx, ("conversion", "session", "delivery"), ("site", "destination"))
+        trend = await asked.sums(tx, ("conversion", "session"), (step,))
         held = await held_among(tx, [*now, *before])
     sites: defaultdict[UUID, list[Line]] = defaultdict(list)
     for line in now:
@@ -157,7 +158,7 @@ async def overview(
             ),
             key=lambda one: (-one.conversions, -one.sessions, one.site),
         ),
-        trend=_trend(asked, step, now, before),
+        trend=_trend(asked, step, *trend),
     )
 
 
@@ -173,18 +174,19 @@ async def by_goal(
 ) -> Goals:
     async with hub.pool.connection() as tx:
         asked = await asked_for(tx, caller, since, until, site, goal, currency)
-        now, before = await asked.sums(tx, ("conversion", "session"), ("goal", "site", "label"))
+        now, before = await asked.sums(tx, ("conversion", "session"), ("goal", "site"))
+        span = asked.period.since, asked.period.until
+        labelled = await reading.sums(tx, asked.wanted, ("conversion",), ("goal", "label"), *span)
     aims = caller.snapshot.goals
     numbers = {line.goal_id for line in (*now, *before) if line.goal_id is not None}
     numbers |= {id_ for id_, aim in aims.items() if site in (None, aim.site_id) and goal in (None, id_)}
+    labels: defaultdict[int | None, defaultdict[str | None, list[Line]]] = defaultdict(lambda: defaultdict(list))
+    for line in labelled:
+        labels[line.goal_id][line.label].append(line)
     items: list[GoalSums] = []
     for number in numbers:
         aim = aims.get(number)
         mine, earlier = _of_goal(now, number, aim), _of_goal(before, number, aim)
-        labels: defaultdict[str | None, list[Line]] = defaultdict(list)
-        for line in mine:
-            if line.kind == "conversion":
-                labels[line.label].append(line)
         items.append(
             GoalSums(
                 goal=number,
@@ -194,7 +196,7 @@ async def by_goal(
                 conversion_rate=Rate(rate_of(mine, number), rate_of(earlier, number)),
                 labels=[
                     LabelSums(label, n_of(lines, "conversion"), revenue_of(lines, ()))
-                    for label, lines in sorted(labels.items(), key=lambda one: -n_of(one[1], "conversion"))
+                    for label, lines in sorted(labels[number].items(), key=lambda one: -n_of(one[1], "conversion"))
                 ],
             )
         )

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -21,9 +21,11 @@ Status = Literal["queued", "retrying", "delivered", "skipped", "failed", "held"]
 
 
 class DestinationOut(Struct, frozen=True):
-    """`config` with its secrets masked. `reason` and `fix`: why it is held, and what to do. `blueprint`: the live one;
+    """`config` with its secrets masked. `reason`, `fix`: why it is held, and what to do. `down_since`: since when its
+    platform does not answer, or with a 5xx; what waits is tried again by itself. `blueprint`: the live one;
     `blueprint_version` 0: the connector's default, none was ever written."""
 
+    passing: ClassVar[tuple[str, ...]] = ("down_since", "down_reason")
     id: UUID
     connector: str
     name: str
@@ -31,6 +33,8 @@ class DestinationOut(Struct, frozen=True):
     status: State
     reason: str | None
     fix: str | None
+    down_since: datetime | None
+    down_reason: str | None
     config: dict[str, Any]
     blueprint: Blueprint
     blueprint_version: int
@@ -47,6 +51,8 @@ def destination_out(destination: Destination, lane: Lane | None) -> DestinationO
         status=lane.state if lane else "active",  # type: ignore[arg-type]  # the lane's own words
         reason=lane.reason if lane else None,
         fix=lane.fix if lane else None,
+        down_since=lane.down_since if lane else None,
+        down_reason=lane.down_reason if lane else None,
         config=destinations.config_text(destination.config, lambda _: secret.MASK) if destination.config else {},
         blueprint=live_blueprint(destination),
         blueprint_version=destination.blueprint_version,
@@ -68,7 +74,8 @@ class EventRef(Struct, frozen=True):
 
 
 class DeliveryOut(Struct, frozen=True):
-    """`name`: the destination's. `attempt`: tries so far. `next_attempt_at` null: none is due, or it is held."""
+    """`name`: the destination's. `attempt`: tries so far. `paused`: the destination is, and what is open is sent once
+    it is resumed. `next_attempt_at` null: none is due, or it is held or paused."""
 
     id: str
     event: EventRef
@@ -79,6 +86,7 @@ class DeliveryOut(Struct, frozen=True):
     reason: str | None
     fix: str | None
     attempt: int
+    paused: bool
     next_attempt_at: datetime | None
     settled_at: datetime | None
 
@@ -103,6 +111,7 @@ async def outcomes(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
 
 def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None, lane: Lane | None) -> DeliveryOut:
     is_open, is_held = delivery.status in queue.OPEN, _is_held(delivery, lane)
+    is_paused = is_open and lane is not None and lane.state == "paused"
     return DeliveryOut(
         id=queue.delivery_id(delivery.event_id, delivery.destination_id),
         event=EventRef(event.id, event.event_id, event.name),
@@ -113,7 +122,8 @@ def delivery_out(delivery: DeliveryStatus, event: EventRow, label: Label | None,
         reason=lane.reason if is_held and lane else delivery.reason,
         fix=lane.fix if is_held and lane else delivery.fix,
         attempt=delivery.attempt,
-        next_attempt_at=delivery.due_at if is_open and not is_held else None,
+        paused=is_paused,
+        next_attempt_at=delivery.due_at if is_open and not is_held and not is_paused else None,
         settled_at=delivery.settled_at,
     )
 

@@ -15,7 +15,8 @@ from postback.web.admin.bodies import EXAMPLE, Tagged
 from postback.web.admin.changes import IfMatch, changing, expect
 from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, page_of
-from postback.workspaces import SiteIn, SiteOut, SitePatch, site_out
+from postback.workspaces import SiteIn, SiteOut, SitePatch, origins, site_out
+from postback.workspaces.origins import Refused
 
 _SHOP = {"name": "Shop", "currency": "EUR", "country": "DE", "timezone": "Europe/Berlin", "window_days": 30}
 
@@ -42,6 +43,17 @@ async def read(caller: Needs[Caller], site_id: FromPath[UUID]) -> Tagged[SiteOut
     if (site := caller.snapshot.sites.get(site_id)) is None:
         raise NotFound("There is no such site.")
     return Tagged(site_out(site))
+
+
+@get("/sites/{site_id:uuid}/refused-origins", summary="Pages whose tag was refused, as the site does not name them")
+async def read_refused(hub: Needs[Hub], caller: Needs[Caller], site_id: FromPath[UUID]) -> Page[Refused]:
+    """The last five of a week, but for those that are allowed by now. `since`: the first time, as far as is known. What
+    other processes refused shows a few seconds later."""
+    if (site := caller.snapshot.sites.get(site_id)) is None:
+        raise NotFound("There is no such site.")
+    await hub.calls.flush()
+    async with hub.pool.connection() as tx:
+        return Page(await origins.of_site(tx, site_id, site.allowed_origins, caller.now))
 
 
 @patch("/sites/{site_id:uuid}", summary="Change a site", opt={EXAMPLE: {"order_counts_from": "processing"}})
@@ -72,4 +84,4 @@ async def remove(hub: Needs[Hub], caller: Needs[Caller], site_id: FromPath[UUID]
         await change.record("removed", "site", site_id, before=before)
 
 
-HANDLERS = [create, list_all, read, change, remove]
+HANDLERS = [create, list_all, read, read_refused, change, remove]

@@ -1,5 +1,6 @@
 """API keys: made and shown once, rotated with a grace period, revoked after saying what will break."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any, get_args
 from uuid import UUID
@@ -12,11 +13,12 @@ from msgspec import structs
 from postback import keys as rules
 from postback.db import buckets
 from postback.errors import Invalid, NotFound, Rejected
-from postback.web.admin import keys
+from postback.web.admin import events, keys
 from postback.web.admin.keys import GUARDED, KeyIn, KeyListed, KeyMade, MadeAlready, RotateIn
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 
+RECENT = 100  # events, by which it is said what a key sends
 GRACES = [("0", "At once"), ("3600", "After an hour"), ("86400", "After a day"), ("604800", "After a week")]
 _FORM_LASTS = timedelta(days=1)
 _MEANINGS = {
@@ -77,14 +79,13 @@ def _once(view: View) -> UUID:
         id_ = UUID(view.form["once"])
     except (KeyError, ValueError):
         id_ = None
-    if id_ is None or not timedelta(0) <= view.now - buckets.time_of(id_) < _FORM_LASTS:
+    if id_ is None or abs(view.now - buckets.time_of(id_)) > _FORM_LASTS:
         raise Invalid("This form is too old; open it again.")
     return id_
 
 
 async def _again(view: View, problem: MadeAlready) -> Response[str]:
-    key = await _find(view, problem.key_id)
-    return view.page("key.html", problem.status, key=key, graces=GRACES, problem=problem)
+    return await _page(view, await _find(view, problem.key_id), problem)
 
 
 def _form(view: View, values: dict[str, str], problem: Rejected | None) -> Response[str]:
@@ -94,7 +95,14 @@ def _form(view: View, values: dict[str, str], problem: Rejected | None) -> Respo
 
 @get("/keys/{id_:uuid}")
 async def read(view: Needs[View], id_: FromPath[UUID]) -> Response[str]:
-    return view.page("key.html", key=await _find(view, id_), graces=GRACES, problem=None)
+    return await _page(view, await _find(view, id_))
+
+
+async def _page(view: View, key: KeyListed, problem: Rejected | None = None) -> Response[str]:
+    newest = await view.ask(events.list_all, key=key.id, limit=RECENT, looking=0)
+    names = [name for name, _ in Counter(event.name for event in newest.items).most_common()]
+    status = problem.status if problem else 200
+    return view.page("key.html", status, key=key, names=names, graces=GRACES, problem=problem)
 
 
 @post("/keys/{id_:uuid}/rotate", status_code=200)
@@ -107,7 +115,7 @@ async def rotate(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
     except MadeAlready as problem:
         return await _again(view, problem)
     except Rejected as problem:
-        return view.page("key.html", problem.status, key=key, graces=GRACES, problem=problem)
+        return await _page(view, key, problem)
     return view.page("key_made.html", made=made, old=await _find(view, id_))
 
 

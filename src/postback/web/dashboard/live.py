@@ -36,9 +36,8 @@ async def stream(view: Needs[View]) -> Stream:
     is a time to go on from."""
     view.require(events.list_all)
     asked = view.narrowed(events.list_all)
-    wanted = Wanted(
-        workspace_id=view.workspace.id, **{name: asked[name] for name in ("site", "name", "status") if name in asked}
-    )
+    fields = ("site", "key", "name", "status")
+    wanted = Wanted(workspace_id=view.workspace.id, **{name: asked[name] for name in fields if name in asked})
     return Stream(_told(view, wanted, _since(view)), media_type="text/event-stream", headers=_HEADERS)
 
 

@@ -1,5 +1,6 @@
 """The first page: how it goes, what needs somebody, what came last. Before there is an event, the way to the first."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -15,12 +16,9 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from postback.errors import Invalid
-from postback.reports import reading
-from postback.web.admin import attention, events, reports
-from postback.web.admin.periods import Period
-from postback.web.admin.reports import Point
+from postback.web.admin import attention, reports
 from postback.web.admin.sums import Compared, Rate, Revenue
-from postback.web.dashboard import render, start
+from postback.web.dashboard import render, start, trend
 from postback.web.dashboard.view import View
 
 PERIODS = {"today": "Today", "7": "7 days", "28": "28 days", "90": "90 days"}
@@ -28,6 +26,8 @@ RECENT = 8
 SHOWN = 12
 FEW = 20
 MOST_PERCENT = 1000  # past which a change is told by what it is from
+_CONVERT = "Of the sessions that the tag saw, those with a conversion; a conversion without a session is not in it."
+_SUCCESS = "Of the deliveries that were delivered or failed, those that were delivered; of all sites."
 _NONE = Markup('<span class="none">—</span>')
 
 
@@ -40,33 +40,12 @@ class Figure(Struct, frozen=True):
     change: str
     mood: str
     before: str
-
-
-class Row(Struct, frozen=True):
-    """An hour or a day of a chart: when it is, long and short; the number now and before, plain and as it is shown."""
-
-    when: str
-    short: str
-    now: Decimal
-    before: Decimal
-    shown: str
-    shown_before: str
-
-
-class Chart(Struct, frozen=True):
-    """One measure over the period."""
-
-    name: str
-    rows: list[Row]
-
-    @property
-    def is_empty(self) -> bool:
-        return not any(row.now or row.before for row in self.rows)
+    about: str = ""
 
 
 @get("/")
 async def overview(view: Needs[View]) -> Response[str]:
-    newest = await view.ask(events.list_all, limit=RECENT)
+    newest = await start.newest(view, RECENT)
     if not newest.items and newest.next_cursor is None:
         return await start.first(view)
     asked, problem = view.request.query_params, None
@@ -74,18 +53,14 @@ async def overview(view: Needs[View]) -> Response[str]:
         site = view.query_value("site", reports.overview, default=view.site.id if view.site else None)
         goal = view.query_value("goal", reports.overview)
         since, until = _period(view, site, asked.get("period", ""), asked.get("from", ""), asked.get("to", ""))
-        # Asked first: whatever is wrong, it says so.
-        found = await view.ask(reports.overview, since=since, until=until, site=site, goal=goal)
+        found, goals, channels, shares, waiting = await _answers(view, since, until, site, goal)
     except Invalid as wrong:
         problem, site, goal = wrong, None, None
         since, until = _period(view, None, "7", "", "")
-        found = await view.ask(reports.overview, since=since, until=until)
-    span = {"since": since, "until": until, "site": site}
-    goals = await view.ask(reports.by_goal, **span, goal=goal)
+        found, goals, channels, shares, waiting = await _answers(view, since, until, site, goal)
     asked_for = {"from": since, "to": until, "site": site, "goal": goal}
-    measures = _measures(found.revenue)
-    measure = asked.get("show", "")
-    measure = measure if measure in measures else "conversions"
+    measures = trend.measures(found.revenue) | {"sessions": "Sessions"}
+    measure = trend.chosen(asked, measures)
     return view.page(
         "overview.html",
         status=422 if problem else 200,
@@ -93,9 +68,9 @@ async def overview(view: Needs[View]) -> Response[str]:
         report=found,
         goals=goals.items,
         labels=_labels(goals.items),
-        channels=await view.ask(reports.by_channel, **span, goal=goal),
-        shares=await view.ask(reports.by_destination, **span),
-        attention=(await view.ask(attention.read)).items,
+        channels=channels,
+        shares=shares,
+        attention=waiting.items,
         events=newest.items,
         aims=list(view.caller.snapshot.goals.values()),
         period=_chosen(asked),
@@ -105,9 +80,21 @@ async def overview(view: Needs[View]) -> Response[str]:
         figures=figures(found),
         measures=measures,
         measure=measure,
-        chart=_chart(found, measure, measures[measure]),
-        span=_span(found.period),
+        chart=trend.chart(found, measure, measures[measure]),
+        span=trend.span(found.period),
         call="reports/overview?" + urlencode({name: value for name, value in asked_for.items() if value}, safe=":"),
+    )
+
+
+async def _answers(view: View, since: str, until: str | None, site: UUID | None, goal: int | None) -> tuple[Any, ...]:
+    """The reports and what needs somebody, asked for at once. Raises Invalid."""
+    span = {"since": since, "until": until, "site": site}
+    return await asyncio.gather(
+        view.ask(reports.overview, **span, goal=goal),
+        view.ask(reports.by_goal, **span, goal=goal),
+        view.ask(reports.by_channel, **span, goal=goal),
+        view.ask(reports.by_destination, **span),
+        view.ask(attention.read),
     )
 
 
@@ -126,9 +113,9 @@ def _period(view: View, site: UUID | None, period: str, since: str, until: str) 
     if since or until:
         last = _day(until, "to") if until else today
         first = _day(since, "from") if since else last
-        return _instant(first, zone), _instant(last + timedelta(days=1), zone) if last < today else None
+        return trend.instant(first, zone), trend.instant(last + timedelta(days=1), zone) if last < today else None
     days = 1 if period == "today" else int(period) if period in PERIODS else 7
-    return _instant(today - timedelta(days=days - 1), zone), None
+    return trend.instant(today - timedelta(days=days - 1), zone), None
 
 
 def _day(text: str, field: str) -> date:
@@ -141,10 +128,6 @@ def _day(text: str, field: str) -> date:
     return day
 
 
-def _instant(day: date, zone: ZoneInfo) -> str:
-    return f"{reading.midnight(day, zone):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def figures(found: reports.Overview) -> list[Figure]:
     of, sessions = found.deliveries, found.sessions
     settled = [of.delivered.now + of.failed.now, of.delivered.before + of.failed.before]
@@ -152,8 +135,8 @@ def figures(found: reports.Overview) -> list[Figure]:
         _count("Conversions", found.conversions),
         _revenue(found.revenue),
         _count("Sessions", sessions),
-        _rate("Conversion rate", found.conversion_rate, min(sessions.now, sessions.before)),
-        _rate("Deliveries that succeed", of.success, min(settled)),
+        _rate("Conversion rate, of sessions", found.conversion_rate, min(sessions.now, sessions.before), _CONVERT),
+        _rate("Delivery success", of.success, min(settled), _SUCCESS),
     ]
 
 
@@ -173,16 +156,16 @@ def _revenue(all_: Sequence[Revenue]) -> Figure:
     return Figure("Revenue", values, change, mood, before)
 
 
-def _rate(name: str, of: Rate, least: int) -> Figure:
+def _rate(name: str, of: Rate, least: int, about: str) -> Figure:
     """`least`: of how many it is a share, now or before; of few, a change is chance."""
     if of.now is None:
-        return Figure(name, [_NONE], "", "", "")
+        return Figure(name, [_NONE], "", "", "", about)
     if of.before is None:
-        return Figure(name, [render.percent(of.now)], "", "", "")
+        return Figure(name, [render.percent(of.now)], "", "", "", about)
     points = round((of.now - of.before) * 100, 1)
     mood = "" if least < FEW or not points else "good" if points > 0 else "bad"
     change = f"{_sign(points)}{abs(points):.1f} points"
-    return Figure(name, [render.percent(of.now)], change, mood, render.percent(of.before))
+    return Figure(name, [render.percent(of.now)], change, mood, render.percent(of.before), about)
 
 
 def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
@@ -195,50 +178,6 @@ def _change(now: Decimal, before: Decimal) -> tuple[str, str]:
 
 def _sign(number: Decimal | float) -> str:
     return "+" if number > 0 else "−" if number < 0 else "±"
-
-
-def _measures(revenue: Sequence[Revenue]) -> dict[str, str]:
-    """What the chart may show; revenue by currency."""
-    ordered = sorted(revenue, key=lambda one: -one.conversions)
-    named = {f"revenue-{one.currency}": f"Revenue, {one.currency}" for one in ordered}
-    return {"conversions": "Conversions", **named, "sessions": "Sessions"}
-
-
-def _chart(found: reports.Overview, measure: str, name: str) -> Chart:
-    trend, zone = found.trend, ZoneInfo(found.period.timezone)
-    is_hourly = len(trend) > 1 and trend[1].at - trend[0].at < timedelta(hours=2)
-    currency = measure.removeprefix("revenue-") if measure.startswith("revenue-") else None
-    rows: list[Row] = []
-    for point in trend:
-        now, before = _of_point(point, measure, currency)
-        shown, earlier = (_shown(one, currency) for one in (now, before))
-        at = point.at.astimezone(zone)
-        when = at.strftime("%a %-d %b, %H:%M" if is_hourly else "%a %-d %b %Y")
-        short = at.strftime("%H:%M" if is_hourly and at.hour else "%-d %b")
-        rows.append(Row(when, short, now, before, shown, earlier))
-    return Chart(name, rows)
-
-
-def _shown(number: Decimal, currency: str | None) -> str:
-    return render.amount(number, currency) if currency else render.count(int(number))
-
-
-def _of_point(point: Point, measure: str, currency: str | None) -> tuple[Decimal, Decimal]:
-    if currency is None:
-        of = point.conversions if measure == "conversions" else point.sessions
-        return Decimal(of.now), Decimal(of.before)
-    mine = next(
-        (one for one in point.revenue if one.currency == currency), Revenue(currency, 0, Decimal(0), Decimal(0))
-    )
-    return mine.now, mine.before
-
-
-def _span(period: Period) -> str:
-    """From when to when, and what it is compared with."""
-    zone = ZoneInfo(period.timezone)
-    ends = (period.since, period.until, period.before_from, period.before_to)
-    since, until, *before = (f"{at.astimezone(zone):%-d %b %Y, %H:%M}" for at in ends)
-    return f"{since}, to {until}, beside {before[0]}, to {before[1]}"
 
 
 def _labels(goals: Sequence[reports.GoalSums]) -> list[tuple[str | None, int]]:

@@ -1,6 +1,7 @@
 """Who was seen, and finding things: visitors, and whatever an id, an email or a phone names."""
 
 import re
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -9,13 +10,15 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
 from postback.errors import Rejected
-from postback.web.admin import find, privacy, visitors
+from postback.web.admin import events, find, privacy, visitors
+from postback.web.admin.events import EventOut
 from postback.web.admin.find import FindIn, FoundOut
 from postback.web.admin.visitors import VisitorOut
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 
 SEEN_MAX = 200
+DAY = timedelta(days=1)
 _VARIANT = re.compile("(_google|_nodots|_digits|_nospace|_full|_lower)?_sha256$")
 _WHAT = [Field("q", "What", required=True)]
 
@@ -63,19 +66,23 @@ def kinds(names: list[str]) -> list[str]:
 async def read_visitor(view: Needs[View], visitor: FromPath[str]) -> Response[str]:
     """The API's handler reads the id as it was sent."""
     shown = await view.ask(visitors.read, visitor=visitor)
+    until = (shown.last_seen_at + DAY).isoformat()
+    sent = await view.ask(events.list_all, visitor=shown.id, until=until, limit=SEEN_MAX, looking=0)
     return view.page(
         "visitor.html",
         visitor=shown,
-        seen=_seen(shown)[:SEEN_MAX],
+        seen=_seen(shown, sent.items)[:SEEN_MAX],
         goals=view.caller.snapshot.goals,
         may_erase=view.may(privacy.create_erasure),
     )
 
 
-def _seen(shown: VisitorOut) -> list[tuple[Any, str, Any]]:
-    """Sessions, what was opened, and conversions as one: when, what, and it; newest first."""
+def _seen(shown: VisitorOut, sent: list[EventOut]) -> list[tuple[Any, str, Any]]:
+    """Sessions, what was opened, events and conversions as one: when, what, and it; newest first."""
+    made = {one.event for one in shown.conversions}
     seen: list[tuple[Any, str, Any]] = [(one.started_at, "session", one) for one in shown.sessions]
     seen += [(one.at, "open", one) for one in shown.touches if one.kind == "open"]
+    seen += [(one.occurred_at, "event", one) for one in sent if one.id not in made and one.name != "open"]
     seen += [(one.occurred_at, "conversion", one) for one in shown.conversions]
     return sorted(seen, key=lambda one: one[0], reverse=True)
 

@@ -1,6 +1,6 @@
 """What was taken and what became of it: events, deliveries, conversions, orders; usage; audit log."""
 
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from litestar import Response, get, post
@@ -10,7 +10,7 @@ from msgspec.json import decode
 
 from postback import secret
 from postback.errors import Forbidden, Rejected
-from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, replays
+from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, orders, replays
 from postback.web.admin.audit import AuditOut
 from postback.web.admin.events import EventDetails
 from postback.web.admin.replays import ReplayIn
@@ -104,10 +104,15 @@ async def read_conversion(view: Needs[View], conversion: FromPath[UUID]) -> Resp
     return view.page("conversion.html", conversion=shown, goal=goal)
 
 
+@get("/orders")
+async def list_orders(view: Needs[View]) -> Response[str]:
+    return view.page("orders.html", found=await view.ask_list(orders.list_all), states=get_args(orders.Status))
+
+
 @get("/orders/{order_id:path}")
 async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str]:
     """The API's handler reads the id as it was sent, slashes included."""
-    return view.page("order.html", order=await view.ask_list(conversions.read_order, order_id=order_id))
+    return view.page("order.html", order=await view.ask_list(orders.read_order, order_id=order_id))
 
 
 @get("/audit")
@@ -130,5 +135,5 @@ def _which(change: AuditOut, names: dict[str, str]) -> str:
 
 HANDLERS = [
     list_events, read_event, list_deliveries, read_delivery, replay_delivery, list_conversions, read_conversion,
-    read_order, list_changes,
+    list_orders, read_order, list_changes,
 ]  # fmt: skip

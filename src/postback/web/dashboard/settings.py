@@ -42,8 +42,10 @@ async def name(view: Needs[View]) -> Response[Any]:
 
 
 async def _page(view: View, problem: Rejected | None = None) -> Response[str]:
-    may = view.may(own.read_settings)
-    installation = await view.ask(own.read_settings) if may else None
+    try:
+        installation, checks = await view.ask(own.read_settings), await view.ask(own.read_checks)
+    except Forbidden:
+        installation = checks = None
     shown = {one.name: one for one in installation.settings} if installation else {}
     named = {name for _, names in GROUPS for name in names}
     groups = [(title, [shown[name] for name in names]) for title, names in GROUPS if shown]
@@ -51,10 +53,10 @@ async def _page(view: View, problem: Rejected | None = None) -> Response[str]:
     return view.page(
         "settings.html",
         problem.status if problem else 200,
-        may=may,
+        may=view.may(own.change),
         installation=installation,
         groups=[*groups, ("Limits and the rest", [one for one in shown.values() if one.name not in named])],
-        checks=await view.ask(own.read_checks) if may else None,
+        checks=checks,
         fields=_NAME,
         values=view.form or {"name": workspace.name},
         etag=etag(workspace),

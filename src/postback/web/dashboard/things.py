@@ -7,8 +7,9 @@ from functools import cache
 from importlib.resources import files
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 import iso4217
 from litestar import Response, get, post
@@ -19,14 +20,16 @@ from msgspec import Struct
 from postback import goals as goal_rules
 from postback import money
 from postback.errors import NotFound, Rejected
-from postback.web.admin import conversions, event_types, events, goals, sites
+from postback.web.admin import conversions, event_types, events, goals, reports, sites
 from postback.web.admin.bodies import etag
+from postback.web.dashboard import trend
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 from postback.workspaces import SiteIn, SitePatch
 from postback.workspaces.event_types import EventTypeIn, EventTypePatch
 
 LATELY = timedelta(days=7)
+TREND_DAYS = 30
 _RULES = [
     ("product", "The visitor opened a product that was bought"),
     ("session", "It came in the session of a touch"),
@@ -116,7 +119,7 @@ def site_fields(view: View) -> list[Field]:
 
 def _event_type_fields(view: View) -> list[Field]:
     return [
-        Field("name", "Name", required=True, placeholder="quiz_completed"),
+        Field("name", "Name", required=True, placeholder="quiz_completed", help="As it is sent; it stays so."),
         Field("required", "Required fields", kind="list", placeholder="user_data.email, properties.score",
               help="An event of this type that lacks one is refused."),
         Field("billable", "Billable", kind="switch", help="Counts against the plan."),
@@ -124,8 +127,22 @@ def _event_type_fields(view: View) -> list[Field]:
 
 
 async def _conversions_of(view: View, goal: Any) -> dict[str, Any]:
-    since = (view.now - LATELY).isoformat()
-    return {"conversions": await view.ask(conversions.list_all, goal=goal.id, since=since, limit=10)}
+    newest = await view.ask(conversions.list_all, goal=goal.id, since=(view.now - LATELY).isoformat(), limit=10)
+    site = view.caller.snapshot.sites[goal.site]
+    zone = ZoneInfo(site.timezone)
+    since = trend.instant(view.now.astimezone(zone).date() - timedelta(days=TREND_DAYS - 1), zone)
+    report = await view.ask(reports.overview, since=since, site=site.id, goal=goal.id)
+    measures = trend.measures(report.revenue)
+    measure = trend.chosen(view.request.query_params, measures)
+    return {
+        "conversions": newest,
+        "report": report,
+        "call": "reports/overview?" + urlencode({"from": since, "site": site.id, "goal": goal.id}, safe=":"),
+        "measures": measures,
+        "measure": measure,
+        "chart": trend.chart(report, measure, measures[measure]),
+        "span": trend.span(report.period),
+    }
 
 
 async def _tag_of(view: View, site: Any) -> dict[str, Any]:
@@ -133,7 +150,8 @@ async def _tag_of(view: View, site: Any) -> dict[str, Any]:
     since = view.request.query_params.get("since") or (view.now - LATELY).isoformat()
     found = await view.ask(events.list_all, site=site.id, dialect="tag", since=since, limit=1, looking=0)
     seen = await view.ask(events.read, event=found.items[0].id) if found.items else None
-    return {"seen": seen, "since": since, "is_all": found.next_cursor is None}
+    refused = await view.ask(sites.read_refused, site_id=site.id)
+    return {"seen": seen, "since": since, "is_all": found.next_cursor is None, "refused": refused.items}
 
 
 THINGS = [

@@ -9,6 +9,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Mapping
+from datetime import date, timedelta
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -31,12 +32,13 @@ from postback.web.admin import signed_in
 from postback.web.admin.access import Caller, caller_for
 from postback.web.admin.hub import Hub, hub_of
 from postback.web.admin.signed_in import Person
-from postback.web.dashboard import forms, render
+from postback.web.dashboard import forms, render, trend
 from postback.web.dashboard.forms import Field, Form
 from postback.workspaces import Site, accounts, sessions
 from postback.workspaces.accounts import Seat
 
 VIEW = "postback.view"
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ADDRESS = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 
@@ -95,10 +97,33 @@ class View:
         site: Site | None = self.caller.snapshot.sites.get(id_)
         return site.name if site else "removed site"
 
+    @property
+    def senders(self) -> dict[str, str]:
+        """What events are sent with: API keys and tags of sites that are in use, by id, each with its name."""
+        held = self.caller.snapshot.keys.values()
+        named = {str(key.id): key.label for key in held if "ingest" in key.scopes}
+        named |= {str(site.id): f"Tag of {site.name}" for site in self.sites}
+        return dict(sorted(named.items(), key=lambda one: one[1].lower()))
+
     def query(self, **changed: object) -> str:
         """This page's query with some parameters changed; None takes one away."""
         kept = {**dict(self.request.query_params.items()), **changed}
         return "?" + urlencode({name: value for name, value in kept.items() if value not in (None, "")})
+
+    def list_call(self, path: str) -> str:
+        """The admin API's path of the list that a page shows, as it is narrowed."""
+        sent = {name: self._end(name, text) for name, text in self.request.query_params.items() if text}
+        return f"{path}?{urlencode(sent, safe=':')}"
+
+    def _end(self, name: str, text: str) -> str:
+        """An end of a span as the API takes it: a day begins by the site's clock, and the last one is a whole one."""
+        if name not in ("from", "to") or not _DAY.fullmatch(text):
+            return text
+        try:
+            day = date.fromisoformat(text) + timedelta(days=name == "to")
+        except (ValueError, OverflowError):
+            return text
+        return trend.instant(day, self.zone)
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response[str]:
         """`problem`, where there is one, is said in the words of the `fields` that the page shows."""
@@ -127,7 +152,7 @@ class View:
         for name, (wire_name, kind, bounds) in _parameters(handler).items():
             text = self.request.query_params.get(wire_name, "").strip()
             if text and name not in given:
-                sent[name] = _read(wire_name, text, kind, bounds)
+                sent[name] = _read(wire_name, self._end(wire_name, text), kind, bounds)
             elif name == "site" and self.site is not None:
                 sent[name] = self.site.id
         return sent
