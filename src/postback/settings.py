@@ -99,7 +99,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             ge=1,
             le=50_000,
         ),
-    ] = 100
+    ] = 200
     database_connections_max: Annotated[
         int, _about("Connections to the database, by process.", "connections", ge=2, le=1000)
     ] = 8

@@ -44,6 +44,12 @@ def test_its_curl_runs_as_printed_and_the_event_arrives_at_every_platform(
         eventually(lambda platform=platform: arrived(platform), because=lambda: "".join(demo.logs))
     for platform in ("ga4", "convert"):
         eventually(lambda platform=platform: sh(watch.replace("meta", platform))["requests"])
+    # There are weeks to look back on, of which nothing was sent.
+    [url] = re.findall(r"^Postback +(http\S+)", printed, re.MULTILINE)
+    [admin] = re.findall(r"^  admin key +(\S+)", printed, re.MULTILINE)
+    kept = sh(f"curl -sS -H 'Authorization: Bearer {admin}' '{url}/v1/admin/conversions?limit=500'")
+    assert len([one for one in kept["items"] if one["event_id"].startswith("history-")]) > 300
+    assert "history-" not in sh_text(watch.replace("platform=meta", "platform=webhook"))
     # The shop's page has the tag; its backend posts orders with the visitor's id.
     [shop] = re.findall(r"^a shop +(\S+)", printed, re.MULTILINE)
     assert "/tag.js" in sh_text(f"curl -sS {shop}/lamp")

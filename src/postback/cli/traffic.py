@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 PEOPLE = [("jane", "DE", "EUR"), ("amir", "GB", "GBP"), ("yuki", "JP", "JPY"), ("lucia", "ES", "EUR")]
@@ -24,6 +24,7 @@ WAYS_IN = [
 ]
 LABELS = ("crm", "trade fair", "call centre")
 REFUNDED, LED, CALLED = 0.2, 0.15, 0.08  # how likely a sale is refunded, a visitor signs up, somebody else sends a lead
+HISTORY_DAYS = 28
 LEADS = 2  # the goal's number in a new installation
 
 
@@ -35,6 +36,31 @@ def posts(site_key: str, seed: int | None = None) -> Iterator[tuple[str, dict[st
         if chance.random() < CALLED:
             lead = {"goalId": LEADS, "amount": 25, "integrationOrderId": f"lead-{chance.getrandbits(48):x}"}
             yield "/Conversions/record", lead | {"integrationSource": chance.choice(LABELS)}
+
+
+def history(now: datetime, seed: int | None = None) -> list[dict[str, Any]]:
+    """Events of the weeks before, as a backend posts them: more from week to week, fewer on weekends."""
+    chance = random.Random(seed)
+    events: list[dict[str, Any]] = []
+    for ago in range(HISTORY_DAYS, 0, -1):
+        day = now - timedelta(days=ago)
+        for _ in range(round(chance.uniform(0.8, 1.2) * (30 - ago / 2) * (0.6 if day.weekday() > 4 else 1))):
+            _, country, currency = chance.choice(PEOPLE)
+            product, price = chance.choice(PRODUCTS)
+            number = len(events)
+            event: dict[str, Any] = {
+                "event": "lead" if chance.random() < LED else "purchase",
+                "event_id": f"history-{number}",
+                "occurred_at": (day + timedelta(hours=chance.uniform(-8, 8))).isoformat(),
+                "url": f"{SHOP}/{product}{chance.choice(WAYS_IN)[0]}",
+                "action_source": "website",
+                "user_data": {"email": f"early{number}@example.com", "country": country},
+            }
+            if event["event"] == "purchase":
+                worth = price * 100 if currency == "JPY" else price + 0.9
+                event |= {"value": worth, "currency": currency, "order_id": f"history-{number}"}
+            events.append(event)
+    return events
 
 
 def _visit(chance: random.Random, number: int, site_key: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,6 +3,9 @@
 `Tx` is what records take first: a connection inside (or outside) a transaction that the caller opened.
 """
 
+import os
+import socket
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -14,6 +17,7 @@ from postback.secret import Secret
 Tx = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Tx]
 
+SEND_BUFFER_BYTES = 400_000
 # A server that is gone without a word is noticed within some 20 seconds.
 _ALIVE: dict[str, Any] = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 5}
 # The database is away or full, not the caller's fault: connection lost, out of disk, memory or connections, shutting
@@ -26,6 +30,14 @@ async def connect(dsn: Secret) -> Tx:
     conn = await AsyncConnection.connect(dsn.reveal(), autocommit=True, connect_timeout=5, **_ALIVE)
     await _configure(conn)
     return conn
+
+
+def widen(conn: Tx) -> None:
+    """Let more be sent ahead of the server's reading than a local socket holds by itself, as far as the system allows;
+    one of TCP widens as it needs."""
+    with suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as own:
+        if own.family == socket.AF_UNIX:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
 
 
 async def _configure(conn: Tx) -> None:

@@ -15,6 +15,7 @@ import psycopg
 import structlog
 
 from postback.db import Tx, connect, is_refusal, is_unavailable
+from postback.db.pool import widen
 from postback.errors import Invalid, Unavailable
 from postback.intake.directory import Directory
 from postback.intake.flush import Excess, Flush, Moved
@@ -97,6 +98,7 @@ class Committer:
     async def connection(self) -> Tx:
         if self._conn is None or self._conn.closed:
             self._conn = await connect(self._dsn)
+            widen(self._conn)
             self._flush.forget()
         return self._conn
 
