@@ -33,11 +33,10 @@ from postback.queue import dirty
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 WindowDays = Annotated[int, Meta(ge=1, le=400)]
 SiteKey = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
-Country = Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Za-z]{2}$"})]
+Country = Annotated[str, Meta(pattern="^[A-Za-z]{2}$")]
 Origins = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=100)]
 Domains = Annotated[list[Annotated[str, Meta(max_length=253)]], Meta(max_length=100)]
 CountsFrom = Literal["completed", "processing"]
-_is_country = re.compile("[A-Za-z]{2}").fullmatch
 _queries = Queries("workspaces")
 
 
@@ -216,8 +215,6 @@ def _merged(site: Site, sent: Mapping[str, Any]) -> Site:
     merged = structs.replace(site, **named)
     if merged.timezone != "UTC" and merged.timezone not in _timezones():
         raise Invalid("timezone must be one of the IANA database, such as Europe/Berlin.", field="timezone")
-    if merged.country and not _is_country(merged.country):
-        raise Invalid("country must be an ISO 3166 code of two letters, such as DE.", field="country")
     return structs.replace(
         merged,
         country=merged.country.upper() if merged.country else None,

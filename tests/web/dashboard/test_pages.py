@@ -192,6 +192,7 @@ async def test_goals_sites_and_event_types_are_made_changed_and_removed(served: 
         assert (await owner.post(where, sent)).status == 303
         stale = await owner.post(where, sent)
         assert (stale.status, "changed since you read it" in stale.text) == (412, True), path
+        assert f'href="{where}">Read it again</a>' in stale.html
         name, value = next(iter(changed.items()))
         _, shown = await served.call("GET", f"{ADMIN}/{path}/{where.rpartition('/')[2]}")
         assert str(shown[name]) == {"on": "True"}.get(value, value)

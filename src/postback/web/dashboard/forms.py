@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from postback import dialects
-from postback.errors import Invalid, Rejected, Unsupported
+from postback.errors import Invalid, Rejected, Stale, Unsupported
 from postback.web import wire
 from postback.web.admin.hub import Hub
 
@@ -84,11 +84,13 @@ def decode(kind: type[Any], fields: list[Field], form: Form, *, patch: bool) -> 
 
 
 class Told(Struct, frozen=True):
-    """A mistake in the words of a form. `label`: of the field that is wrong; empty where the form has no such field."""
+    """A mistake in the words of a form. `label`: of the field that is wrong; empty where the form has no such field.
+    `is_stale`: the thing was changed since the form was read."""
 
     message: str
     field: str | None
     label: str
+    is_stale: bool
 
 
 def told(problem: Rejected, fields: list[Field]) -> Told:
@@ -97,7 +99,7 @@ def told(problem: Rejected, fields: list[Field]) -> Told:
     label = next((field.label for field in fields if field.name == bare), "")
     named = re.compile(rf"(?:config\.)?{re.escape(bare)}(?:\[\d+\])?(?= )").match(problem.message) if label else None
     message = label + problem.message[named.end() :] if named else problem.message
-    return Told(message, problem.field, label)
+    return Told(message, problem.field, label, isinstance(problem, Stale))
 
 
 def _value(field: Field, text: str) -> Any:
