@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from bench import serve
+from bench import database, serve
 from bench.intake import postback, sink, take_turns
 from bench.plan import Plan
 from bench.report import Report
@@ -34,7 +34,8 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
             events = replace(ours, name="/v1/events", batch=replace(ours.batch, template=native))
             target = replace(ours.batch, path="/collect", template=_template(_PAGE), opening=_opening(about))
             collect = replace(ours, name="/collect", batch=target)
-            results = await take_turns([events, collect], plan, plan.rounds, connections=CONNECTIONS, batch=BATCH)
+            results = await take_turns([events, collect], plan, plan.other_rounds, connections=CONNECTIONS, batch=BATCH)
+    await database.drop(server, deployment.database)
     measured = f"posts of {BATCH} page views, {CONNECTIONS} connections"
     report.add_rate(measured, "Postback: /v1/events", results["/v1/events"])
     row = report.add_rate(measured, "Postback: /collect", results["/collect"])

@@ -53,7 +53,7 @@ async def _batching(report: Report, plan: Plan, server: Embedded, port: int, sin
     queue = await _filled(server, "drain_meta", [serve.meta(port)], plan.batched_deliveries)
     turns: list[Drained] = []
     bare: list[float] = []
-    for _ in range(plan.rounds):
+    for _ in range(plan.other_rounds):
         turns.append(await _drain(queue, port, "meta", plan))
         bare.append(await _bare(port, turns[-1], plan))
     row = _row(report, f"delivery in batches, {plan.batched_deliveries:,} queued", "Postback to Meta", turns)
@@ -70,7 +70,7 @@ async def _one_by_one(report: Report, plan: Plan, server: Embedded, port: int) -
     turns: list[Drained] = []
     turns_beside: list[Drained] = []
     bare: list[float] = []
-    for _ in range(plan.rounds):
+    for _ in range(plan.other_rounds):
         turns.append(await _drain(alone, port, "webhook", plan))
         bare.append(await _bare(port, turns[-1], plan))
         turns_beside.append(await _drain(beside, port, "webhook", plan))
@@ -102,7 +102,7 @@ async def _filled(server: Embedded, name: str, to: Sequence[serve.Destination], 
     deployment = await serve.install(server, name, to)
     async with serve.api(deployment) as (_, port):
         await serve.fill(deployment, port, number)
-    await database.execute(server, name, "VACUUM ANALYZE event", "VACUUM ANALYZE delivery")
+    await database.execute(server, name, "VACUUM ANALYZE", "CHECKPOINT")
     return deployment
 
 

@@ -118,7 +118,11 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> float:
         await _with_goals(report, plan, ours, deployment)
         await _with_worker(report, plan, ours, deployment)
         _memory(report, sides)
-        return ours.singles[64].per_second
+        rate = ours.singles[64].per_second
+    # What is left of them would be vacuumed beside the next parts.
+    for name in (deployment.database, BASELINE_DATABASE):
+        await database.drop(server, name)
+    return rate
 
 
 async def take_turns(

@@ -21,8 +21,9 @@ machine, on both sides of every comparison.
 ## How it was measured
 
 - **Both sides take turns** on the same PostgreSQL with the same settings (fsync, full pages and synchronous commit on),
-  {rounds} of {seconds} s each after a warm-up ({other_rounds} at 1 and 256 connections); figures are medians. Each turn
-  begins with empty tables. After it the rows are counted: an answer without a committed row would stop the benchmark.
+  {rounds} of {seconds} s each after a warm-up ({other_rounds} at 1 and 256 connections, of deliveries and the tag's
+  batches); figures are medians. Each turn begins with empty tables. After it the rows are counted: an answer without a
+  committed row would stop the benchmark.
 - **Every request is another event**: a purchase of {size} bytes with a plain email address and phone number, value,
   order, item, IP address, user agent and two click ids. Postback checks the key, validates, normalises, hashes and
   seals each, and writes one delivery for each of three destinations (Meta, GA4, a webhook). One API process; no worker
@@ -39,6 +40,7 @@ machine, on both sides of every comparison.
   built after their rows, here and of the visitors below; turns are {stored_rounds} a side.
 - **The tag's batches** (`/collect`) take turns with native batches of as many like events of the same visitor.
 - **Joins** are the two look-ups for a claim of 500 events, links, then visitors, among visitors that the server made.
+  Their tables are read once before, so that PostgreSQL's cache holds what it has room for.
 - **Pages of the dashboard** are asked for one after the other over a kept connection, packed, by a signed-in owner; a
   time ends with the last byte. Of pages that differ in an id alone one is asked for, the first that links lead to. The
   first page (`/app`) shows sums such as a worker leaves of so many events in three weeks, and of as many in each three

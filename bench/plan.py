@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """`rounds`: how often each side takes its turn, where a figure has a target; `other_rounds`: where it has none.
+    """`rounds`: how often each side takes its turn; `other_rounds`: the tag's batches, deliveries, posts at 1 and 256.
     Durations are of one turn."""
 
     name: str
@@ -34,7 +34,7 @@ FULL = Plan(
     run=4,
     settle=8,
     idle=10,
-    batched_deliveries=200_000,
+    batched_deliveries=120_000,
     single_deliveries=30_000,
     longest_drain=10,
     bare_client=3,

@@ -92,6 +92,7 @@ async def test_a_claim_takes_the_longest_due_first_and_only_what_is_due(hub: Hub
 async def test_claims_use_the_index_of_open_deliveries(hub: Hub) -> None:
     to = await hub.install("acme", url="http://x/", token="t0ken")
     await hub.put([to], 3000, flushes=3)
+    await hub.tx.execute("VACUUM ANALYZE attempt")  # a plan that is made while there is none stays when there are many
     query = sending._queries.claim.decode()
     names = ["bucket", "oldest", "newest", "destination_id", "since", "until", "now", "limit"]
     for n, name in enumerate(names):

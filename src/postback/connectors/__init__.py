@@ -208,6 +208,7 @@ class Connector(Struct, frozen=True, kw_only=True):
     OAuth access token is had.
     `reaches`: for a platform that counts a visitor once, a text that names who reached what (None: not so counted);
     what was delivered is remembered by it, and `build` is told by `reached_before`.
+    `about`: a sentence for the library on what it does.
     `variants`: other ways to speak to the platform, each a Connector of the same name; `variant` is this one's name,
     `advice` a sentence on when to take it.
     `platform_names`: what it calls ours, of which its default blueprint is made; `blueprint`: another default, which
@@ -223,6 +224,7 @@ class Connector(Struct, frozen=True, kw_only=True):
     interpret: Callable[[Response, int], Outcome | list[Outcome]]
     identifiers: frozenset[str]
     docs: str
+    about: str = ""
     names: frozenset[str] | None = None
     platform_names: Mapping[str, str] = {}
     blueprint: Blueprint | None = None

@@ -331,6 +331,7 @@ CONNECTOR = Connector(
     name="meta",
     title="Meta Conversions API",
     category="advertising",
+    about="Tells Meta which visitors of its ads on Facebook and Instagram bought or signed up, from your server.",
     config=Config,
     build=build,
     pack=pack,

@@ -260,6 +260,7 @@ CONNECTOR = Connector(
     name="webhook",
     title="Webhook",
     category="developer",
+    about="Posts every event, signed, to an address of your own.",
     config=Config,
     build=build,
     pack=pack,

@@ -42,8 +42,11 @@ def widen(conn: Tx) -> None:
 
 async def _configure(conn: Tx) -> None:
     conn.prepare_threshold = 0
-    # A plan made for the parameters costs more than the statement; generic plans prune partitions when they run.
-    await conn.execute("SET plan_cache_mode = force_generic_plan")
+    # A plan made for the parameters costs more than the statement; generic plans prune partitions when they run. One
+    # that is made while a partition is empty lives on when it is full, so each goes by a key whatever a table holds.
+    await conn.execute(
+        "SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)"
+    )
 
 
 async def open_pool(dsn: Secret, *, max_size: int = 4, is_patient: bool = True) -> Pool:

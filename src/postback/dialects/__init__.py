@@ -269,6 +269,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`")
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 _BOUND = re.compile(r"Expected `\w+` ([<>]=? .+)")
 _LENGTH = re.compile(r"Expected `str` of length (<=|>=) (\d+)")
+_COUNTRY = "matching regex '^[A-Za-z]{2}$'"
 _KINDS = {
     "str": "text",
     "int": "a whole number",
@@ -288,6 +289,8 @@ def _what(what: str) -> str:
         return f"must be {bound[1]}"
     if length := _LENGTH.fullmatch(what):
         return "may not be empty" if length[1] == ">=" else f"must have at most {length[2]} characters"
+    if what.endswith(_COUNTRY):
+        return "must be an ISO 3166 code of two letters, such as DE"
     return "holds a number that is out of range" if "out of range" in what else "has a value that cannot be used"
 
 

@@ -87,9 +87,10 @@ class Browser:
             return Page(answer.status, await answer.text(), answer.headers)
 
     async def submit(self, path: str, action: str | None = None, **typed: str) -> Page:
-        """Get a page, and post a form with its token."""
+        """Get a page, and post a form with its tokens."""
         page = await self.get(path)
-        return await self.post(action or path, {"csrf": page.csrf, **typed})
+        tokens = {name: form[name] for form in page.forms for name in ("csrf", "once") if name in form}
+        return await self.post(action or path, tokens | typed)
 
     async def sign_in(self, email: str, password: str) -> Page:
         return await self.post("/app/sign-in", {"email": email, "password": password})

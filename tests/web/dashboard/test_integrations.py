@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from postback import sandbox
+from postback.connectors import catalog
 from postback.web.dashboard import lines
 
 ADMIN = "/v1/admin"
@@ -162,3 +163,44 @@ async def test_before_it_is_removed_what_would_be_lost_is_said(served: Any, owne
     where = await install(owner, "webhook", url="http://127.0.0.1:9/x")
     await served.call("POST", "/v1/events", {"event": "lead"})
     assert "1 delivery waits for it" in (await owner.get(f"{where}/settings")).text
+
+
+async def test_the_library_says_what_each_is_and_what_it_takes_by_our_names(owner: Any) -> None:
+    cards = await owner.get("/app/integrations/library")
+    for connector in catalog().values():
+        assert connector.about in cards.text
+        page = await owner.get(f"/app/integrations/library/{connector.name}")
+        chips = [text.partition(" ")[0] for text in re.findall(r'<li class="tag">(.*?)</li>', page.html)]
+        assert {"purchase", "lead"} <= set(chips), connector.name
+        assert "*" not in chips
+        assert ("any other event" in page.text) == any(rule.event == "*" for rule in connector.default_blueprint.rules)
+
+
+async def test_a_check_says_why_its_refusal_is_well_and_what_to_do_where_nothing_answers(
+    owner: Any, stand_ins: str
+) -> None:
+    meta = {"dataset_id": "1234567890", "access_token": "EAAsecret", "endpoint": f"{stand_ins}/meta"}
+    checked = await owner.submit(await install(owner, "meta", **meta), do="probe")
+    assert "HTTP 400 is as it should be" in checked.text
+    away = await install(owner, "webhook", url="http://127.0.0.1:9/x")
+    assert "Check the address" in (await owner.submit(f"{away}/test", event="purchase")).text
+
+
+async def test_from_failed_deliveries_it_is_one_step_to_their_replay_and_from_a_held_one_to_its_credential(
+    served: Any, owner: Any
+) -> None:
+    where = await install(owner, "webhook", url="http://127.0.0.1:9/x")
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    with psycopg.connect(served.dsn.reveal()) as connection:
+        connection.execute("UPDATE delivery SET status = 'failed', settled_at = now(), reason = 'answered 400'")
+        connection.execute("UPDATE lane SET state = 'held', reason = 'token expired'")
+    page = await owner.get("/app/deliveries?status=failed&reason=answered")
+    [link] = [link for link in page.links if "/replay" in link]
+    assert link == f"{where}/replay?status=failed&reason=answered"
+    form = next(form for form in (await owner.get(link)).forms if "reason" in form)
+    assert (form["status"], form["reason"]) == ("failed", "answered")
+    assert f"{where}/settings" in (await owner.get("/app")).links
+    assert not [link for link in (await owner.get("/app/deliveries")).links if "/replay" in link]
+    removal = next(link for link in (await owner.get(where)).links if link.endswith("#remove"))
+    opened = [held for _, held in (await owner.get(removal)).tags if held.get("id") == "remove"]
+    assert "open" in opened[0]

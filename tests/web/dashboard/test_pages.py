@@ -122,7 +122,7 @@ async def test_a_page_weighs_little(owner: Any, filled: Any) -> None:
 async def test_the_first_page_waits_for_the_first_event_and_the_key_is_shown_once(served: Any, owner: Any) -> None:
     first = await owner.get("/app")
     assert "Waiting for your first event" in first.text
-    made = await owner.post("/app/start/key", {"csrf": first.csrf})
+    made = await owner.submit("/app/start", "/app/start/key")
     key = re.search(r"pb_live_[\w-]{32}", made.text)
     assert key is not None
     assert key[0] not in (await owner.get("/app/start")).text
@@ -150,6 +150,27 @@ async def test_a_form_keeps_what_was_typed_and_names_the_field(owner: Any) -> No
     assert wrong == ["default_value"]
     page = await owner.submit("/app/sites/new", name="x", currency="EUR", timezone="Berlin", window_days="7")
     assert [held["name"] for _, held in page.tags if held.get("aria-invalid") == "true"] == ["timezone"]
+    assert page.text.count("Time zone must be one of the IANA database, such as Europe/Berlin.") == 1
+    assert ("To correct: Time zone" in page.text, "Field:" in page.text) == (True, False)
+    page = await owner.submit(
+        "/app/sites/new", name="x", currency="EUR", timezone="UTC", country="Germany", window_days="7"
+    )
+    assert "Country must be an ISO 3166 code of two letters, such as DE." in page.text
+
+
+async def test_currencies_zones_and_countries_are_searched_in_lists(owner: Any) -> None:
+    for path, known in (
+        ("/app/sites/new", "EUR Euro,DE Germany,Europe/Berlin "),
+        ("/app/start", "EUR Euro,Europe/Berlin "),
+    ):
+        page = await owner.get(path, **{"Accept-Encoding": "identity"})
+        assert len(page.html) < 80_000
+        for one in known.split(","):
+            value, _, text = one.partition(" ")
+            assert f'<option value="{value}">{text}</option>' in page.html, (path, one)
+        [zone] = [held for _, held in page.tags if held.get("name") == "timezone"]
+        assert ("data-zone" in zone, zone["value"]) == (True, "")
+    assert "Europe/Berlin" not in (await owner.get("/app/keys")).html
 
 
 async def test_goals_sites_and_event_types_are_made_changed_and_removed(served: Any, owner: Any) -> None:
@@ -171,11 +192,19 @@ async def test_goals_sites_and_event_types_are_made_changed_and_removed(served: 
         assert (await owner.post(where, sent)).status == 303
         stale = await owner.post(where, sent)
         assert (stale.status, "changed since you read it" in stale.text) == (412, True), path
+        assert f'href="{where}">Read it again</a>' in stale.html
         name, value = next(iter(changed.items()))
         _, shown = await served.call("GET", f"{ADMIN}/{path}/{where.rpartition('/')[2]}")
         assert str(shown[name]) == {"on": "True"}.get(value, value)
         assert (await owner.submit(where, do="remove")).status == 303
         assert (await owner.get(where)).status == 404
+
+
+async def test_an_event_types_name_is_not_asked_for_where_it_cannot_be_changed(owner: Any) -> None:
+    made = await owner.submit("/app/event-types/new", name="quiz")
+    page = await owner.get(made.location)
+    assert "name" not in next(form for form in page.forms if "etag" in form)
+    assert "quiz" in page.text
 
 
 async def test_an_integration_is_installed_from_its_fields_paused_changed_and_removed(served: Any, owner: Any) -> None:
@@ -232,6 +261,32 @@ async def test_a_key_is_shown_once_rotated_and_revoked_after_saying_what_breaks(
     assert "still opens until" in rotated.text
     assert (await owner.submit(where, f"{where}/revoke")).status == 303
     assert (await served.call("POST", "/v1/events", {"event": "lead"}, key=key[0]))[0] == 401
+
+
+async def test_a_form_that_makes_a_secret_makes_one_however_often_it_is_sent(served: Any, owner: Any) -> None:
+    _, ingest = await served.call("POST", f"{ADMIN}/keys", {"label": "Backend", "scopes": ["ingest"]})
+    where = f"/app/keys/{ingest['id']}"
+    for path, action, typed in (
+        ("/app/keys/new", "/app/keys/new", {"label": "Shop", "scopes": "ingest"}),
+        (where, f"{where}/rotate", {"grace_seconds": "3600"}),
+        ("/app/start", "/app/start/key", {}),
+    ):
+        page = await owner.get(path)
+        once = next(form["once"] for form in page.forms if "once" in form)
+        sent = {"csrf": page.csrf, "once": once, **typed}
+        assert re.search(r"pb_live_[\w-]{32}", (await owner.post(action, sent)).text)
+        known = {one["id"] for one in (await served.call("GET", f"{ADMIN}/keys"))[1]["items"]}
+        again = await owner.post(action, sent)
+        assert (again.status, "was made already, and shown once" in again.text) == (409, True), path
+        assert {one["id"] for one in (await served.call("GET", f"{ADMIN}/keys"))[1]["items"]} == known
+        for old in ("", "x", "00000000-0000-7000-8000-000000000000"):
+            assert (await owner.post(action, sent | {"once": old})).status == 422
+    page = await owner.get("/app/integrations/library/webhook")
+    sent = {name: value for name, value in page.forms[-1].items() if name not in ("action", "method")}
+    sent |= {"url": "https://hooks.example.com/x"}
+    assert "whsec_" in (await owner.post("/app/integrations/library/webhook", sent)).text
+    assert (await owner.post("/app/integrations/library/webhook", sent)).status == 409
+    assert 'value="Webhook 2"' in (await owner.get("/app/integrations/library/webhook")).html
 
 
 async def test_who_may_only_read_sees_all_and_changes_nothing(served: Any, filled: Any, invited: Any) -> None:

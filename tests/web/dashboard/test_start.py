@@ -59,7 +59,8 @@ async def test_the_first_run_leads_to_a_delivered_event_and_says_at_each_step_ho
     assert steps(await owner.get("/app/start")) == "done now - - - -"
     made = await owner.submit("/app/start", "/app/start/key")
     assert steps(made) == "done done now - - -"
-    assert polls(made) == ["/app/start"]
+    assert polls(made) == ["/app/start?seen=none"]
+    assert (await owner.get(polls(made)[0])).status == 204
     [curl] = commands(made, "A curl that sends an event")
     assert '"currency":"EUR"' in curl
     assert '"accepted"' in await shell(curl)
@@ -71,7 +72,38 @@ async def test_the_first_run_leads_to_a_delivered_event_and_says_at_each_step_ho
     where = hook.location.partition("?")[0]
     assert steps(await owner.get("/app/start")) == "done done done done now -"
     assert "Delivered" in (await owner.submit(f"{where}/test", event="purchase")).text
-    assert steps(await owner.get("/app/start")) == "done done done done done now"
+    page = await owner.get("/app/start")
+    assert steps(page) == "done done done done done now"
+    assert "goes nowhere: nothing was installed when it came" in page.text
+    key = re.search(r"pb_live_[\w-]{32}", curl)
+    assert key is not None
+    assert "skipped" in await shell(curl)
+    assert (await owner.get(polls(page)[0])).status == 200
+    page = await owner.get("/app/start")
+    assert re.search(r"Skipped\s+to\s+Webhook:\s+order counted already", page.text)
+    assert (await owner.get(polls(page)[0])).status == 204
+    [again] = commands(page, "A curl that sends an event")
+    assert '"queued"' in await shell(again.replace("YOUR_KEY", key[0]))
+    assert re.search(r"Queued\s+to\s+Webhook", (await owner.get(polls(page)[0])).text)
+    await running.stop()
+
+
+async def test_a_try_counts_once_it_was_taken_by_what_is_installed_still(served: Any, owner: Any) -> None:
+    running = await sandbox.start("127.0.0.1", 0)
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    assert "Your first event is here" in (await owner.get("/app/start")).text
+    await served.call("POST", "/v1/events", {"event": "lead", "event_id": "2"})
+    assert "Your first event is here" not in (await owner.get("/app/start")).text
+    where: dict[str, str] = {}
+    for name, url, step in (("a", "http://127.0.0.1:9/", "now -"), ("b", f"{running.url}/webhook/x", "done now")):
+        typed = {"url": url, "secret": "whsec_" + "YWFh" * 8, "name": name}
+        where[name] = (await owner.submit("/app/integrations/library/webhook", **typed)).location.partition("?")[0]
+        await owner.submit(f"{where[name]}/test", event="purchase")
+        page = await owner.get("/app/start")
+        assert steps(page) == f"done done done done {step}"
+        assert ("was not taken" in page.text) == (name == "a")
+    await owner.submit(f"{where['b']}", do="remove")
+    assert steps(await owner.get("/app/start")) == "done done done done now -"
     await running.stop()
 
 

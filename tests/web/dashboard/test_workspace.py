@@ -109,3 +109,37 @@ async def test_usage_warns_at_80_percent_and_says_when_the_plan_is_used_up(serve
         assert warnings == ([said] if said else [])
     plans = await owner.get("/app/plans")
     assert re.search(r"Small\s*5\s*refused with 429\s*This workspace", plans.text)
+
+
+async def test_the_audit_log_says_of_what_each_change_was(served: Any, owner: Any) -> None:
+    assert "Nothing was changed yet" in (await owner.get("/app/audit")).text
+    where = (await owner.submit("/app/integrations/library/webhook", url="https://a.example/", name="Hook")).links
+    hook = next(link for link in where if re.search("integrations/[0-9a-f-]{36}$", link))
+    paused = await owner.get((await owner.submit(hook, do="pause")).location)
+    assert ("Paused. What comes in waits" in paused.text, "Paused: nothing waits yet" in paused.text) == (True, True)
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    assert "Paused: 1 waits" in (await owner.get(hook)).text
+    assert "Resumed. What waited" in (await owner.get((await owner.submit(hook, do="resume")).location)).text
+    await owner.submit(f"{hook}/test", event="purchase")
+    await owner.submit("/app/keys/new", label="Checkout", scopes="ingest")
+    await owner.submit("/app/members", email="ada@example.com", role="analyst")
+    await owner.submit("/app/privacy", kind="visitor_id", value="v1", do="export")
+    await owner.submit("/app/privacy", kind="visitor_id", value="v1", do="erase")
+    said = re.sub(r"\s+", " ", (await owner.get("/app/audit")).text)
+    for one in (
+        "Created integration Hook", "Paused integration Hook", "Tested integration Hook", "Created API key Checkout",
+        "Created member ada@example.com", "Exported a person's data by visitor id", "Asked to erase a person by visitor id",
+    ):  # fmt: skip
+        assert one in said
+    assert "Nothing of this kind was changed yet" in (await owner.get("/app/audit?noun=plan")).text
+
+
+async def test_whom_one_invites_may_least_unless_more_is_chosen_and_gets_no_email(owner: Any) -> None:
+    page = await owner.get("/app/members")
+    assert next(form for form in page.forms if "role" in form)["role"] == "read_only"
+    assert "no email is sent" in page.text
+
+
+async def test_a_settings_unit_is_of_its_number(owner: Any) -> None:
+    page = await owner.get("/app/settings")
+    assert re.search(r"POSTBACK_API_PROCESSES.*?\b1 process(?!es)", re.sub(r"\s+", " ", page.text))

@@ -148,6 +148,7 @@ def _goals_url(config: Config) -> str:
 DEFAULT = Connector(
     name="convert",
     title="Convert",
+    about="Shows in Convert which variation of an experiment sold more: sales and goals by visitor.",
     category="analytics",
     config=Config,
     build=build,

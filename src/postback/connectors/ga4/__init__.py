@@ -303,6 +303,7 @@ CONNECTOR = Connector(
     name="ga4",
     title="Google Analytics 4",
     category="analytics",
+    about="Gives Google Analytics purchases, leads and the rest that a browser alone would lose.",
     config=Config,
     build=build,
     pack=pack,

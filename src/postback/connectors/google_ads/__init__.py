@@ -322,6 +322,7 @@ UPLOADING = Connector(
     advice="For projects that uploaded to the Google Ads API before 2026.",
     title="Google Ads",
     category="advertising",
+    about="Tells Google Ads which clicks became conversions, what they were worth, and what was taken back.",
     config=Config,
     build=build_upload,
     pack=pack,

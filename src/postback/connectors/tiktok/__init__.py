@@ -318,6 +318,7 @@ CONNECTOR = Connector(
     name="tiktok",
     title="TikTok Events API",
     category="advertising",
+    about="Tells TikTok which visitors of its ads bought or signed up, from your server.",
     config=Config,
     build=build,
     pack=pack,

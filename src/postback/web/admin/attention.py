@@ -66,7 +66,7 @@ async def _destinations(tx: Tx, caller: Caller, lines: Sequence[Line]) -> list[I
         lane, link = lanes.get(id_), f"/app/integrations/{id_}"
         if lane is not None and lane.state == "held":
             detail = f"{_sentence(lane.reason or 'Its credential was refused')} {lane.fix or ''}".strip()
-            found.append(Item("held", f"{one.name} is held", detail, "Mend its credential", link))
+            found.append(Item("held", f"{one.name} is held", detail, "Mend its credential", f"{link}/settings"))
         elif lane is not None and lane.state == "paused":
             detail = "Its deliveries queue up, and nothing is sent."
             found.append(Item("paused", f"{one.name} is paused", detail, "Resume it", link))

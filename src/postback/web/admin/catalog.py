@@ -57,6 +57,7 @@ class Entry(Struct, frozen=True):
     connector: str
     name: str
     category: str
+    about: str
     variants: list[str]
     fields: list[FieldOut]
     blueprint: Blueprint
@@ -134,6 +135,7 @@ def entry(connector: Connector) -> Entry:
         connector=connector.name,
         name=connector.title,
         category=connector.category,
+        about=connector.about,
         variants=[one.variant for one in (connector, *connector.variants)],
         fields=_fields(connector),
         blueprint=connector.default_blueprint,

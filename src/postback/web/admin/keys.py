@@ -1,5 +1,6 @@
 """`/v1/admin/keys`: make, list, rotate, revoke. A key's text is shown by the answer that made it, and never again."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
@@ -10,9 +11,9 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct, structs
 
 from postback import keys
-from postback.db import buckets
+from postback.db import Tx, buckets
 from postback.dialects import moment
-from postback.errors import Forbidden, Invalid
+from postback.errors import Conflict, Forbidden, Invalid, NotFound
 from postback.keys import ApiKey, KeyOut, Usage, key_out
 from postback.web.admin.access import Caller
 from postback.web.admin.bodies import EXAMPLE
@@ -45,6 +46,14 @@ class RotateIn(Struct, frozen=True):
     grace_seconds: Annotated[int, Meta(ge=0, le=31_536_000)] = 0
 
 
+class MadeAlready(Conflict):
+    """A form was sent again, as by loading its answer again."""
+
+    def __init__(self, key_id: UUID) -> None:
+        super().__init__("This key was made already, and shown once. Where it was not kept, rotate or revoke it.")
+        self.key_id = key_id
+
+
 class KeyListed(KeyOut, frozen=True, kw_only=True):
     """With its use. `calls_24h`, `errors_24h` (4xx and 5xx): of the last 24 hours, by the hour. `last_used_at` null:
     never; `last_used_from`: an address, masked."""
@@ -63,6 +72,11 @@ class KeyMade(KeyOut, frozen=True, kw_only=True):
 
 @post("/keys", summary="Make a key", opt={EXAMPLE: _SHOP})
 async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[KeyIn]) -> KeyMade:
+    return await make(hub, caller, data, buckets.new_id(caller.now))
+
+
+async def make(hub: Hub, caller: Caller, data: KeyIn, new_id: UUID) -> KeyMade:
+    """Raises MadeAlready where there is a key of that id."""
     _may_give(caller, data.scopes)
     if data.site is not None and data.site not in caller.snapshot.sites:
         raise Invalid("There is no such site; name one by its id.", field="site")
@@ -70,9 +84,10 @@ async def create(hub: Needs[Hub], caller: Needs[Caller], data: JSONBody[KeyIn]) 
     if expires_at is not None and expires_at <= caller.now:
         raise Invalid("expires_at must lie ahead.", field="expires_at")
     async with changing(hub, caller) as change:
+        await _refuse_repeat(change.tx, caller, new_id)
         key, text = await keys.create(
             change.tx,
-            key_id=buckets.new_id(caller.now),
+            key_id=new_id,
             workspace_id=caller.workspace_id,
             label=data.label,
             scopes=data.scopes,
@@ -112,14 +127,20 @@ async def list_all(
     opt={EXAMPLE: {"grace_seconds": 3600}},
 )
 async def rotate(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID], data: JSONBody[RotateIn]) -> KeyMade:
+    return await replace(hub, caller, key_id, data, buckets.new_id(caller.now))
+
+
+async def replace(hub: Hub, caller: Caller, key_id: UUID, data: RotateIn, new_id: UUID) -> KeyMade:
+    """Raises MadeAlready where there is a key of the new id."""
     async with changing(hub, caller) as change:
+        await _refuse_repeat(change.tx, caller, new_id)
         old = await keys.read(change.tx, caller.workspace_id, key_id)
         _may_give(caller, old.scopes)
         key, text = await keys.rotate(
             change.tx,
             caller.workspace_id,
             key_id,
-            new_id=buckets.new_id(caller.now),
+            new_id=new_id,
             now=caller.now,
             grace=timedelta(seconds=data.grace_seconds),
             environment=hub.settings.environment,
@@ -137,6 +158,11 @@ async def revoke(hub: Needs[Hub], caller: Needs[Caller], key_id: FromPath[UUID])
         await keys.revoke(change.tx, caller.workspace_id, key_id)
         ended = await keys.read(change.tx, caller.workspace_id, key_id)
         await change.record("revoked", "key", key_id, before=key_out(old), after=key_out(ended))
+
+
+async def _refuse_repeat(tx: Tx, caller: Caller, new_id: UUID) -> None:
+    with suppress(NotFound):
+        raise MadeAlready((await keys.read(tx, caller.workspace_id, new_id)).id)
 
 
 def _may_give(caller: Caller, scopes: list[keys.Scope] | list[str]) -> None:

@@ -23,6 +23,8 @@ from postback.web.admin.access import Caller
 from postback.web.admin.destinations import find
 from postback.web.admin.hub import Hub
 
+_UNREACHED = "Check the address, and that what is there runs and can be reached from this server; then try again."
+
 
 class ProbeOut(Struct, frozen=True):
     """`ok`: the platform took the credential. `outcome` `not_sent`: the platform was not reached, or gave no answer.
@@ -78,7 +80,7 @@ async def tried(
     record = Record(secrets, connector.private)
     if not isinstance(answer, Response):
         if isinstance(answer, NotSent | Unanswered):
-            return ProbeOut(False, "not_sent", record.text(answer.reason), "Try again.", None, latency_ms, None)
+            return ProbeOut(False, "not_sent", record.text(answer.reason), _UNREACHED, None, latency_ms, None)
         outcome = "refused" if connector.token is not None else "not_sent"
         return ProbeOut(False, outcome, record.text(answer.reason), answer.fix, None, latency_ms, None)
     outcome = interpret(answer)

@@ -1,5 +1,6 @@
 """Forms: what they ask for, and the API's body that is made of what was typed."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
@@ -11,7 +12,7 @@ from msgspec import Struct
 from msgspec.json import Decoder
 
 from postback import dialects
-from postback.errors import Invalid, Unsupported
+from postback.errors import Invalid, Rejected, Stale, Unsupported
 from postback.web import wire
 from postback.web.admin.hub import Hub
 
@@ -26,8 +27,8 @@ class Form(dict[str, str]):
 class Field(Struct, frozen=True):
     """`kind`: text, email, password, secret, number, amount, list (comma between), lines, switch, select, json.
 
-    `options`: of a select, value and text. `of`: the object that it belongs to, such as `config`. `is_set`: a secret
-    that is kept unless another is typed.
+    `options`: value and text, of a select to choose from, of a text to search. `of`: the object that it belongs to,
+    such as `config`. `is_set`: a secret that is kept unless another is typed.
     """
 
     name: str
@@ -80,6 +81,25 @@ def decode(kind: type[Any], fields: list[Field], form: Form, *, patch: bool) -> 
         elif patch and field.kind != "secret":
             held[field.name] = None
     return dialects.decode(_decoder(kind), msgspec.json.encode(body))
+
+
+class Told(Struct, frozen=True):
+    """A mistake in the words of a form. `label`: of the field that is wrong; empty where the form has no such field.
+    `is_stale`: the thing was changed since the form was read."""
+
+    message: str
+    field: str | None
+    label: str
+    is_stale: bool
+
+
+def told(problem: Rejected, fields: list[Field]) -> Told:
+    """The API's field name, where its message begins with it, is said as the form's label."""
+    bare = (problem.field or "").removeprefix("config.").partition("[")[0]
+    label = next((field.label for field in fields if field.name == bare), "")
+    named = re.compile(rf"(?:config\.)?{re.escape(bare)}(?:\[\d+\])?(?= )").match(problem.message) if label else None
+    message = label + problem.message[named.end() :] if named else problem.message
+    return Told(message, problem.field, label, isinstance(problem, Stale))
 
 
 def _value(field: Field, text: str) -> Any:

@@ -66,8 +66,10 @@ async def act(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
         match form.get("do"):
             case "pause":
                 await view.ask(destinations.pause, **given)
+                return view.to(here, "paused")
             case "resume":
                 await view.ask(destinations.resume, **given)
+                return view.to(here, "resumed")
             case "remove":
                 await view.ask(destinations.remove, if_match=form.get("etag"), **given)
                 return view.to("/app/integrations", "removed")
@@ -85,7 +87,7 @@ async def act(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
         if is_settings:
             return await _settings(view, shown, values=form if form["do"] == "save" else None, problem=problem)
         return await _log(view, shown, problem=problem)
-    return view.to(f"{here}/settings" if is_settings else here, "changed")
+    return view.to(f"{here}/settings", "changed")
 
 
 async def frame(view: View, shown: DestinationOut, template: str, **more: Any) -> Response[str]:

@@ -1,6 +1,7 @@
 """API keys: made and shown once, rotated with a grace period, revoked after saying what will break."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any, get_args
 from uuid import UUID
 
@@ -10,14 +11,16 @@ from litestar.params import FromPath
 from msgspec import structs
 
 from postback import keys as rules
-from postback.errors import NotFound, Rejected
+from postback.db import buckets
+from postback.errors import Invalid, NotFound, Rejected
 from postback.web.admin import events, keys
-from postback.web.admin.keys import GUARDED, KeyIn, KeyListed, RotateIn
+from postback.web.admin.keys import GUARDED, KeyIn, KeyListed, KeyMade, MadeAlready, RotateIn
 from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 
 RECENT = 100  # events, by which it is said what a key sends
 GRACES = [("0", "At once"), ("3600", "After an hour"), ("86400", "After a day"), ("604800", "After a week")]
+_FORM_LASTS = timedelta(days=1)
 _MEANINGS = {
     "ingest": "ingest: send events",
     "read": "read: look at everything",
@@ -53,13 +56,36 @@ async def new(view: Needs[View]) -> Response[str]:
 
 @post("/keys/new", status_code=200)
 async def create(view: Needs[View]) -> Response[str]:
-    """Not a redirect: the key is shown by this answer alone."""
+    """Not a redirect: the key is shown by this answer alone. A form makes one, however often it is sent."""
     fields = [structs.replace(field, kind="list") if field.name == "scopes" else field for field in _fields(view)]
     try:
-        made = await view.ask(keys.create, data=view.body(KeyIn, fields))
+        made = await make(view, view.body(KeyIn, fields))
+    except MadeAlready as problem:
+        return await _again(view, problem)
     except Rejected as problem:
         return _form(view, view.form, problem)
     return view.page("key_made.html", made=made, old=None)
+
+
+async def make(view: View, data: KeyIn) -> KeyMade:
+    """Raises MadeAlready where this form did."""
+    view.require(keys.create)
+    return await keys.make(view.hub, view.caller, data, _once(view))
+
+
+def _once(view: View) -> UUID:
+    """The id that the form gives to what it makes."""
+    try:
+        id_ = UUID(view.form["once"])
+    except (KeyError, ValueError):
+        id_ = None
+    if id_ is None or abs(view.now - buckets.time_of(id_)) > _FORM_LASTS:
+        raise Invalid("This form is too old; open it again.")
+    return id_
+
+
+async def _again(view: View, problem: MadeAlready) -> Response[str]:
+    return await _page(view, await _find(view, problem.key_id), problem)
 
 
 def _form(view: View, values: dict[str, str], problem: Rejected | None) -> Response[str]:
@@ -84,7 +110,10 @@ async def rotate(view: Needs[View], id_: FromPath[UUID]) -> Response[Any]:
     key = await _find(view, id_)
     try:
         data = view.body(RotateIn, [Field("grace_seconds", "Grace", kind="number")])
-        made = await view.ask(keys.rotate, key_id=id_, data=data)
+        view.require(keys.rotate)
+        made = await keys.replace(view.hub, view.caller, id_, data, _once(view))
+    except MadeAlready as problem:
+        return await _again(view, problem)
     except Rejected as problem:
         return await _page(view, key, problem)
     return view.page("key_made.html", made=made, old=await _find(view, id_))

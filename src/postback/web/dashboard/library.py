@@ -7,6 +7,7 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 
 from postback import secret
+from postback.blueprint import ANY
 from postback.errors import NotFound, Rejected
 from postback.web.admin import catalog, destinations
 from postback.web.admin.catalog import Entry, FieldOut, InstallIn
@@ -33,12 +34,15 @@ async def library(view: Needs[View]) -> Response[str]:
 async def install_form(view: Needs[View], connector: FromPath[str]) -> Response[str]:
     entry = await view.ask(catalog.read, connector=connector)
     variant = view.request.query_params.get("variant", "default")
-    return _page(view, entry, variant if variant in entry.variants else "default", {}, None)
+    names = {one.name.lower() for one in (await view.ask(destinations.list_all, limit=500)).items}
+    free = (f"{entry.name} {number}" for number in range(2, len(names) + 3))
+    name = entry.name if entry.name.lower() not in names else next(one for one in free if one.lower() not in names)
+    return _page(view, entry, variant if variant in entry.variants else "default", {"name": name}, None)
 
 
 @post("/integrations/library/{connector:str}")
 async def install(view: Needs[View], connector: FromPath[str]) -> Response[Any]:
-    """A secret that was made is shown by this answer, once."""
+    """A secret that was made is shown by this answer, once. The name that the form gives refuses a second sending."""
     entry = await view.ask(catalog.read, connector=connector)
     variant = view.form.get("variant", "default")
     if variant not in entry.variants:
@@ -81,6 +85,14 @@ def _made(entry: Entry, variant: str, made: DestinationOut, form: dict[str, str]
     }
 
 
+def _takes(entry: Entry) -> list[tuple[str, str | None]]:
+    """Standard events by our names, those that matter most first, and what the platform calls them."""
+    rules = {rule.event: rule.to for rule in entry.blueprint.rules}
+    first = ["purchase", "lead"]
+    names = [*first, *(name for name in rules if name not in first)]
+    return [(name, rules.get(name)) for name in names if name != ANY and (name in rules or ANY in rules)]
+
+
 def _page(view: View, entry: Entry, variant: str, values: dict[str, str], problem: Rejected | None) -> Response[str]:
     own = fields_of(entry, variant)
     config = {field.name: "..." for field in own if field.required}
@@ -88,6 +100,7 @@ def _page(view: View, entry: Entry, variant: str, values: dict[str, str], proble
     return view.page(
         "install.html", problem.status if problem else 200, entry=entry, variant=variant,
         fields=[name_of(entry), *own], values=values, problem=problem, example=example,
+        takes=_takes(entry), takes_any=any(rule.event == ANY for rule in entry.blueprint.rules),
     )  # fmt: skip
 
 

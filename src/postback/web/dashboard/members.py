@@ -14,13 +14,17 @@ from postback.web.dashboard.forms import Field
 from postback.web.dashboard.view import View
 
 ROLES = [
-    ("read_only", "Read only: looks at everything, changes nothing"),
-    ("analyst", "Analyst: also goals and event types"),
-    ("admin", "Admin: also sites, integrations, keys, members"),
-    ("owner", "Owner: everything, owners and erasures too"),
+    ("read_only", "Read only"),
+    ("analyst", "Analyst"),
+    ("admin", "Admin"),
+    ("owner", "Owner"),
 ]
 _EMAIL = Field("email", "Email", kind="email", required=True)
-_ROLE = Field("role", "Role", kind="select", options=ROLES)
+_ROLE = Field(
+    "role", "Role", kind="select", options=ROLES,
+    help="Read only looks at everything and changes nothing. An analyst also changes goals and event types; an admin "
+    "sites, integrations, keys and members; an owner everything, owners and erasures too.",
+)  # fmt: skip
 
 
 @get("/members")
@@ -70,7 +74,7 @@ async def _page(view: View, **more: Any) -> Response[str]:
         found=found,
         fields=[_EMAIL, _ROLE],
         may_invite=view.may(members.create),
-        **{"made": None, "problem": None, "values": {"role": "analyst"}} | more,
+        **{"made": None, "problem": None, "values": {"role": "read_only"}} | more,
     )
 
 

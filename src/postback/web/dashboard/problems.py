@@ -62,7 +62,7 @@ def _page(request: Request[Any, Any, Any], error: PostbackError) -> Response[Any
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if error.status_code == 404:
-        return _page(request, NotFound("There is nothing here, or nothing of this workspace."))
+        return _page(request, NotFound("There is no such page, or nothing of that id in this workspace."))
     if error.status_code == 405:
         return _page(request, MethodNotAllowed((error.headers or {}).get("allow", "GET")))
     if error.status_code < 500:

@@ -6,14 +6,17 @@ from uuid import UUID
 from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
+from msgspec.json import decode
 
 from postback import secret
 from postback.errors import Forbidden, Rejected
 from postback.web.admin import audit, conversions, deliveries, destinations, events, goals, orders, replays
+from postback.web.admin.audit import AuditOut
 from postback.web.admin.events import EventDetails
 from postback.web.admin.replays import ReplayIn
 from postback.web.dashboard.view import View
 
+_OF_PEOPLE = frozenset({"erasure", "export"})
 _SAID = (
     "event_id", "occurred_at", "action_source", "value", "currency", "order_id", "order_status", "items", "url",
     "referrer", "visitor_id", "session_id", "consent", "experiments", "properties",
@@ -56,7 +59,8 @@ def _received(shown: EventDetails) -> dict[str, Any]:
 async def list_deliveries(view: Needs[View]) -> Response[str]:
     found = await view.ask_list(deliveries.list_all)
     installed = await view.ask(destinations.list_all, limit=500)
-    return view.page("deliveries.html", found=found, installed=installed.items)
+    may_replay = view.may(replays.create_replay)
+    return view.page("deliveries.html", found=found, installed=installed.items, may_replay=may_replay)
 
 
 @get("/deliveries/{delivery:str}")
@@ -113,7 +117,20 @@ async def read_order(view: Needs[View], order_id: FromPath[str]) -> Response[str
 
 @get("/audit")
 async def list_changes(view: Needs[View]) -> Response[str]:
-    return view.page("audit.html", found=await view.ask_list(audit.list_all))
+    found = await view.ask_list(audit.list_all)
+    installed = await view.ask(destinations.list_all, limit=500)
+    names = {str(one.id): one.name for one in installed.items}
+    which = {one.id: _which(one, names) for one in found.items}
+    return view.page("audit.html", found=found, which=which)
+
+
+def _which(change: AuditOut, names: dict[str, str]) -> str:
+    """What the thing is called, or else its id. `names`: of integrations, by id."""
+    held = (decode(change.before) or {}) | (decode(change.after) or {})
+    said = next((held[name] for name in ("name", "label", "email") if isinstance(held.get(name), str)), None)
+    if change.noun in _OF_PEOPLE:
+        return f"by {held.get('asked_by', '')}".replace("_", " ")
+    return said or names.get(change.noun_id) or change.noun_id
 
 
 HANDLERS = [

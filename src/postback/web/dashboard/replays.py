@@ -112,7 +112,7 @@ async def _page(view: View, kind: Kind, shown: DestinationOut, values: dict[str,
     if typed.get("status") == "delivered":
         body["include_delivered"] = True
     return await frame(
-        view, shown, f"integration_{kind.noun}.html", kind=kind, values=Form(values), body=body,
+        view, shown, f"integration_{kind.noun}.html", kind=kind, fields=kind.fields, values=Form(values), body=body,
         jobs=[job for job in jobs.items if shown.id in job.destinations][:5], **{"counted": None} | more,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Goals, sites and event types: each a list, a form to make one, and a page to change or remove it."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import cache
@@ -8,14 +9,16 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
+import iso4217
 from litestar import Response, get, post
 from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath
 from msgspec import Struct
 
 from postback import goals as goal_rules
+from postback import money
 from postback.errors import NotFound, Rejected
 from postback.web.admin import conversions, event_types, events, goals, reports, sites
 from postback.web.admin.bodies import etag
@@ -32,6 +35,24 @@ _RULES = [
     ("session", "It came in the session of a touch"),
     ("any", "Any touch in the window"),
 ]
+
+
+@cache
+def currencies() -> list[tuple[str, str]]:
+    return [(code, str(iso4217.raw_table[code]["CcyNm"])) for code in sorted(money.MINOR_UNITS)]
+
+
+@cache
+def zones() -> list[tuple[str, str]]:
+    """Places, not the names that stand for a distance from UTC or for another zone's country."""
+    is_place = re.compile("(?!Etc|US|Canada|Brazil|Chile|Mexico|SystemV)\\w+/").match
+    return [(name, "") for name in ["UTC", *sorted(filter(is_place, available_timezones()))]]
+
+
+@cache
+def countries() -> list[tuple[str, str]]:
+    lines = _kept("countries.txt").splitlines()[1:]
+    return [(code, name) for code, _, name in (line.partition(" ") for line in lines)]
 
 
 class Thing(Struct, frozen=True):
@@ -66,7 +87,7 @@ def _goal_fields(view: View) -> list[Field]:
         ),
         Field("filter", "Filter", advanced=True, help="In CEL; an event must fulfil it too, such as value >= 10.0."),
         Field("default_value", "Default value", kind="amount", help="Of a conversion that bears no amount of its own."),
-        Field("currency", "Currency", placeholder="EUR", help="Empty: the site's."),
+        Field("currency", "Currency", options=currencies(), placeholder="EUR", help="Empty: the site's."),
         Field("window_days", "Window", kind="number", advanced=True, help="Days; empty: the site's."),
         Field("direct_rule", "Counts as direct where", kind="select", options=_RULES, advanced=True),
         Field("active", "Active", kind="switch", help="Switched off, it counts nothing more; what it counted stays."),
@@ -78,9 +99,11 @@ def site_fields(view: View) -> list[Field]:
     return [
         Field("name", "Name", required=True),
         Field("site_key", "Site key", help="Public. Give the one that a shop's code has already; empty: one is made."),
-        Field("currency", "Currency", required=True, placeholder="EUR", help="Of amounts that name none."),
-        Field("timezone", "Time zone", required=True, placeholder="Europe/Berlin", help="Its times are shown in it."),
-        Field("country", "Country", placeholder="DE", help="Of phone numbers that name none."),
+        Field("currency", "Currency", required=True, options=currencies(), placeholder="EUR",
+              help="Of amounts that name none."),
+        Field("timezone", "Time zone", required=True, options=zones(), placeholder="Europe/Berlin",
+              help="Its times are shown in it."),
+        Field("country", "Country", options=countries(), placeholder="DE", help="Of phone numbers that name none."),
         Field("window_days", "Attribution window", kind="number", required=True, help="Days that touches count back."),
         Field("order_counts_from", "An order counts from", kind="select", options=counts),
         Field(
@@ -146,7 +169,7 @@ THINGS = [
     ),
 ]  # fmt: skip
 # What a form begins with.
-_FRESH = {"active": "on", "currency": "", "timezone": "UTC", "window_days": "", "direct_rule": "product"}
+_FRESH = {"active": "on", "currency": "", "timezone": "", "window_days": "", "direct_rule": "product"}
 _FRESH_SITE = _FRESH | {"currency": "USD", "window_days": "7", "order_counts_from": "completed"}
 
 
@@ -164,7 +187,11 @@ def typed(shown: object, fields: list[Field]) -> dict[str, str]:
 @cache
 def snippet() -> str:
     """The tag's stub, as docs/tag.md has it."""
-    return files("postback.web.dashboard").joinpath("templates", "stub.txt").read_text()
+    return _kept("stub.txt")
+
+
+def _kept(name: str) -> str:
+    return files("postback.web.dashboard").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _handlers(thing: Thing) -> list[Any]:

@@ -14,6 +14,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from urllib.parse import urlencode
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,6 +25,7 @@ from litestar.params import QueryParameter
 from litestar.response import Redirect, Stream
 from litestar.types import Scope
 
+from postback.db import buckets
 from postback.errors import Forbidden, Invalid, Rejected
 from postback.queue import lists
 from postback.web.admin import signed_in
@@ -75,6 +77,11 @@ class View:
         return ZoneInfo(site.timezone if site else "UTC")
 
     @property
+    def once(self) -> UUID:
+        """The id that a form gives to what it makes, which is so made once, however often the form is sent."""
+        return buckets.new_id(self.now)
+
+    @property
     def address(self) -> str:
         return address_of(self.request)
 
@@ -119,6 +126,9 @@ class View:
         return trend.instant(day, self.zone)
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response[str]:
+        """`problem`, where there is one, is said in the words of the `fields` that the page shows."""
+        if isinstance(problem := context.get("problem"), Rejected):
+            context["problem"] = forms.told(problem, context.get("fields", []))
         return render.respond(self.request, template, status, view=self, **context)
 
     async def ask(self, handler: BaseRouteHandler, **given: Any) -> Any:

@@ -23,6 +23,15 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = "Copy link"; }, 2000);
 });
 
+for (const field of document.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+
+// The second of two quick clicks would be told that the first made a key, and would not show it.
+document.addEventListener("submit", (event) => {
+  const { once } = event.target.elements, now = Date.now();
+  if (once && now - (once.dataset.at ?? 0) < 3000) event.preventDefault();
+  else if (once) once.dataset.at = now;
+});
+
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
 });
