@@ -24,6 +24,7 @@ import uvloop
 
 from postback import installation
 from postback.db import Pool, Tx, connect, embedded, migrate, open_pool, partitions
+from postback.reports import keeper
 from postback.secret import Secret
 from postback.settings import Settings
 from postback.web.app import App
@@ -34,6 +35,7 @@ UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"
 UNSAFE |= {"wal_level": "minimal", "max_wal_senders": "0"}
 # A small cache: making and dropping a database walks all of it. None lives long enough for a vacuum.
 FAST = UNSAFE | {"max_connections": "200", "shared_buffers": "24MB", "autovacuum": "off", "io_method": "sync"}
+keeper.PART_SECONDS = 60  # a round counts all, however busy the machine is
 MIGRATED, INSTALLED = "template_postback", "template_installed"
 # A hash says itself what it costs: every signing in asks for the one of who owns the installation.
 QUICK = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

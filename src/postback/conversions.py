@@ -28,7 +28,7 @@ from postback.queue import dirty, lists
 _queries = Queries("conversions")
 _encode = msgspec.json.Encoder().encode
 _ledger = msgspec.json.Decoder(Ledger).decode
-ORDERS_EXAMINED = 16  # of each bucket and site, at first
+ORDERS_EXAMINED = 16  # of each bucket, at first
 ORDER_CANCELLED = "order cancelled: it was taken back before this was sent"
 
 
@@ -292,8 +292,7 @@ async def list_orders(
     """Orders of some sites below (first seen, key) `before`, first seen last first; and down to where they are all
     there is; None: there are no more. What is rare is found page by page, as in `queue.lists`."""
     found: list[Order] = []
-    examined, most = ORDERS_EXAMINED, lists.EXAMINED_MAX // max(1, len(site_ids))
-    deadline = time.monotonic() + seconds
+    examined, deadline = ORDERS_EXAMINED, time.monotonic() + seconds
     wanted = {"site_ids": list(site_ids), "status": status, "since": since, "buckets": list(buckets.BUCKETS)}
     while True:
         place = {"before_at": before[0], "before": before[1]}
@@ -304,7 +303,7 @@ async def list_orders(
         found += [one for one in rows if floor is None or (one.first_seen_at, one.key) >= floor]
         if floor is None or len(found) >= limit or time.monotonic() > deadline:
             return found, floor
-        before, examined = floor, max(examined, min(examined * 4, most))
+        before, examined = floor, min(examined * 4, lists.EXAMINED_MAX)
 
 
 async def read(tx: Tx, workspace_id: UUID, id_: UUID) -> Conversion | None:

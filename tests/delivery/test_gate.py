@@ -128,11 +128,25 @@ async def test_a_dead_destination_is_tried_now_and_then_and_its_queue_goes_out_w
 
 async def test_a_worker_that_begins_anew_says_when_a_platform_is_back(hub: Hub, platform: Receiver) -> None:
     to = await hub.install("acme", url=platform.url, token="t0ken")
-    await destinations.went_down(hub.tx, to.id, "answered 500", datetime.now(UTC))
+    await destinations.went_down(hub.tx, to.id, "answered 500", datetime.now(UTC) - timedelta(minutes=1))
     await hub.put([to], 1)
     async with hub.worker():
         assert await hub.settled() == {"delivered": 1}
-    assert (await hub.lane(to)).down_since is None
+
+        async def is_back() -> bool:
+            return (await hub.lane(to)).down_since is None
+
+        await until(is_back)
+
+
+async def test_a_worker_that_reaches_a_platform_leaves_it_to_who_does_not(hub: Hub, platform: Receiver) -> None:
+    to = await hub.install("acme", url=platform.url, token="t0ken")
+    since = datetime.now(UTC)
+    await destinations.went_down(hub.tx, to.id, "no answer", since)
+    await hub.put([to], 1)
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 1}
+    assert (await hub.lane(to)).down_since == since
 
 
 async def test_a_dead_destination_is_not_tried_with_an_event_before_its_time(hub: Hub, platform: Receiver) -> None:

@@ -1,5 +1,6 @@
 """`POST /v1/admin/find`: one text, and all that it names."""
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -47,6 +48,19 @@ async def test_who_came_without_a_visitor_id_is_found_by_the_newest_events(serve
     for text in ("ann@X.example", "+1 (415) 555-0111", "u8"):
         assert await find(served, text) == [("event", "person", events["items"][0]["id"])]
     assert await find(served, "ann@y.example") == []
+
+
+async def test_another_person_is_not_found_by_a_like_address_or_a_hash_in_a_property(served: Any) -> None:
+    digest = sha256(b"ab@shop.example").hexdigest()
+    for n, event in enumerate(
+        (
+            {"user_data": {"email": "a.b@shop.example"}, "user_id": "U8"},
+            {"properties": {"email_sha256": digest, "x": f'"email_sha256":"{digest}"'}},
+        )
+    ):
+        assert (await served.call("POST", "/v1/events", {"event": "lead", "event_id": f"n{n}"} | event))[0] == 202
+    for text in ("ab@shop.example", "u8"):
+        assert await find(served, text) == []
 
 
 async def test_a_person_is_found_by_what_is_stored_as_hashes_alone(served: Any, sent: dict[str, Any]) -> None:

@@ -194,6 +194,39 @@ async def test_what_goes_wrong_is_said_with_the_step_that_mends_it(counted: Any)
     assert found["paused"]["link"] == f"/app/integrations/{made['id']}"
 
 
+async def test_what_failed_is_counted_by_the_clock_of_the_first_site_that_ever_was(counted: Any) -> None:
+    body = {"name": "Hook", "variant": "default", "config": {"url": "http://127.0.0.1:9/x"}}
+    await counted.call("POST", "/v1/admin/integration-catalog/webhook/install", body)
+    _, second = await counted.call("POST", "/v1/admin/sites", {"name": "Second", "timezone": "Asia/Tokyo"})
+    await send(counted, event="lead", event_id="n1", site_key=second["site_key"])
+    tx = await connect(counted.dsn)
+    await tx.execute("UPDATE delivery SET status = 'failed'")
+    await count(counted)
+    # Failures in each hour of three days, more from hour to hour.
+    await tx.execute(
+        "INSERT INTO hourly SELECT h.bucket, h.workspace_id, g.hour, (g.hour AT TIME ZONE 'UTC')::date, h.place, h.kind,"
+        " h.site_id, h.goal_id, h.source, h.medium, h.campaign, h.label, h.currency, h.destination_id, h.status,"
+        " extract(epoch FROM h.hour - g.hour) / 360, 0, 0, 0, h.cut FROM hourly h, generate_series(h.hour - interval '72 h',"
+        " h.hour - interval '1 h', interval '1 h') g (hour) WHERE h.kind = 'delivery'"
+    )
+    await tx.execute("DELETE FROM daily WHERE kind = 'delivery'")
+    await tx.execute(
+        "INSERT INTO daily SELECT bucket, workspace_id, day, min(place), kind, site_id, goal_id, source, medium, campaign,"
+        " label, currency, destination_id, status, sum(n), 0, 0, 0, cut FROM hourly WHERE kind = 'delivery'"
+        " GROUP BY bucket, workspace_id, day, kind, site_id, goal_id, source, medium, campaign, label, currency,"
+        " destination_id, status, cut"
+    )
+    [(failures,)] = await (
+        await tx.execute(
+            "SELECT sum(n) FROM hourly WHERE kind = 'delivery' AND hour >= date_trunc('hour', now()) - interval '24 h'"
+        )
+    ).fetchall()
+    await tx.close()
+    assert (await counted.call("DELETE", f"/v1/admin/sites/{counted.keys.site}"))[0] == 204
+    [failed] = [one for one in (await report(counted, "attention"))["items"] if one["kind"] == "failed"]
+    assert failed["title"] == f"{failures:,} deliveries to Hook failed"
+
+
 async def test_a_site_that_sent_each_day_and_is_silent_now_is_named(counted: Any) -> None:
     tx = await connect(counted.dsn)
     for days in range(2, 10):

@@ -29,6 +29,7 @@ from postback.queue import sending
 from postback.queue.sending import Window
 
 log = structlog.get_logger()
+_SAY_SECONDS, _STALE = 3.0, timedelta(seconds=15)
 _CONCURRENT_SECONDS = 2.0  # of the rate: more under way at once would only wait
 
 
@@ -57,7 +58,10 @@ class Gate:
         self._seen: destinations.Lane | None = None
         self._not_before: datetime | None = None
         self._is_holding = False
-        self._is_down = False  # what the lane's row says, or will: workers beside us and those to come go by it
+        self._is_down = False  # what the lane's row says, or will
+        self._is_ours = False  # whether we said it: a worker that cannot reach a platform says so beside one that can
+        self._say_again = 0.0
+        self._is_answered = False  # the last that was sent
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -66,6 +70,12 @@ class Gate:
         if self._state is None or self._state.state != "active" or self._is_holding:
             return False
         return self._not_before is None or self._tools.leases.now() >= self._not_before
+
+    @property
+    def _is_stale(self) -> bool:
+        """Whether whoever said that the platform is down has not said so for a while: it is gone, perhaps."""
+        said = self._seen.down_at if self._seen is not None else None
+        return said is None or self._tools.leases.now() - said > _STALE
 
     @property
     def per_second(self) -> float:
@@ -79,6 +89,8 @@ class Gate:
         if state is not None:
             self._seen = state
             self._is_down = state.down_since is not None
+            if self._is_down and self._is_answered and self._is_stale:
+                self._come_back()
         self._state = state
         now = self._tools.leases.now()
         told = [at for at in (self._not_before, state and state.not_before) if at and at > now]
@@ -93,16 +105,16 @@ class Gate:
         """What an answer means for what may be sent next; `used`: what the request was built with."""
         now = time.monotonic()
         if judged.is_failure:
-            reason = judged.settled[0].reason
+            reason, self._is_answered = judged.settled[0].reason, False
             if self.breaker.failed(now, judged.wait_seconds):
                 log.warning("breaker opened", destination_id=str(used.id), reason=reason)
-            if self.breaker.is_open and not self._is_down:
-                self._is_down = True
+            if self.breaker.is_open and now >= self._say_again:
+                self._is_down, self._is_ours, self._say_again = True, True, now + _SAY_SECONDS
                 self._spawn(self._say_down(reason))
         elif judged.is_failure is not None:
-            if self._is_down:
-                self._is_down = False
-                self._spawn(self._say_back())
+            self._is_answered = True
+            if self._is_ours:
+                self._come_back()
             if self.breaker.answered():
                 log.info("breaker closed", destination_id=str(used.id))
                 self._spawn(self._hasten())
@@ -163,6 +175,10 @@ class Gate:
         now = self._tools.leases.now()
         async with self._tools.pool.connection() as tx:
             await destinations.teach(tx, self.destination.id, rate=rate, not_before=not_before, now=now)
+
+    def _come_back(self) -> None:
+        self._is_down, self._is_ours, self._say_again = False, False, 0.0
+        self._spawn(self._say_back())
 
     async def _say_down(self, reason: str | None) -> None:
         async with self._tools.pool.connection() as tx:

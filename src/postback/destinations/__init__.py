@@ -61,7 +61,7 @@ class Destination(Struct, frozen=True):
 
 class Lane(Struct, frozen=True):
     """`rate` in requests a second, None: the connector's own. `not_before`: a platform asked to wait until then.
-    `down_since`: since when it does not answer, or with a 5xx; None: it answers."""
+    `down_since`: since when it does not answer, or with a 5xx, `down_at`: as was last seen; None: it answers."""
 
     destination_id: UUID
     state: str
@@ -71,6 +71,7 @@ class Lane(Struct, frozen=True):
     not_before: datetime | None
     changed_at: datetime
     down_since: datetime | None = None
+    down_at: datetime | None = None
     down_reason: str | None = None
 
 

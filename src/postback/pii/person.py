@@ -75,13 +75,13 @@ class Maker(Struct, frozen=True):
         return self.of_user(hashed) or None
 
 
-def digests(text: str, country: str | None) -> list[str]:
-    """The hashes that an event may bear of a text which is an email, a phone or a user id, in clear or as SHA-256."""
-    found: dict[str, None] = {}
+def digests(text: str, country: str | None) -> dict[str, str]:
+    """Hashes by name: what an event bears of an email, a phone or a user id, in clear or as its SHA-256."""
+    found: dict[str, str] = {}
     for kind, names in _VARIANTS.items():
         hashed = identify(RawUser(**{kind: text}), country, [], keep_email=False).hashed
-        found |= dict.fromkeys(hashed[name] for name in names if name in hashed)
-    return list(found)
+        found |= {name: hashed[name] for name in names if name in hashed}
+    return found
 
 
 def belongs(traces: Iterable[Trace], seeds: Set[bytes], known: Set[bytes]) -> tuple[bool, bool]:

@@ -25,8 +25,8 @@ LAST_ID = UUID(int=2**128 - 1)
 
 
 class EventFilter(Struct, frozen=True, kw_only=True):
-    """None: any. `statuses`: events with a delivery in one of these to one of `destination_ids`. `digests`: hashes in
-    hex, one of which it bears."""
+    """None: any. `statuses`: events with a delivery in one of these to one of `destination_ids`. `says`: texts, one of
+    which its body holds."""
 
     workspace_id: UUID
     site_id: UUID | None = None
@@ -37,7 +37,7 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     note: str | None = None
     dialect: str | None = None
     visitor_key: UUID | None = None
-    digests: list[str] | None = None
+    says: list[str] | None = None
     statuses: list[str] | None = None
     destination_ids: list[UUID] = []
 
@@ -53,7 +53,8 @@ class DeliveryFilter(Struct, frozen=True, kw_only=True):
 async def events(
     tx: Tx, wanted: EventFilter, *, min_id: UUID, max_id: UUID, limit: int, seconds: float = LOOKING_SECONDS
 ) -> tuple[list[EventRow], UUID | None]:
-    """Events newest first, and the id down to which they are all there is; None: there are no more."""
+    """Events newest first, and the id down to which they are all there is; None: there are no more, or `limit` are
+    found."""
     found: list[EventRow] = []
     examined, deadline = EXAMINED, time.monotonic() + seconds
     while True:

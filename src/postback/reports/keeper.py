@@ -176,13 +176,16 @@ class Keeper:
         for bucket, workspace_id, hour, id_ in await _rows(tx, _queries.dirty_totals, wanted):
             marks[bucket, workspace_id, hour].append(id_)
         deadline = time.monotonic() + PART_SECONDS
-        for (bucket, workspace_id), keys in groupby(sorted(marks, key=lambda key: key[:2]), key=lambda key: key[:2]):
+        by_workspace = sorted(marks, key=lambda key: key[:2])  # of each, its newest hours stay first
+        for (bucket, workspace_id), keys in groupby(by_workspace, key=lambda key: key[:2]):
             if time.monotonic() > deadline:
                 return
             row: dict[str, object] = {"bucket": bucket, "workspace_id": workspace_id}
             async with tx.transaction():
                 days: set[date] = set()
                 for key in keys:
+                    if days and time.monotonic() > deadline:
+                        break  # the rest stays marked
                     mine = row | {"hour": key[2]}
                     days |= {day for (day,) in await _rows(tx, _queries.forget_hour, mine | _CUTS)}
                     found = await _rows(tx, _queries.sum_hour, mine | {"buckets": list(buckets.BUCKETS)})

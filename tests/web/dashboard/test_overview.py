@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from postback.db import buckets, connect
-from postback.reports import keeper
 from postback.reports.keeper import Keeper
 from postback.web.admin.periods import Period
 from postback.web.admin.reports import Overview
@@ -16,8 +15,7 @@ from postback.web.dashboard.overview import figures
 
 
 @pytest.fixture
-async def counted(served: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(keeper, "PART_SECONDS", 30)  # in one round, however busy the machine is
+async def counted(served: Any) -> Any:
     for number in range(3):
         event = {"event": "purchase", "event_id": f"e{number}", "value": 1000.5, "currency": "EUR"}
         event["occurred_at"] = (datetime.now(UTC) - timedelta(days=9 * (number == 2))).isoformat()

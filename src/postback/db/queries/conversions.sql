@@ -99,28 +99,28 @@ SELECT f.id
  ORDER BY f.id DESC LIMIT 1;
 
 -- list_orders: orders of some sites below (first_seen_at, key), first seen last first, of the newest %(examined)s of each
--- bucket and site. -> Order rows
+-- bucket. -> Order rows
 SELECT o.key, o.site_id, o.order_id, o.status, o.ledger, o.first_seen_at, o.changed_at
-  FROM bucket k CROSS JOIN unnest(%(site_ids)s::uuid[]) s (id)
+  FROM bucket k
  CROSS JOIN LATERAL
        (SELECT n.key, n.site_id, n.order_id, n.status, n.ledger, n.first_seen_at, n.changed_at
           FROM (SELECT t.key, t.site_id, t.order_id, t.status, t.ledger, t.first_seen_at, t.changed_at
                   FROM orders t
-                 WHERE t.bucket = k.bucket AND t.bucket = ANY (%(buckets)s::int[]) AND t.site_id = s.id
+                 WHERE t.bucket = k.bucket AND t.bucket = ANY (%(buckets)s::int[])
                    AND t.first_seen_at >= %(since)s AND (t.first_seen_at, t.key) < (%(before_at)s, %(before)s)
                  ORDER BY t.first_seen_at DESC, t.key DESC LIMIT %(examined)s) n
-         WHERE %(status)s::text IS NULL OR n.status = %(status)s
+         WHERE n.site_id = ANY (%(site_ids)s::uuid[]) AND (%(status)s::text IS NULL OR n.status = %(status)s)
          ORDER BY n.first_seen_at DESC, n.key DESC LIMIT %(limit)s) o
  WHERE k.bucket = ANY (%(buckets)s::int[])
  ORDER BY o.first_seen_at DESC, o.key DESC LIMIT %(limit)s;
 
--- orders_floor: down to where list_orders has examined every bucket and site; no row: to the end. -> first_seen_at, key
+-- orders_floor: down to where list_orders has examined every bucket; no row: to the end. -> first_seen_at, key
 SELECT f.first_seen_at, f.key
-  FROM bucket k CROSS JOIN unnest(%(site_ids)s::uuid[]) s (id)
+  FROM bucket k
  CROSS JOIN LATERAL
        (SELECT t.first_seen_at, t.key
           FROM orders t
-         WHERE t.bucket = k.bucket AND t.bucket = ANY (%(buckets)s::int[]) AND t.site_id = s.id
+         WHERE t.bucket = k.bucket AND t.bucket = ANY (%(buckets)s::int[])
            AND t.first_seen_at >= %(since)s AND (t.first_seen_at, t.key) < (%(before_at)s, %(before)s)
          ORDER BY t.first_seen_at DESC, t.key DESC OFFSET %(examined)s::int - 1 LIMIT 1) f
  WHERE k.bucket = ANY (%(buckets)s::int[])

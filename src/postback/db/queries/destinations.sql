@@ -38,7 +38,7 @@ UPDATE destination d SET removed_at = %(now)s
  WHERE d.workspace_id = %(workspace_id)s AND d.id = %(id)s AND d.removed_at IS NULL RETURNING d.id;
 
 -- lanes: the state of every lane of some home buckets. -> Lane rows
-SELECT l.destination_id, l.state, l.reason, l.fix, l.rate, l.not_before, l.changed_at, l.down_since, l.down_reason
+SELECT l.destination_id, l.state, l.reason, l.fix, l.rate, l.not_before, l.changed_at, l.down_since, l.down_at, l.down_reason
   FROM lane l WHERE l.bucket = ANY (%(buckets)s::int[]);
 
 -- set_state: from one of the states that may lead there. -> destination_id where it changed
@@ -51,11 +51,12 @@ UPDATE lane l SET rate = %(rate)s, not_before = GREATEST(l.not_before, %(not_bef
  WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s;
 
 -- went_down: a platform cannot be reached since then, or earlier. -> nothing
-UPDATE lane l SET down_since = COALESCE(l.down_since, %(now)s), down_reason = %(reason)s
+UPDATE lane l SET down_since = COALESCE(l.down_since, %(now)s), down_at = %(now)s, down_reason = %(reason)s
  WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s;
 
 -- came_back: it answers. -> nothing
-UPDATE lane l SET down_since = NULL, down_reason = NULL WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s;
+UPDATE lane l SET down_since = NULL, down_at = NULL, down_reason = NULL
+ WHERE l.bucket = %(bucket)s AND l.destination_id = %(id)s;
 
 -- labels: what a workspace ever installed, removed ones too. -> Label rows
 SELECT id, connector, name, removed_at FROM destination WHERE workspace_id = %(workspace_id)s ORDER BY id;

@@ -59,9 +59,9 @@ SELECT e.id, e.workspace_id, e.site_id, e.key_id, e.name, e.event_id, e.order_id
            AND (%(order_id)s::text IS NULL OR n.order_id = %(order_id)s)
            AND (%(note)s::text IS NULL OR %(note)s = ANY (n.notes))
            AND (%(visitor_key)s::uuid IS NULL OR n.visitor_key = %(visitor_key)s)
-           AND (%(digests)s::text[] IS NULL
-                OR EXISTS (SELECT FROM unnest(%(digests)s::text[]) g (digest)
-                            WHERE position(convert_to(g.digest, 'UTF8') IN n.body) > 0))
+           AND (%(says)s::text[] IS NULL
+                OR EXISTS (SELECT FROM unnest(%(says)s::text[]) g (said)
+                            WHERE position(convert_to(g.said, 'UTF8') IN n.body) > 0))
            AND (%(dialect)s::text IS NULL OR position(convert_to('"dialect":"' || %(dialect)s::text || '"', 'UTF8') IN n.body) > 0)
            AND (%(statuses)s::text[] IS NULL
                 OR EXISTS (SELECT FROM delivery d

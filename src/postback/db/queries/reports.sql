@@ -140,9 +140,9 @@ SELECT k.bucket, u.workspace_id, u.hour, %(id)s
  WHERE k.bucket = ANY (%(touched)s::int[])
 ON CONFLICT (bucket, workspace_id, hour, id) DO NOTHING;
 
--- dirty_totals: hours to sum again. -> bucket, workspace_id, hour, id
+-- dirty_totals: hours to sum again, the newest first. -> bucket, workspace_id, hour, id
 SELECT d.bucket, d.workspace_id, d.hour, d.id
-  FROM dirty_total d WHERE d.bucket = ANY (%(buckets)s::int[]) LIMIT %(limit)s;
+  FROM dirty_total d WHERE d.bucket = ANY (%(buckets)s::int[]) ORDER BY d.hour DESC LIMIT %(limit)s;
 
 -- unmark_total: marks of an hour that were read. -> nothing
 DELETE FROM dirty_total d

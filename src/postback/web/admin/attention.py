@@ -11,7 +11,7 @@ from litestar import get
 from litestar.di import NamedDependency as Needs
 from msgspec import Struct
 
-from postback import destinations, quota
+from postback import destinations, quota, workspaces
 from postback.db import Tx
 from postback.reports import Kind, reading
 from postback.reports.reading import Line, Wanted
@@ -44,10 +44,11 @@ async def read(hub: Needs[Hub], caller: Needs[Caller]) -> Attention:
     seven days before, and nothing in the last 24 hours. `plan`: four fifths of a month's events are used, or more."""
     async with hub.pool.connection() as tx:
         kinds: list[Kind] = ["delivery", "event", "session"]
-        lines = await reading.sums(tx, _wanted(caller), kinds, ("destination", "site"), *_lately(caller))
+        wanted = await _wanted(tx, caller)
+        lines = await reading.sums(tx, wanted, kinds, ("destination", "site"), *_lately(caller))
         items = [
             *await _destinations(tx, caller, lines),
-            *await _sites(tx, caller, {line.site_id for line in lines}),
+            *await _sites(tx, caller, wanted, {line.site_id for line in lines}),
             *await _plans(tx, caller),
         ]
     grave = ("held", "down", "silent", "failed", "plan", "collision", "no_destination", "paused")
@@ -90,9 +91,9 @@ async def _destinations(tx: Tx, caller: Caller, lines: Sequence[Line]) -> list[I
     return found
 
 
-async def _sites(tx: Tx, caller: Caller, active: Container[UUID | None]) -> list[Item]:
+async def _sites(tx: Tx, caller: Caller, wanted: Wanted, active: Container[UUID | None]) -> list[Item]:
     """Those that were sending, and are silent."""
-    since, wanted = _lately(caller)[0], _wanted(caller)
+    since = _lately(caller)[0]
     silent = [site for site in wanted.sites if site.id not in active]
     if not silent:
         return []
@@ -130,9 +131,11 @@ async def _plans(tx: Tx, caller: Caller) -> list[Item]:
     return found
 
 
-def _wanted(caller: Caller) -> Wanted:
+async def _wanted(tx: Tx, caller: Caller) -> Wanted:
+    """What belongs to no site goes by the clock of the first that there ever was."""
+    ever = await workspaces.sites(tx, [caller.workspace_id], with_removed=True)
     sites = list(caller.snapshot.sites.values())
-    return Wanted(workspace_id=caller.workspace_id, sites=sites, first=next(iter(sites), None))
+    return Wanted(workspace_id=caller.workspace_id, sites=sites, first=next(iter(ever), None))
 
 
 def _lately(caller: Caller) -> tuple[datetime, datetime]:

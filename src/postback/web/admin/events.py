@@ -161,10 +161,13 @@ async def read(hub: Needs[Hub], caller: Needs[Caller], event: FromPath[UUID]) ->
 async def _sent_with(tx: Tx, row: EventRow) -> SentWith | None:
     if row.key_id is None:
         return None
-    if row.key_id == row.site_id:
-        sites = await workspaces.sites(tx, [row.workspace_id], with_removed=True)
-        return SentWith("site_key", row.key_id, next(site.name for site in sites if site.id == row.site_id), None)
-    key = await keys.read(tx, row.workspace_id, row.key_id)
+    for site in await workspaces.sites(tx, [row.workspace_id], with_removed=True):
+        if site.id == row.key_id:
+            return SentWith("site_key", site.id, site.name, None)
+    try:
+        key = await keys.read(tx, row.workspace_id, row.key_id)
+    except NotFound:
+        return None
     return SentWith("api_key", key.id, key.label, key.prefix)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
+import msgspec
 from litestar import post
 from litestar.di import NamedDependency as Needs
 from litestar.params import JSONBody
@@ -15,6 +16,7 @@ from msgspec import Meta, Struct
 from postback import conversions, pii, visitors
 from postback.db import Tx, buckets
 from postback.errors import Invalid
+from postback.event import Event
 from postback.pii import person
 from postback.pii.person import Maker
 from postback.privacy import people
@@ -29,6 +31,7 @@ from postback.web.admin.pages import Page
 from postback.web.admin.spans import EARLIEST
 
 LONGEST = 1024
+_decode = msgspec.json.Decoder(Event).decode
 MOST_EVENTS = 20
 _PEOPLE: tuple[Kind, ...] = ("email", "phone", "external_id")
 
@@ -75,10 +78,15 @@ async def find(hub: Needs[Hub], caller: Needs[Caller], looking: Needs[float], da
 
 async def _events_of_person(tx: Tx, caller: Caller, text: str, seconds: float) -> list[FoundOut]:
     digests = person.digests(text, _country(caller))
-    wanted = lists.EventFilter(workspace_id=caller.workspace_id, digests=digests)
+    said = [f'"{name}":"{digest}"' for name, digest in digests.items()]
+    wanted = lists.EventFilter(workspace_id=caller.workspace_id, says=said)
     first, last = buckets.floor(EARLIEST), lists.LAST_ID
     rows, _ = await lists.events(tx, wanted, min_id=first, max_id=last, limit=MOST_EVENTS, seconds=seconds)
-    return [FoundOut("event", str(row.id), "person", row.name, row.site_id, buckets.time_of(row.id)) for row in rows]
+    return [
+        FoundOut("event", str(row.id), "person", row.name, row.site_id, buckets.time_of(row.id))
+        for row in rows
+        if not digests.items().isdisjoint(_decode(row.body).user.items())  # a property may look like it
+    ]
 
 
 def _country(caller: Caller) -> str | None:

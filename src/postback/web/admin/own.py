@@ -92,7 +92,8 @@ async def _require_operator(tx: Tx, caller: Caller) -> None:
     first, *_ = await workspaces.all_(tx)
     if first.id != caller.workspace_id or not accounts.RIGHTS["owner"] <= caller.scopes:
         raise Forbidden(
-            "How the installation is set is for owners of its first workspace, and keys with the scope installation."
+            "How the installation is set is for owners of its first workspace, keys with all their scopes "
+            "(admin, read, erase), and keys with the scope installation."
         )
 
 

@@ -38,7 +38,7 @@ from postback.workspaces import Site, accounts, sessions
 from postback.workspaces.accounts import Seat
 
 VIEW = "postback.view"
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = re.compile(r"20\d{2}-\d{2}-\d{2}")
 _ADDRESS = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
 
@@ -121,7 +121,7 @@ class View:
             return text
         try:
             day = date.fromisoformat(text) + timedelta(days=name == "to")
-        except (ValueError, OverflowError):
+        except ValueError:
             return text
         return trend.instant(day, self.zone)
 

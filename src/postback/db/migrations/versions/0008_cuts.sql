@@ -9,10 +9,12 @@ INSERT INTO dirty_total (bucket, workspace_id, hour, id)
 SELECT DISTINCT bucket, workspace_id, hour, '00000000-0000-0000-0000-000000000003'::uuid FROM hourly
 ON CONFLICT DO NOTHING;
 TRUNCATE hourly, daily;
-ALTER TABLE hourly
-    ADD COLUMN cut text NOT NULL CHECK (cut IN ('total', 'label', 'channel')),
-    DROP CONSTRAINT hourly_pkey, ADD PRIMARY KEY (bucket, workspace_id, cut, hour, place);
-ALTER TABLE daily
-    ADD COLUMN cut text NOT NULL
-        CHECK (cut IN ('total', 'label', 'channel', 'week_total', 'week_label', 'week_channel')),
-    DROP CONSTRAINT daily_pkey, ADD PRIMARY KEY (bucket, workspace_id, cut, day, place);
+ALTER TABLE hourly ADD COLUMN cut text NOT NULL;
+ALTER TABLE hourly ADD CONSTRAINT hourly_cut CHECK (cut IN ('total', 'label', 'channel'));
+ALTER TABLE hourly DROP CONSTRAINT hourly_pkey;
+ALTER TABLE hourly ADD PRIMARY KEY (bucket, workspace_id, cut, hour, place);
+ALTER TABLE daily ADD COLUMN cut text NOT NULL;
+ALTER TABLE daily ADD CONSTRAINT daily_cut
+    CHECK (cut IN ('total', 'label', 'channel', 'week_total', 'week_label', 'week_channel'));
+ALTER TABLE daily DROP CONSTRAINT daily_pkey;
+ALTER TABLE daily ADD PRIMARY KEY (bucket, workspace_id, cut, day, place);
