@@ -204,14 +204,14 @@ async def test_what_failed_is_counted_by_the_clock_of_the_first_site_that_ever_w
     await count(counted)
     # Failures in each hour of three days, more from hour to hour.
     await tx.execute(
-        "INSERT INTO hourly SELECT h.bucket, h.workspace_id, g.hour, (g.hour AT TIME ZONE 'UTC')::date, h.place, h.kind,"
+        "INSERT INTO hourly SELECT h.bucket, h.workspace_id, g.hour, (g.hour AT TIME ZONE 'UTC')::date, h.place + 1000, h.kind,"
         " h.site_id, h.goal_id, h.source, h.medium, h.campaign, h.label, h.currency, h.destination_id, h.status,"
         " extract(epoch FROM h.hour - g.hour) / 360, 0, 0, 0, h.cut FROM hourly h, generate_series(h.hour - interval '72 h',"
         " h.hour - interval '1 h', interval '1 h') g (hour) WHERE h.kind = 'delivery'"
     )
     await tx.execute("DELETE FROM daily WHERE kind = 'delivery'")
     await tx.execute(
-        "INSERT INTO daily SELECT bucket, workspace_id, day, min(place), kind, site_id, goal_id, source, medium, campaign,"
+        "INSERT INTO daily SELECT bucket, workspace_id, day, min(place) + 2000, kind, site_id, goal_id, source, medium, campaign,"
         " label, currency, destination_id, status, sum(n), 0, 0, 0, cut FROM hourly WHERE kind = 'delivery'"
         " GROUP BY bucket, workspace_id, day, kind, site_id, goal_id, source, medium, campaign, label, currency,"
         " destination_id, status, cut"

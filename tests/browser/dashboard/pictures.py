@@ -46,7 +46,7 @@ async def take() -> None:
             assert dsn is not None
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
                 await connection.execute(COUNT_AGAIN)
-            await until(lambda: counted(space), 120)
+            await until(lambda: counted(space), 1200)  # in the background, as all counting is
             ids = {
                 "event": (await space.call("GET", "events?event_id=sold"))["items"][0]["id"],
                 "destination": (await space.call("GET", "destinations"))["items"][0]["id"],
