@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postback.db import Pool, Queries, buckets
+from postback.reports import keeper
 from postback.reports.keeper import Keeper
 from postback.secret import Secret
 from tests.intake.taking import execute, scalar
@@ -88,6 +89,29 @@ async def test_the_report_is_the_fold_of_all_conversions_after_any_steps(pool: P
     assert await hub.is_right()
     assert await hub.is_empty("dirty_total")
     await hub.writer.close()
+
+
+async def test_of_many_hours_the_newest_are_summed_first_a_part_at_a_time(
+    hub: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hours in range(60):
+        await hub.send(event_id=f"e{hours}", occurred_at=datetime.now(UTC) - hours * HOUR)
+    await hub.count()
+    was = await hub.reported()
+    execute(
+        hub.dsn, "INSERT INTO dirty_total SELECT DISTINCT bucket, workspace_id, hour, gen_random_uuid() FROM hourly"
+    )
+    execute(hub.dsn, "UPDATE hourly SET n = 0; UPDATE daily SET n = 0")
+    monkeypatch.setattr(keeper, "PART_SECONDS", 0.02)
+    left: list[int] = []
+    while not await hub.is_empty("dirty_total"):
+        await hub.count()
+        async with hub.pool.connection() as tx:
+            left.append(await scalar(tx, "SELECT count(*) FROM dirty_total"))
+            newer = "SELECT count(*) FROM hourly h WHERE n = 0 AND hour > (SELECT min(hour) FROM hourly WHERE n > 0)"
+            assert await scalar(tx, newer) == 0
+    assert left[0] > 0
+    assert await hub.reported() == was
 
 
 async def test_a_refund_of_an_hour_that_is_closed_is_counted_there(hub: Counted) -> None:

@@ -1,10 +1,8 @@
 """Destinations: connectors installed with a config. What changes while sending (held, paused, what a 429 taught)
 stands apart, in the destination's `lane` row.
 
-Tables: destination (its config sealed as a whole), lane, blueprint (versions, see `versions.py`), oauth_token (see
-`tokens.py`). Installing, changing and removing bump the workspace's version.
-States of a lane: active -> paused -> active by hand; active -> held by a refused credential, held -> active by hand or
-by a changed config.
+Tables: destination (its config sealed as a whole), lane (see `lane.py`), blueprint (versions, see `versions.py`),
+oauth_token (see `tokens.py`). Installing, changing and removing bump the workspace's version.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +20,21 @@ from postback.blueprint import Blueprint
 from postback.blueprint.mapping import Compiled
 from postback.connectors import Connector, Request, Skipped, catalog, otherwise
 from postback.db import Queries, Tx, buckets
+from postback.destinations.lane import Lane, came_back, lanes, set_state, teach, went_down
 from postback.errors import Conflict, Invalid, NotFound, PostbackError
 from postback.event import Event
 from postback.orders import TAKEN_BACK
 from postback.pii.seal import Sealer
 from postback.secret import Secret
+
+__all__ = [
+    "Lane",
+    "came_back",
+    "lanes",
+    "set_state",
+    "teach",
+    "went_down",
+]  # what `lane` gives, beside what stands here
 
 log = structlog.get_logger()
 _decode_blueprint = msgspec.json.Decoder(Blueprint).decode
@@ -57,22 +65,6 @@ class Destination(Struct, frozen=True):
     def bucket(self) -> int:
         """The home bucket: where its lane row is."""
         return buckets.of_id(self.id)
-
-
-class Lane(Struct, frozen=True):
-    """`rate` in requests a second, None: the connector's own. `not_before`: a platform asked to wait until then.
-    `down_since`: since when it does not answer, or with a 5xx, `down_at`: as was last seen; None: it answers."""
-
-    destination_id: UUID
-    state: str
-    reason: str | None
-    fix: str | None
-    rate: float | None
-    not_before: datetime | None
-    changed_at: datetime
-    down_since: datetime | None = None
-    down_at: datetime | None = None
-    down_reason: str | None = None
 
 
 class Label(Struct, frozen=True):
@@ -304,42 +296,6 @@ async def installed(tx: Tx) -> list[Label]:
     """What is installed now, in every workspace; configs stay sealed."""
     async with tx.cursor(row_factory=args_row(Label), binary=True) as cursor:
         return await (await cursor.execute(_queries.installed)).fetchall()
-
-
-async def lanes(tx: Tx, home_buckets: Sequence[int]) -> dict[UUID, Lane]:
-    async with tx.cursor(row_factory=args_row(Lane), binary=True) as cursor:
-        await cursor.execute(_queries.lanes, {"buckets": list(home_buckets)})
-        return {lane.destination_id: lane for lane in await cursor.fetchall()}
-
-
-async def set_state(
-    tx: Tx,
-    id: UUID,
-    state: str,
-    from_states: set[str],
-    now: datetime,
-    reason: str | None = None,
-    fix: str | None = None,
-) -> bool:
-    """Move a lane, where it is in one of `from_states`; whether it moved."""
-    row = {"bucket": buckets.of_id(id), "id": id, "state": state, "from_states": list(from_states), "now": now}
-    cursor = await tx.execute(_queries.set_state, row | {"reason": reason, "fix": fix})
-    return await cursor.fetchone() is not None
-
-
-async def teach(tx: Tx, id: UUID, *, rate: float | None, not_before: datetime | None, now: datetime) -> None:
-    row = {"bucket": buckets.of_id(id), "id": id, "rate": rate, "not_before": not_before, "now": now}
-    await tx.execute(_queries.teach, row)
-
-
-async def went_down(tx: Tx, id: UUID, reason: str | None, now: datetime) -> None:
-    """Its platform cannot be reached; since when it could not stays."""
-    row = {"bucket": buckets.of_id(id), "id": id, "now": now, "reason": reason}
-    await tx.execute(_queries.went_down, row)
-
-
-async def came_back(tx: Tx, id: UUID) -> None:
-    await tx.execute(_queries.came_back, {"bucket": buckets.of_id(id), "id": id})
 
 
 def _span(limit: timedelta) -> str:

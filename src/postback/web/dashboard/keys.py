@@ -1,6 +1,7 @@
 """API keys: made and shown once, rotated with a grace period, revoked after saying what will break."""
 
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, get_args
 from uuid import UUID
@@ -75,13 +76,11 @@ async def make(view: View, data: KeyIn) -> KeyMade:
 
 def _once(view: View) -> UUID:
     """The id that the form gives to what it makes."""
-    try:
+    with suppress(KeyError, ValueError, OverflowError):
         id_ = UUID(view.form["once"])
-    except (KeyError, ValueError):
-        id_ = None
-    if id_ is None or abs(view.now - buckets.time_of(id_)) > _FORM_LASTS:
-        raise Invalid("This form is too old; open it again.")
-    return id_
+        if abs(view.now - buckets.time_of(id_)) <= _FORM_LASTS:
+            return id_
+    raise Invalid("This form is too old; open it again.")
 
 
 async def _again(view: View, problem: MadeAlready) -> Response[str]:
