@@ -85,6 +85,18 @@ async def test_no_event_of_a_key_commits_once_its_revocation_has(hub: Hub, tx: T
     assert await scalar(tx, "SELECT count(*) FROM event") == 0
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+async def test_an_event_judged_before_a_change_is_judged_again_beside_one_judged_after(
+    hub: Hub, tx: Tx, order: tuple[int, ...]
+) -> None:
+    judged = [await hub.pending(event_id=f"before {n}") for n in range(2)]
+    await hub.cap(1)
+    judged.append(await hub.pending(event_id="after"))
+    results = await hub.submit([judged[place] for place in order])
+    assert sum(isinstance(result, Accepted) for result in results) == 1, results
+    assert await scalar(tx, "SELECT count(*) FROM event") == 1
+
+
 async def test_a_revocation_waits_for_the_flush_under_way(hub: Hub, tx: Tx) -> None:
     pending = await hub.pending()
     await tx.execute("BEGIN")

@@ -48,7 +48,7 @@ class Figures(Struct):
 
 
 class Moved(Exception):
-    """A workspace's version is not the one that its events were judged under."""
+    """A workspace's version is not the one that all of its events were judged under."""
 
     def __init__(self, workspace_ids: list[UUID]) -> None:
         self.workspace_ids = workspace_ids
@@ -116,7 +116,7 @@ class Flush:
         the database refuses it where the hope is wrong, and nothing has happened. False then."""
         keys = sorted(first)
         new = list(first.values())
-        snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
+        snapshots = _oldest(events)
         sold = self._sell(new, {})
         trip = Trip(conn, self._prepared)
         trip.add(b"BEGIN")
@@ -161,7 +161,7 @@ class Flush:
         prove something), and one or two questions about the repeats between them."""
         self.is_committing = False
         keys = sorted(first)
-        snapshots = {event.snapshot.id_bytes: event.snapshot for event in events}
+        snapshots = _oldest(events)
         trip = Trip(conn, self._prepared)
         trip.add(b"BEGIN")
         versions = workspaces.versions_for_share(trip, bucket, list(snapshots))
@@ -303,3 +303,11 @@ class Flush:
             event.result = Accepted(sent.event_id, id_, is_duplicate, answers, sent.notes, conversion_id)
         self.figures.accepted += len(events) - duplicates
         self.figures.duplicates += duplicates
+
+
+def _oldest(events: Sequence[Pending]) -> dict[bytes, Snapshot]:
+    """By workspace: the oldest configuration that any of its events was judged under. If that is in force, all are."""
+    met = {event.snapshot for event in events}
+    if len(met) > 1:
+        met = sorted(met, key=lambda snapshot: -snapshot.version)
+    return {snapshot.id_bytes: snapshot for snapshot in met}
