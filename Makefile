@@ -5,8 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv)
-# One more than there are processors: many tests wait for most of their time.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Twice as many as processors: many tests wait for most of their time.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 
 # Tests start processes by the hundred: without kept bytecode each would compile all of its modules anew.
 export PYTHONDONTWRITEBYTECODE :=

@@ -29,6 +29,7 @@ from postback.secret import Secret
 from postback.settings import Settings
 from postback.web.app import App
 from postback.web.server import DRAIN_SECONDS, application, configure
+from postback.workspaces import accounts
 
 # Tests may lose their data: what proves durability (tests/faults) starts its own server with everything on.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -37,8 +38,7 @@ UNSAFE |= {"wal_level": "minimal", "max_wal_senders": "0"}
 FAST = UNSAFE | {"max_connections": "200", "shared_buffers": "24MB", "autovacuum": "off", "io_method": "sync"}
 keeper.PART_SECONDS = 60  # a round counts all, however busy the machine is
 MIGRATED, INSTALLED = "template_postback", "template_installed"
-# A hash says itself what it costs: every signing in asks for the one of who owns the installation.
-QUICK = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+accounts.hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)  # what processes of ours do not
 SEAL_KEY = Secret(urlsafe_b64encode(bytes(range(32))).decode())
 _numbers = itertools.count()
 _server: embedded.Embedded | None = None
@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _folder = tempfile.TemporaryDirectory(prefix="postback-tests-", dir=_roomy())
     Path(_folder.name).chmod(0o711)
     _server = asyncio.run(embedded.start(Path(_folder.name) / "data", settings=FAST))
+    os.environ["POSTBACK_TEST_FOLDER"] = _folder.name  # what all workers share is put here
     os.environ["POSTBACK_TEST_SERVER"] = _server.dsn
     asyncio.run(_make_templates(_server.dsn))
 
@@ -105,7 +106,6 @@ async def _make_templates(dsn: str) -> None:
         else:
             async with conn.transaction():
                 made = await installation.init(conn, Settings(seal_keys=SEAL_KEY), datetime.now(UTC))
-                await conn.execute("UPDATE account SET password_hash = %s", [QUICK.hash(made.owner_password)])
             os.environ["POSTBACK_TEST_INSTALLED"] = msgspec.json.encode(made).decode()
         await conn.close()
 

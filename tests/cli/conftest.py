@@ -21,6 +21,7 @@ import pytest
 from postback import installation
 from postback.db.postmaster import processes
 from postback.secret import Secret
+from tests import forked
 
 PROGRAM = [sys.executable, "-m", "postback"]
 SEAL_KEY = urlsafe_b64encode(bytes(range(32))).decode()
@@ -51,17 +52,7 @@ class Ran:
 
 
 def run(*arguments: str, stdin: str | None = None, **environment: str) -> Ran:
-    return Ran(
-        subprocess.run(
-            [*PROGRAM, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env=surroundings(**environment),
-        )
-    )
+    return Ran(forked.run(arguments, surroundings(**environment), stdin))
 
 
 @pytest.fixture

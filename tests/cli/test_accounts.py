@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from postback import installation
+from postback.db import Tx
+from tests.intake.taking import scalar
 from tests.web.dashboard.conftest import Browser
 
 Run = Callable[..., Any]
@@ -16,7 +18,9 @@ def test_accounts_are_listed_with_what_they_are_where(on_database: Run, installe
     assert installed.owner_email in on_database("accounts", "list").out
 
 
-async def test_a_new_password_opens_the_old_one_does_not_and_all_sessions_end(served: Any, on_database: Run) -> None:
+async def test_a_new_password_opens_the_old_one_does_not_and_all_sessions_end(
+    served: Any, on_database: Run, tx: Tx
+) -> None:
     browser, email = Browser(served.url), served.keys.owner_email
     assert "accounts reset-password" in (await browser.get("/app/sign-in")).text
     for _ in range(7):
@@ -29,6 +33,7 @@ async def test_a_new_password_opens_the_old_one_does_not_and_all_sessions_end(se
     told = (await asyncio.to_thread(on_database, "accounts", "reset-password", email)).out
     assert (await browser.get("/app/account")).status == 303
     assert (await browser.sign_in(email, told.split("once: ")[1].split()[0])).status == 303
+    assert str(await scalar(tx, "SELECT password_hash FROM account")).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     await browser.http.close()
 
 

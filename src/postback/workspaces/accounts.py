@@ -32,6 +32,7 @@ Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@
 PASSWORD_CHARS = (10, 200)
 INVITED_FOR = timedelta(days=7)
 _queries = Queries("accounts")
+hasher = argon2.PasswordHasher()
 _hashers = ThreadPoolExecutor(2)  # each takes 64 MB, and lets others run
 
 
@@ -80,7 +81,7 @@ def hash_password(password: str) -> str:
     least, most = PASSWORD_CHARS
     if not least <= len(password) <= most:
         raise Invalid(f"A password has at least {least} and at most {most} characters.", field="password")
-    return argon2.PasswordHasher().hash(password)
+    return hasher.hash(password)
 
 
 async def has_password(account: Account | None, password: str) -> bool:
@@ -91,7 +92,7 @@ async def has_password(account: Account | None, password: str) -> bool:
 
 def _fits(password_hash: str, password: str) -> bool:
     try:
-        return argon2.PasswordHasher().verify(password_hash, password)
+        return hasher.verify(password_hash, password)
     except argon2.exceptions.VerificationError:
         return False
 
