@@ -74,6 +74,7 @@ IDENTIFIERS = frozenset({*HASHES, "client_ip_address", "client_user_agent", "fbc
 STRONG = frozenset({"em", "ph", "external_id", "fbc", "fbp", "client_ip_address"})
 
 MAX_NAME_CHARS = 50
+MAX_AGE, MAX_AGE_IN_A_SHOP = timedelta(days=7), timedelta(days=62)
 CLICK_ID_AGE = timedelta(days=90)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -324,7 +325,7 @@ def _note(answer: Mapping[str, Any]) -> str | None:
 
 
 def _max_age(event: Event) -> timedelta:
-    return timedelta(days=62 if event.action_source == "physical_store" else 7)
+    return MAX_AGE_IN_A_SHOP if event.action_source == "physical_store" else MAX_AGE
 
 
 CONNECTOR = Connector(

@@ -65,6 +65,8 @@ async def find(
     linked, twins = await links.find(tx, sorted(keys), sorted(own)) if keys or own else ({}, {})
     wanted = own.union(*linked.values(), *twins.values())
     found = await visitors.find(tx, sorted(wanted)) if wanted else {}
+    if not found:
+        return dict.fromkeys(asked, ())
     return {row.id: _layers(asked[row.id], row.workspace_id, linked, twins, found) for row in rows if row.id in asked}
 
 

@@ -4,7 +4,7 @@ Secrets are masked wherever they occur: as stand-ins, as they are, percent-encod
 personal data is masked by the keys that the connector calls private, and by value where an answer repeats it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -39,9 +39,8 @@ class Record:
 
     def body(self, value: Any, encoded: bytes | None = None) -> bytes:
         """An item's body, or a whole one, as JSON; `encoded`: the same, where it is at hand."""
-        text = encode(value) if encoded is None else encoded
-        if self._private and _has(value, self._private):
-            text = encode(_masked(value, self._private))
+        shown = _masked(value, self._private) if self._private else value
+        text = encode(shown) if encoded is None or shown is not value else encoded
         for stand_in in self._stand_ins:
             if stand_in in text:
                 text = text.replace(stand_in, MASK.encode())
@@ -70,23 +69,19 @@ def _storable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _has(value: Any, private: frozenset[str]) -> bool:
-    """Whether any of these keys is in it, at any depth. Asked of everything that is sent: most has none."""
+def _masked(value: Any, private: frozenset[str]) -> Any:
+    """The same without what these keys hold, at any depth; itself where it has none of them. Asked of all that is sent,
+    most of which is flat."""
     if isinstance(value, dict):
+        shown = value
         if not private.isdisjoint(value):
-            return True
-        value = value.values()
-    for held in value:  # noqa: SIM110  # half the time of any()
-        if type(held) in _NESTED and _has(held, private):
-            return True
-    return False
-
-
-def _masked(value: Any, private: Collection[str]) -> Any:
-    match value:
-        case Mapping():
-            return {name: PRIVATE if name in private else _masked(held, private) for name, held in value.items()}
-        case list() | tuple():
-            return [_masked(held, private) for held in value]
-        case _:
-            return value
+            shown = {name: PRIVATE if name in private else held for name, held in value.items()}
+        for name, held in value.items():
+            if type(held) in _NESTED and name not in private and (inner := _masked(held, private)) is not held:
+                shown = dict(value) if shown is value else shown
+                shown[name] = inner
+        return shown
+    for held in value:
+        if type(held) in _NESTED and _masked(held, private) is not held:
+            return [_masked(held, private) if type(held) in _NESTED else held for held in value]
+    return value

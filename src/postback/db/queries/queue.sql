@@ -180,7 +180,7 @@ SELECT k.bucket, u.event_id, %(destination_id)s, u.n, %(at)s
                        u (bucket, event_id, n, epoch)
     ON u.bucket = k.bucket
  WHERE k.bucket = ANY (%(touched)s::int[])
-   AND EXISTS (SELECT FROM lease l WHERE l.bucket = k.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
+   AND u.epoch = (SELECT l.epoch FROM lease l WHERE l.bucket = k.bucket AND l.owner = %(owner)s);
 
 -- withdraw: attempts that were begun and never sent. -> nothing
 DELETE FROM attempt a
@@ -189,7 +189,7 @@ DELETE FROM attempt a
  WHERE a.bucket = u.bucket AND a.event_id = u.event_id AND a.destination_id = u.destination_id AND a.n = u.n
    AND a.outcome IS NULL AND a.bucket = ANY (%(touched)s::int[])
    AND a.event_id BETWEEN %(min_id)s AND %(max_id)s
-   AND EXISTS (SELECT FROM lease l WHERE l.bucket = a.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
+   AND u.epoch = (SELECT l.epoch FROM lease l WHERE l.bucket = a.bucket AND l.owner = %(owner)s);
 
 -- end_attempts: how some attempts ended, in buckets that are still ours. -> nothing; counts rows
 UPDATE attempt a
@@ -204,7 +204,7 @@ UPDATE attempt a
  WHERE a.bucket = u.bucket AND a.event_id = u.event_id AND a.destination_id = u.destination_id AND a.n = u.n
    AND a.outcome IS NULL AND a.bucket = ANY (%(touched)s::int[])
    AND a.event_id BETWEEN %(min_id)s AND %(max_id)s
-   AND EXISTS (SELECT FROM lease l WHERE l.bucket = a.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
+   AND u.epoch = (SELECT l.epoch FROM lease l WHERE l.bucket = a.bucket AND l.owner = %(owner)s);
 
 -- settle: what became of some deliveries, in buckets that are still ours, each once. -> nothing; counts rows
 -- One that was skipped on its way, because its order was taken back, stays so unless the platform took it (delivered), or
@@ -227,7 +227,7 @@ UPDATE delivery d
    AND d.attempt = u.before AND d.bucket = ANY (%(touched)s::int[])
    AND (d.status IN ('queued', 'retrying') OR (d.status = 'skipped' AND starts_with(d.reason, 'order cancelled')))
    AND d.event_id BETWEEN %(min_id)s AND %(max_id)s
-   AND EXISTS (SELECT FROM lease l WHERE l.bucket = d.bucket AND l.owner = %(owner)s AND l.epoch = u.epoch);
+   AND u.epoch = (SELECT l.epoch FROM lease l WHERE l.bucket = d.bucket AND l.owner = %(owner)s);
 
 -- hasten: make a destination's waiting deliveries due, of one bucket, a thousand or so at a time.
 -- -> nothing; counts rows
