@@ -1,5 +1,6 @@
 """The queue's own promises: the fence, the ledger, what goes with its partition."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -105,6 +106,17 @@ async def test_claims_use_the_index_of_open_deliveries(hub: Hub) -> None:
     text = "\n".join(line for (line,) in plan)
     assert "bucket_destination_id_due_at" in text
     assert "Seq Scan" not in text
+
+
+@pytest.mark.parametrize("name", ["begin", "withdraw", "end_attempts", "settle"])
+async def test_a_write_reads_its_rows_once_and_not_once_for_each_lease(hub: Hub, name: str) -> None:
+    query: str = getattr(sending._queries, name).decode()
+    names = dict.fromkeys(re.findall(r"%\((\w+)\)s", query))
+    for n, parameter in enumerate(names):
+        query = query.replace(f"%({parameter})s", f"${n + 1}")
+    await hub.tx.execute(f"PREPARE p AS {query}".encode())
+    plan = await (await hub.tx.execute(f"EXPLAIN EXECUTE p ({', '.join('NULL' for _ in names)})".encode())).fetchall()
+    assert not [line for (line,) in plan if "Join Filter" in line], plan
 
 
 async def test_fair_shares_follow_the_workers_that_live(hub: Hub) -> None:
