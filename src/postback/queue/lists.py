@@ -17,7 +17,7 @@ from postback.db import Queries, Tx, arrays, buckets
 from postback.queue import DeliveryStatus, EventRow
 
 _queries = Queries("queue")
-EXAMINED, EXAMINED_MAX = 500, 4000
+EXAMINED, EXAMINED_MAX = 250, 4000
 ROWS = 2000
 COUNTED = 500  # of a destination's open deliveries, in each bucket
 LOOKING_SECONDS = 1.0
