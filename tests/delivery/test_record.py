@@ -25,6 +25,17 @@ def test_private_keys_are_masked_at_any_depth_and_nothing_else_is() -> None:
     }  # fmt: skip
     assert msgspec.json.decode(RECORD.body({"token": str(TOKEN)})) == {"token": MASK}
     assert RECORD.body({"n": 1}, encode({"n": 1})) == b'{"n":1}'
+    assert RECORD.body({"a": ({"ip": 1}, 2), "ip": {}}) == b'{"a":[{"ip":"[private]"},2],"ip":"[private]"}'
+
+
+def test_masking_takes_one_pass_however_deep_a_list_goes_and_leaves_what_is_sent_alone() -> None:
+    deep: object = {"ip": 1}
+    for _ in range(100):
+        deep = [deep]
+    body = {"deep": deep, "user": {"ip": 1}}
+    sent = encode(body)
+    assert RECORD.body(body, sent) == sent.replace(b'"ip":1', b'"ip":"[private]"')
+    assert encode(body) == sent
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ personal data is masked by the keys that the connector calls private, and by val
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from operator import is_
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -81,7 +82,5 @@ def _masked(value: Any, private: frozenset[str]) -> Any:
                 shown = dict(value) if shown is value else shown
                 shown[name] = inner
         return shown
-    for held in value:
-        if type(held) in _NESTED and _masked(held, private) is not held:
-            return [_masked(held, private) if type(held) in _NESTED else held for held in value]
-    return value
+    masked = [_masked(held, private) if type(held) in _NESTED else held for held in value]
+    return value if all(map(is_, masked, value)) else masked
