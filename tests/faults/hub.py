@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,6 +61,7 @@ def initialised(data_dir: Path) -> dict[str, str]:
     with (original.parent / "initialised.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not printed.exists():
+            shutil.rmtree(original, ignore_errors=True)  # of one that failed
             original.mkdir(mode=0o711)
             done = forked.run(["init", "--json", "--data-dir", str(original / "data")], environment())
             assert done.returncode == 0, done.stderr
