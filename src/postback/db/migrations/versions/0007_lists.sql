@@ -4,7 +4,7 @@
 ALTER TABLE event ADD key_id uuid;
 
 -- No column of it ever changes, so that what becomes of an order is written beside it, without touching the index.
-CREATE INDEX orders_listed ON orders (bucket, first_seen_at, key);
+CREATE INDEX orders_listed ON orders (bucket, site_id, first_seen_at, key);
 
 -- Pages whose tag was refused because their site does not name their origin: the last few, as each process knows them.
 CREATE TABLE refused_origin (

@@ -1,5 +1,4 @@
 -- A platform that does not answer, or answers 5xx: since when, and its last word. Null: it answers.
 ALTER TABLE lane
     ADD down_since  timestamptz,
-    ADD down_at     timestamptz,    -- when a worker last saw it so
     ADD down_reason text;
