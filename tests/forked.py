@@ -46,7 +46,7 @@ def _command(arguments: list[str], environment: dict[str, str], folder: str, str
     os.chdir(folder)
     for number, path in enumerate(streams):
         os.dup2(os.open(path, os.O_CREAT | (os.O_WRONLY if number else os.O_RDONLY)), number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     sys.argv = [str(Path(postback.__file__).with_name("__main__.py")), *arguments]
     from postback.cli import main
 

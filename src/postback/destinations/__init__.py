@@ -27,14 +27,8 @@ from postback.orders import TAKEN_BACK
 from postback.pii.seal import Sealer
 from postback.secret import Secret
 
-__all__ = [
-    "Lane",
-    "came_back",
-    "lanes",
-    "set_state",
-    "teach",
-    "went_down",
-]  # what `lane` gives, beside what stands here
+# What `lane.py` gives, beside what stands here.
+__all__ = ["Lane", "came_back", "lanes", "set_state", "teach", "went_down"]
 
 log = structlog.get_logger()
 _decode_blueprint = msgspec.json.Decoder(Blueprint).decode

@@ -307,7 +307,5 @@ class Flush:
 
 def _oldest(events: Sequence[Pending]) -> dict[bytes, Snapshot]:
     """By workspace: the oldest configuration that any of its events was judged under. If that is in force, all are."""
-    met = {event.snapshot for event in events}
-    if len(met) > 1:
-        met = sorted(met, key=lambda snapshot: -snapshot.version)
-    return {snapshot.id_bytes: snapshot for snapshot in met}
+    newest_first = sorted({event.snapshot for event in events}, key=lambda snapshot: -snapshot.version)
+    return {snapshot.id_bytes: snapshot for snapshot in newest_first}

@@ -109,10 +109,7 @@ async def test_a_span_of_days_is_the_sites_own_and_its_last_day_counts(served: A
     await tx.execute("UPDATE config_version SET version = version + 1")
     await send(served, event="lead", event_id="e1")
     [(today,)] = await (await tx.execute("SELECT (now() AT TIME ZONE 'Pacific/Auckland')::date::text")).fetchall()
-    for kind, shown in (
-        ("events", "e1"),
-        ("conversions", "Leads"),
-    ):
+    for kind, shown in (("events", "e1"), ("conversions", "Leads"), ("visitors", "No visitor"), ("deliveries", "")):
         page = await owner.get(f"/app/{kind}?from={today}&to={today}")
         assert (page.status, shown in page.text) == (200, True), kind
     [(since,)] = await (
