@@ -87,6 +87,7 @@ async def test_durability_is_on_unless_a_caller_says_otherwise(place: Path) -> N
         "synchronous_commit": "on",
     }
     assert (settings["max_wal_size"], settings["checkpoint_timeout"]) == ("4GB", "15min")
+    assert (settings["min_wal_size"], settings["wal_init_zero"]) == ("1GB", "off")
 
 
 async def test_a_second_start_on_the_same_folder_is_refused_in_one_sentence(place: Path) -> None:

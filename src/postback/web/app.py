@@ -5,7 +5,7 @@ The usual post to an ingest path does not come by here: see `protocol`.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from postback.web import collect, wire
 from postback.web.calls import Calls
@@ -18,9 +18,14 @@ from postback.web.wire import Disconnected, Receive, Scope, Send
 Application = Callable[[Any, Any, Any], Awaitable[int]]
 
 
+class Arrived(Protocol):
+    def take_arrived(self) -> None: ...
+
+
 class App:
     """`admin` answers whatever has no path here. `requests` counts answers by path and status, for /metrics; `calls`
-    those of each key. `turned_away`: connections past `connections_max` that are still open."""
+    those of each key. `turned_away`: connections past `connections_max` that are still open. `arrived`: those whose
+    requests came whole and are taken together."""
 
     admin: Application
 
@@ -31,6 +36,7 @@ class App:
         self.live = live
         self.connections_max = connections_max
         self.turned_away = 0
+        self.arrived: list[Arrived] = []
         self.requests: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

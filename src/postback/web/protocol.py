@@ -1,8 +1,9 @@
 """HTTP on one connection: uvicorn's protocol, with bounds on a request's head, and a direct way for the usual post.
 
-A post to an ingest path that came whole in one read needs no task, no ASGI messages and no event of its own: it is
-judged as it is read, and answered when its commit is. `Ingest.take` says whether a request is such a one; any other
-goes the ASGI way, from its beginning. Answers of one connection keep the order of its requests either way.
+A post to an ingest path that came whole in one read needs no task, no ASGI messages and no event of its own: all those
+that came in one round of the event loop are judged one after the other, which is quicker than each as it is read, and
+answered when their commit is. `Ingest.take` says whether a request is such a one; any other goes the ASGI way, from its
+beginning. Answers of one connection keep the order of its requests either way.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Protocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _idle_since: float | None = None
     _direct: Dialect | None = None
+    _arrived: "tuple[Dialect, _Call, Any] | None" = None
     _body = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -74,6 +76,7 @@ class Protocol(HttpToolsProtocol):
         super().shutdown()
 
     def on_message_begin(self) -> None:
+        self.take_arrived()
         self._head_open, self._head_bytes = True, 0
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
@@ -109,21 +112,30 @@ class Protocol(HttpToolsProtocol):
         if (dialect := self._direct) is None:
             super().on_message_complete()
             return
-        self._direct = None
-        before = self.cycle
-        call = _Call(self, self.url.decode())
+        self._arrived, self._direct = (dialect, call := _Call(self, self.url.decode()), self.cycle), None
         self.cycle = call  # type: ignore[assignment]  # what uvicorn asks of a cycle, it has
+        if not self.app.arrived:
+            self.loop.call_soon(_take_all, self.app)
+        self.app.arrived.append(self)
+
+    def take_arrived(self) -> None:
+        """Take the direct request that came whole and waits for its turn, if there is one."""
+        if self._arrived is None:
+            return
+        (dialect, call, before), self._arrived = self._arrived, None
         try:
             is_taken = self._take(dialect, call.answer)
         except Exception:
             log.exception("request failed before it was written", path=call.path)
             is_taken = False
-        if not is_taken:
+        if not is_taken and not call.disconnected:
             self.cycle = before
             self._to_asgi()
             if self._body:
                 super().on_body(self._body)
             super().on_message_complete()
+            if not call.keep_alive and self.cycle is not None:  # the server stops
+                self.cycle.keep_alive = False
 
     def _take(self, dialect: Dialect, answer: Answering) -> bool:
         if dialect is tag.DIALECT:
@@ -171,6 +183,12 @@ class Protocol(HttpToolsProtocol):
         if self._head_open and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
             self.transport.close()
+
+
+def _take_all(app: App) -> None:
+    arrived, app.arrived = app.arrived, []
+    for protocol in arrived:
+        protocol.take_arrived()
 
 
 class _Full(asyncio.Protocol):

@@ -1,0 +1,67 @@
+"""Requests of one connection are answered in their order, whichever way each of them goes."""
+
+import asyncio
+import json
+from itertools import product
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+GOOD, INVALID, UNKNOWN_KEY, QUESTION, LONG = "good", "invalid", "unknown key", "question", "long"
+STATUS = {GOOD: 202, INVALID: 422, UNKNOWN_KEY: 401, QUESTION: 200, LONG: 202}
+THREES = [kinds for kinds in product(STATUS, repeat=3) if kinds[0] != kinds[1] or kinds[1] == GOOD]
+
+
+def request(kind: str, key: str, id_: str) -> bytes:
+    if kind == QUESTION:
+        return b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    event: dict[str, Any] = {"event": "lead", "event_id": id_}
+    if kind == INVALID:
+        event["occurred_at"] = "never"
+    if kind == LONG:
+        event["properties"] = {"pad": "x" * 100_000}  # more than comes with one read
+    body = json.dumps(event).encode()
+    key = "pb_live_" + "0" * 40 if kind == UNKNOWN_KEY else key
+    head = f"POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, Any]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+    return int(head.split()[1]), json.loads(await reader.readexactly(length))
+
+
+@pytest.mark.parametrize("pause", [False, True])
+async def test_answers_come_in_the_order_of_the_requests(served: Any, pause: bool) -> None:
+    where = urlsplit(served.url)
+    await served.call("POST", "/v1/events", {"event": "lead"})  # so that its key is known, and the next goes directly
+    for n, kinds in enumerate(THREES):
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        sent = [request(kind, served.keys.api_key, f"{pause}-{n}-{place}") for place, kind in enumerate(kinds)]
+        if pause:
+            for one in sent:
+                writer.write(one)
+                await asyncio.sleep(0)
+        else:
+            writer.write(b"".join(sent))
+        async with asyncio.timeout(10):
+            for place, kind in enumerate(kinds):
+                status, said = await answer(reader)
+                assert status == STATUS[kind], (kinds, place)
+                if kind in (GOOD, LONG):
+                    assert said["event_id"] == f"{pause}-{n}-{place}", (kinds, place)
+        writer.close()
+
+
+async def test_a_request_whose_sender_hangs_up_at_once_harms_nobody(served: Any) -> None:
+    where = urlsplit(served.url)
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    for n in range(20):
+        for kind in (GOOD, INVALID, UNKNOWN_KEY):
+            _, writer = await asyncio.open_connection(where.hostname, where.port)
+            writer.write(request(kind, served.keys.api_key, f"gone-{n}"))
+            writer.transport.abort() if n % 2 else writer.close()
+    status, said = await served.call("POST", "/v1/events", {"event": "lead", "event_id": "after"})
+    assert (status, said["event_id"]) == (202, "after")
