@@ -5,7 +5,7 @@ passes on as it is. None is NULL.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from psycopg import adapters
@@ -24,13 +24,15 @@ _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Array:
+    """`pieces`: together, each item with its length before it."""
+
     __slots__ = ("data",)
     element_oid = 0
     array_oid = 0
 
-    def __init__(self, parts: Sequence[bytes]) -> None:
-        if parts:
-            self.data = _HEAD.pack(1, 1, self.element_oid, len(parts), 1) + b"".join(parts)
+    def __init__(self, count: int, *pieces: bytes) -> None:
+        if count:
+            self.data = b"".join((_HEAD.pack(1, 1, self.element_oid, count, 1), *pieces))
         else:
             self.data = _EMPTY.pack(0, 0, self.element_oid)
 
@@ -61,23 +63,50 @@ class _TimestamptzArray(Array):
 
 def uuids(items: Iterable[bytes | None]) -> Array:
     """16-byte values: `UUID.bytes` or a key."""
-    return _UuidArray([_NULL if item is None else _UUID_LENGTH + item for item in items])
+    items = list(items)
+    try:
+        data = _UUID_LENGTH + _UUID_LENGTH.join(items)  # type: ignore[arg-type]
+    except TypeError:  # a None among them
+        return _UuidArray(len(items), *[_NULL if item is None else _UUID_LENGTH + item for item in items])
+    return _UuidArray(len(items), data)
 
 
 def texts(items: Iterable[str | None]) -> Array:
-    return _TextArray([_NULL if item is None else _length(len(data := item.encode())) + data for item in items])
+    items = list(items)
+    if items and items[0] is items[-1] and items.count(items[0]) == len(items):
+        # Many columns hold one text.
+        return _TextArray(len(items), _text(items[0]) * len(items))
+    return _TextArray(
+        len(items), *[_NULL if item is None else _length(len(text := item.encode())) + text for item in items]
+    )
+
+
+def _text(item: str | None) -> bytes:
+    return _NULL if item is None else _length(len(text := item.encode())) + text
 
 
 def byteas(items: Iterable[bytes | None]) -> Array:
-    return _ByteaArray([_NULL if item is None else _length(len(item)) + item for item in items])
+    items = list(items)
+    parts = [b""] * (2 * len(items))  # each is copied once: they are long
+    parts[::2] = [_NULL if item is None else _length(len(item)) for item in items]
+    parts[1::2] = [item or b"" for item in items]
+    return _ByteaArray(len(items), *parts)
 
 
 def ints(items: Iterable[int | None]) -> Array:
-    return _Int4Array([_NULL if item is None else _INT4.pack(4, item) for item in items])
+    items = list(items)
+    pairs: list[int | None] = [4] * (2 * len(items))
+    pairs[1::2] = items
+    try:
+        data = struct.pack(f"!{len(pairs)}i", *pairs)
+    except struct.error:  # a None among them
+        return _Int4Array(len(items), *[_NULL if item is None else _INT4.pack(4, item) for item in items])
+    return _Int4Array(len(items), data)
 
 
 def bigints(items: Iterable[int | None]) -> Array:
-    return _Int8Array([_NULL if item is None else _INT8.pack(8, item) for item in items])
+    parts = [_NULL if item is None else _INT8.pack(8, item) for item in items]
+    return _Int8Array(len(parts), *parts)
 
 
 def times(items: Iterable[datetime | None]) -> Array:
@@ -87,7 +116,7 @@ def times(items: Iterable[datetime | None]) -> Array:
         if item is not last:
             last, part = item, _NULL if item is None else _INT8.pack(8, microseconds(item))
         parts.append(part)
-    return _TimestamptzArray(parts)
+    return _TimestamptzArray(len(parts), *parts)
 
 
 def microseconds(at: datetime) -> int:

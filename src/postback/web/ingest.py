@@ -318,12 +318,12 @@ def _line(line: Previewed) -> DestinationResult:
 def _finish(dialect: Dialect, results: Sequence[Result | Pending], single: bool) -> tuple[int, bytes]:
     """The answer, once every event has its result. Raises what stands for the request as a whole."""
     settled = [final for r in results if (final := r.result if isinstance(r, Pending) else r) is not None]
-    for whole in (Unauthenticated, TooMany):
+    if settled and isinstance(first := settled[0], PostbackError):
         # The key was revoked, or its minute used up, while the events waited.
-        if settled and all(isinstance(r, whole) for r in settled):
-            raise settled[0]  # type: ignore[misc]
-    if single and isinstance(settled[0], Forbidden | Unavailable):
-        raise settled[0]
+        if any(all(isinstance(r, whole) for r in settled) for whole in (Unauthenticated, TooMany)):
+            raise first
+        if single and isinstance(first, Forbidden | Unavailable):
+            raise first
     answer = dialect.answer(settled, single)
     return answer.status, answer.body
 
