@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, async_playwright
 
+from tests.browser.chromium import launched
 from tests.browser.recorder import SITE, Recorder, path_of
 
 CLICK = "IwAR2-Case_Kept"
@@ -155,9 +156,12 @@ async def test_a_history_driven_app_has_a_page_view_for_each_address(page: Page,
     assert len({batch["session_id"] for batch in recorder.batches}) == 1
 
 
-async def test_a_page_out_of_the_back_forward_cache_is_seen_again_by_the_same_visitor(
-    page: Page, recorder: Recorder
-) -> None:
+async def test_a_page_out_of_the_back_forward_cache_is_seen_again_by_the_same_visitor(recorder: Recorder) -> None:
+    async with async_playwright() as playwright, await launched(playwright, whole=True) as browser:
+        await _go_back(await browser.new_page(), recorder)
+
+
+async def _go_back(page: Page, recorder: Recorder) -> None:
     recorder.page("/", "<script>addEventListener('pageshow', (e) => { window.wasKept = e.persisted })</script>")
     recorder.page("/two")
     await page.goto(recorder.url("/"))

@@ -134,7 +134,7 @@ class Protocol(HttpToolsProtocol):
             if self._body:
                 super().on_body(self._body)
             super().on_message_complete()
-            if not call.keep_alive and self.cycle is not None:  # the server stops
+            if not call.keep_alive:  # the server stops
                 self.cycle.keep_alive = False
 
     def _take(self, dialect: Dialect, answer: Answering) -> bool:
