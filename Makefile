@@ -1,10 +1,13 @@
-# What people and CI run. Needs Python 3.11 or later, git and make; uv is used where it is on PATH.
-# Everything is installed into .venv from the lock files, once: a stamp in .venv says so.
+# What people and CI run. Needs Python 3.11 or later, git and make.
+# Everything is installed into .venv from the lock files, once: a stamp in .venv says so. By uv, in a tenth of the time
+# that pip takes: the one on PATH, else one that pip puts into .venv; by pip where neither can.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(shell command -v uv)
+UV := $(or $(shell command -v uv),$(BIN)/uv)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+install = if ! { test -x "$(UV)" && $(UV) pip install --quiet --python $(BIN)/python $(1); }; then $(PIP) $(1); fi
 # Twice as many as processors: many tests wait for most of their time.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 
@@ -60,9 +63,10 @@ soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and co
 docs: $(VENV)/.dev ## build the documentation into site/
 	@$(BIN)/zensical build --clean --strict
 
-lock: ## pin what pyproject.toml asks for, the rest as it is; UPGRADE=1 all anew (needs uv)
-	uv pip compile pyproject.toml $(COMPILE) -o requirements.lock
-	uv pip compile pyproject.toml --group dev --group bench -c requirements.lock $(COMPILE) -o requirements-dev.lock
+lock: $(VENV)/.runtime ## pin what pyproject.toml asks for, the rest as it is; UPGRADE=1 all anew
+	$(UV) pip compile --group install $(COMPILE) -o requirements-install.lock
+	$(UV) pip compile pyproject.toml $(COMPILE) -o requirements.lock
+	$(UV) pip compile pyproject.toml --group dev --group bench -c requirements.lock $(COMPILE) -o requirements-dev.lock
 
 COMPILE := --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
@@ -70,11 +74,8 @@ COMPILE := --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Postback needs Python 3.11 or later; make PYTHON=/path/to/it names one.")'
 	@echo "== making $(VENV)"
-ifneq ($(UV),)
-	@$(UV) venv --quiet --python $(PYTHON) $(VENV)
-else
 	@$(PYTHON) -m venv $(VENV)
-endif
+	@test -x "$(UV)" || $(PIP) --require-hashes -r requirements-install.lock || true
 
 $(VENV)/.runtime: LOCK := requirements.lock
 $(VENV)/.dev: LOCK := requirements-dev.lock
@@ -82,11 +83,6 @@ $(VENV)/.runtime: requirements.lock
 $(VENV)/.dev: requirements-dev.lock
 $(VENV)/.runtime $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "== installing $(LOCK)"
-ifneq ($(UV),)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
-else
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-endif
+	@$(call install,--require-hashes -r $(LOCK))
+	@$(call install,--no-deps -e .)
 	@touch $@

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS = PROJECT["dependency-groups"]
 NEEDS = {
+    "requirements-install.lock": GROUPS["install"],
     "requirements.lock": PROJECT["project"]["dependencies"],
     "requirements-dev.lock": PROJECT["project"]["dependencies"] + GROUPS["dev"] + GROUPS["bench"],
 }
@@ -30,7 +31,7 @@ def test_every_pin_has_hashes_and_no_index_is_named(file: str) -> None:
     text = (ROOT / file).read_text()
     assert "://" not in text
     pins = re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]
-    assert len(pins) > 50
+    assert pins
     assert all("--hash=sha256:" in pin for pin in pins)
 
 
