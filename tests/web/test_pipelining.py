@@ -35,24 +35,26 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, Any]:
 
 @pytest.mark.parametrize("pause", [False, True])
 async def test_answers_come_in_the_order_of_the_requests(served: Any, pause: bool) -> None:
-    where = urlsplit(served.url)
     await served.call("POST", "/v1/events", {"event": "lead"})  # so that its key is known, and the next goes directly
-    for n, kinds in enumerate(THREES):
-        reader, writer = await asyncio.open_connection(where.hostname, where.port)
-        sent = [request(kind, served.keys.api_key, f"{pause}-{n}-{place}") for place, kind in enumerate(kinds)]
-        if pause:
-            for one in sent:
-                writer.write(one)
-                await asyncio.sleep(0)
-        else:
-            writer.write(b"".join(sent))
-        async with asyncio.timeout(10):
-            for place, kind in enumerate(kinds):
-                status, said = await answer(reader)
-                assert status == STATUS[kind], (kinds, place)
-                if kind in (GOOD, LONG):
-                    assert said["event_id"] == f"{pause}-{n}-{place}", (kinds, place)
-        writer.close()
+    async with asyncio.TaskGroup() as group:
+        for kinds in THREES:
+            group.create_task(three(served, kinds, pause=pause))
+
+
+async def three(served: Any, kinds: tuple[str, ...], *, pause: bool) -> None:
+    where = urlsplit(served.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    sent = [request(kind, served.keys.api_key, f"{pause}-{kinds}-{place}") for place, kind in enumerate(kinds)]
+    for some in sent if pause else [b"".join(sent)]:
+        writer.write(some)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        for place, kind in enumerate(kinds):
+            status, said = await answer(reader)
+            assert status == STATUS[kind], (kinds, place)
+            if kind in (GOOD, LONG):
+                assert said["event_id"] == f"{pause}-{kinds}-{place}"
+    writer.close()
 
 
 async def test_a_request_whose_sender_hangs_up_at_once_harms_nobody(served: Any) -> None:
