@@ -1,6 +1,7 @@
 """A hub in a fresh database, a platform that answers as told, and the tests' own connectors in the catalog."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,16 @@ from postback.installation import Made
 from postback.secret import Secret
 from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, open_hub
 from tests.delivery.stand_ins import StandIn, StandIns, standing_in
+
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Most of their time these wait: beside the long ones, which do not, and not all of them together."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.long(1))
 
 
 @pytest.fixture(autouse=True)
