@@ -12,7 +12,6 @@ from postback.secret import Secret
 from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, open_hub
 from tests.delivery.stand_ins import StandIn, StandIns, standing_in
 
-
 HERE = Path(__file__).parent
 
 
