@@ -6,8 +6,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv),$(BIN)/uv)
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-install = if ! { test -x "$(UV)" && $(UV) pip install --quiet --python $(BIN)/python $(1); }; then $(PIP) $(1); fi
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PUT_UV := test -x "$(UV)" || $(PIP) install --quiet --require-hashes -r requirements-install.lock
+# uv reads nothing of what pip is told: of an index of one's own, and whom it is trusted by, it learns here.
+uv = (index=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null)}}; \
+  cert=$${SSL_CERT_FILE:-$$PIP_CERT}; \
+  env $${index:+UV_DEFAULT_INDEX="$$index"} $${cert:+SSL_CERT_FILE="$$cert"} $(UV) $(1))
+install = if ! { test -x "$(UV)" && $(call uv,pip install --quiet --python $(BIN)/python $(1)); }; then $(PIP) install --quiet $(1); fi
 # Twice as many as processors: many tests wait for most of their time.
 JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 
@@ -63,10 +68,11 @@ soak: $(VENV)/.dev ## kill random processes under load, ROUNDS=200 times, and co
 docs: $(VENV)/.dev ## build the documentation into site/
 	@$(BIN)/zensical build --clean --strict
 
-lock: $(VENV)/.runtime ## pin what pyproject.toml asks for, the rest as it is; UPGRADE=1 all anew
-	$(UV) pip compile --group install $(COMPILE) -o requirements-install.lock
-	$(UV) pip compile pyproject.toml $(COMPILE) -o requirements.lock
-	$(UV) pip compile pyproject.toml --group dev --group bench -c requirements.lock $(COMPILE) -o requirements-dev.lock
+lock: | $(BIN)/python ## pin what pyproject.toml asks for, the rest as it is; UPGRADE=1 all anew
+	@$(PUT_UV)
+	@$(call uv,pip compile --group install $(COMPILE) -o requirements-install.lock)
+	@$(call uv,pip compile pyproject.toml $(COMPILE) -o requirements.lock)
+	@$(call uv,pip compile pyproject.toml --group dev --group bench -c requirements.lock $(COMPILE) -o requirements-dev.lock)
 
 COMPILE := --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
@@ -74,8 +80,8 @@ COMPILE := --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Postback needs Python 3.11 or later; make PYTHON=/path/to/it names one.")'
 	@echo "== making $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
-	@test -x "$(UV)" || $(PIP) --require-hashes -r requirements-install.lock || true
+	@$(if $(shell command -v uv),$(UV) venv --quiet --python $(PYTHON),$(PYTHON) -m venv) $(VENV)
+	@$(PUT_UV) || true
 
 $(VENV)/.runtime: LOCK := requirements.lock
 $(VENV)/.dev: LOCK := requirements-dev.lock

@@ -20,7 +20,7 @@ def request(kind: str, key: str, id_: str) -> bytes:
     if kind == INVALID:
         event["occurred_at"] = "never"
     if kind == LONG:
-        event["properties"] = {"pad": "x" * 100_000}  # more than comes with one read
+        event["properties"] = {"pad": "x" * 300_000}  # more than one read takes
     body = json.dumps(event).encode()
     key = "pb_live_" + "0" * 40 if kind == UNKNOWN_KEY else key
     head = f"POST /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
@@ -67,3 +67,20 @@ async def test_a_request_whose_sender_hangs_up_at_once_harms_nobody(served: Any)
             writer.transport.abort() if n % 2 else writer.close()
     status, said = await served.call("POST", "/v1/events", {"event": "lead", "event_id": "after"})
     assert (status, said["event_id"]) == (202, "after")
+
+
+@pytest.mark.parametrize("kind", [GOOD, INVALID, UNKNOWN_KEY])
+async def test_what_is_no_http_ends_the_connection_and_what_came_whole_before_it_is_kept(
+    served: Any, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    where = urlsplit(served.url)
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(request(kind, served.keys.api_key, "before") + b"\0no http\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400")
+    writer.close()
+    if kind == GOOD:
+        while (await served.call("GET", "/v1/events/before"))[0] != 200:
+            await asyncio.sleep(0.01)
+    assert (await served.call("POST", "/v1/events", {"event": "lead"}))[0] == 202
+    assert "failed" not in capfd.readouterr().err

@@ -19,6 +19,8 @@ Application = Callable[[Any, Any, Any], Awaitable[int]]
 
 
 class Arrived(Protocol):
+    transport: Any
+
     def take_arrived(self) -> None: ...
 
 

@@ -128,7 +128,7 @@ class Protocol(HttpToolsProtocol):
         except Exception:
             log.exception("request failed before it was written", path=call.path)
             is_taken = False
-        if not is_taken and not call.disconnected:
+        if not is_taken and not self.transport.is_closing():
             self.cycle = before
             self._to_asgi()
             if self._body:
@@ -188,7 +188,11 @@ class Protocol(HttpToolsProtocol):
 def _take_all(app: App) -> None:
     arrived, app.arrived = app.arrived, []
     for protocol in arrived:
-        protocol.take_arrived()
+        try:
+            protocol.take_arrived()
+        except Exception:  # one that cannot be taken harms no other
+            log.exception("request failed before it was answered")
+            protocol.transport.close()
 
 
 class _Full(asyncio.Protocol):
