@@ -36,7 +36,10 @@ FILL = (
     "FROM generate_series({low}::int, {high}::int) n",
 )
 
-
+PAGES = (
+    "SELECT sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read) FROM pg_statio_user_tables "
+    "WHERE relname IN ('visitor', 'link')"
+)
 # What was filled at once was written past PostgreSQL's cache; read once, it is there as far as there is room.
 READ = (
     "SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET max_parallel_workers_per_gather = 0",
@@ -62,8 +65,11 @@ async def measure(report: Report, plan: Plan, server: Embedded) -> None:
             progress(f"stored {number:,} visitors")
             await database.execute(server, NAME, "VACUUM ANALYZE visitor", "VACUUM ANALYZE link", "CHECKPOINT", *READ)
             for what in ("visitor", "session"):
+                before = await _pages(connection)
                 took = await _joins(connection, number, what)
-                row = report.add(f"join of {EVENTS} events by {what}", f"{number:,} visitors", f"{took * 1000:.1f} ms")
+                pages = (await _pages(connection) - before) / (EVENTS * (TURNS + WARM_UP))
+                shown = f"{took * 1000:.1f} ms, {pages:.1f} pages an event"
+                row = report.add(f"join of {EVENTS} events by {what}", f"{number:,} visitors", shown)
                 if first.setdefault(what, took) != took:
                     row.at_most(took / first[what], SLOWER, f"times what it takes with {plan.visitors[0]:,}")
                 progress(f"join by {what} with {number:,} visitors: {took * 1000:.1f} ms")
@@ -93,6 +99,13 @@ async def _joins(tx: Tx, number: int, what: str) -> float:
         if len(found) < len(set(chosen)):
             raise BenchError("A visitor was not found.")
     return median(times[WARM_UP:])
+
+
+async def _pages(tx: Tx) -> int:
+    """How many pages of the two tables and their indexes were read on this connection and before."""
+    await tx.execute("SELECT pg_stat_force_next_flush()")
+    row = await (await tx.execute(PAGES)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _key(kind: str, n: int) -> bytes:
