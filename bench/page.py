@@ -40,8 +40,8 @@ machine, on both sides of every comparison.
   built after their rows, here and of the visitors below; turns are {stored_rounds} a side.
 - **The tag's batches** (`/collect`) take turns with native batches of as many like events of the same visitor.
 - **Joins** are the two look-ups for a claim of 500 events, links, then visitors, among visitors that the server made.
-  Their tables are read once before, so that PostgreSQL's cache holds what it has room for. The pages that they read tell
-  how deep the indexes are; their times also how much of these the processor's caches hold.
+  Their tables are read once before, so that PostgreSQL's cache holds what it has room for. The pages that they read
+  tell how deep the indexes are; their times also how much of these the processor's caches hold.
 - **Pages of the dashboard** are asked for one after the other over a kept connection, packed, by a signed-in owner; a
   time ends with the last byte. Of pages that differ in an id alone one is asked for, the first that links lead to. The
   first page (`/app`) shows sums such as a worker leaves of so many events in three weeks, and of as many in each three
