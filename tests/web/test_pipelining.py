@@ -3,10 +3,13 @@
 import asyncio
 import json
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from postback.web import protocol
 
 GOOD, INVALID, UNKNOWN_KEY, QUESTION, LONG = "good", "invalid", "unknown key", "question", "long"
 STATUS = {GOOD: 202, INVALID: 422, UNKNOWN_KEY: 401, QUESTION: 200, LONG: 202}
@@ -84,3 +87,45 @@ async def test_what_is_no_http_ends_the_connection_and_what_came_whole_before_it
             await asyncio.sleep(0.01)
     assert (await served.call("POST", "/v1/events", {"event": "lead"}))[0] == 202
     assert "failed" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [GOOD, INVALID, UNKNOWN_KEY])
+async def test_a_server_that_stops_answers_what_came_whole_and_closes(
+    served: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = urlsplit(served.url)
+    await served.call("POST", "/v1/events", {"event": "lead"})
+    take_all = protocol._take_all
+
+    def stopped_first(app: Any) -> None:
+        for one in app.arrived:
+            one.shutdown()
+        take_all(app)
+
+    monkeypatch.setattr(protocol, "_take_all", stopped_first)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(request(kind, served.keys.api_key, "last"))
+    said = (await asyncio.wait_for(reader.read(), 2)).lower()
+    assert said.startswith(f"http/1.1 {STATUS[kind]} ".encode())
+    assert b"connection: close" in said
+    writer.close()
+
+
+def test_one_that_cannot_be_taken_is_closed_and_harms_no_other() -> None:
+    told: list[str] = []
+
+    class Held:
+        def __init__(self, name: str, fails: bool) -> None:
+            self.name, self.fails, self.transport = name, fails, self
+
+        def close(self) -> None:
+            told.append(f"{self.name} closed")
+
+        def take_arrived(self) -> None:
+            if self.fails:
+                raise RuntimeError
+            told.append(f"{self.name} taken")
+
+    holder: Any = SimpleNamespace(arrived=[Held("first", True), Held("second", False)])
+    protocol._take_all(holder)
+    assert told == ["first closed", "second taken"]

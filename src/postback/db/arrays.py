@@ -64,25 +64,19 @@ class _TimestamptzArray(Array):
 def uuids(items: Iterable[bytes | None]) -> Array:
     """16-byte values: `UUID.bytes` or a key."""
     items = list(items)
-    try:
-        data = _UUID_LENGTH + _UUID_LENGTH.join(items)  # type: ignore[arg-type]
-    except TypeError:  # a None among them
-        return _UuidArray(len(items), *[_NULL if item is None else _UUID_LENGTH + item for item in items])
-    return _UuidArray(len(items), data)
+    known = [item for item in items if item is not None]
+    if len(known) == len(items):
+        return _UuidArray(len(items), _UUID_LENGTH + _UUID_LENGTH.join(known))
+    return _UuidArray(len(items), *[_NULL if item is None else _UUID_LENGTH + item for item in items])
 
 
 def texts(items: Iterable[str | None]) -> Array:
     items = list(items)
-    if items and items[0] is items[-1] and items.count(items[0]) == len(items):
-        # Many columns hold one text.
-        return _TextArray(len(items), _text(items[0]) * len(items))
-    return _TextArray(
-        len(items), *[_NULL if item is None else _length(len(text := item.encode())) + text for item in items]
-    )
-
-
-def _text(item: str | None) -> bytes:
-    return _NULL if item is None else _length(len(text := item.encode())) + text
+    # Many columns hold one text.
+    is_one = len(items) > 1 and items[0] is items[-1] and items.count(items[0]) == len(items)
+    made = items[:1] if is_one else items
+    parts = [_NULL if item is None else _length(len(text := item.encode())) + text for item in made]
+    return _TextArray(len(items), b"".join(parts) * (len(items) if is_one else 1))
 
 
 def byteas(items: Iterable[bytes | None]) -> Array:

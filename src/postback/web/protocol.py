@@ -128,14 +128,14 @@ class Protocol(HttpToolsProtocol):
         except Exception:
             log.exception("request failed before it was written", path=call.path)
             is_taken = False
-        if not is_taken and not self.transport.is_closing():
+        if not is_taken:
             self.cycle = before
             self._to_asgi()
             if self._body:
                 super().on_body(self._body)
             super().on_message_complete()
-            if not call.keep_alive:  # the server stops
-                self.cycle.keep_alive = False
+            # What became of it while it waited: the server stops, or the sender is gone.
+            self.cycle.keep_alive, self.cycle.disconnected = call.keep_alive, call.disconnected
 
     def _take(self, dialect: Dialect, answer: Answering) -> bool:
         if dialect is tag.DIALECT:

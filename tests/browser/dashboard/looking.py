@@ -85,15 +85,12 @@ async def look(
     """What is wrong with a page. `into`: a folder for pictures of it."""
     await page.goto(path)
     wrong: list[str] = []
-    laid_out: dict[str, int] = {}  # colours move nothing: each width is looked at once
     async with _talking(page) as session:
         for size, scheme in views:
             await page.set_viewport_size(size)  # type: ignore[arg-type]
             await page.emulate_media(color_scheme=scheme)
             seen = f"{path} at {size['width']}, {scheme}"
-            if size is not laid_out:
-                laid_out = size
-                wrong += [f"{seen}: {one}" for one in await _layout(page)]
+            wrong += [f"{seen}: {one}" for one in await _layout(page)]
             if into:
                 await _picture(session, page, f"{into}/{_file_of(path)}-{size['width']}-{scheme}")
             if axe and (size, scheme) in (VIEWS[0], VIEWS[2]):
