@@ -1,5 +1,5 @@
 # What people and CI run. Needs Python 3.11 or later, git and make.
-# Everything is installed into .venv from the lock files, once: a stamp in .venv says so. By uv, in a tenth of the time
+# Everything is installed into .venv from the lock files, once: a stamp in .venv says so. By uv, in a seventh of the time
 # that pip takes: the one on PATH, else one that pip puts into .venv; by pip where neither can.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
