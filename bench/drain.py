@@ -70,7 +70,7 @@ async def _one_by_one(report: Report, plan: Plan, server: Embedded, port: int) -
     turns: list[Drained] = []
     turns_beside: list[Drained] = []
     bare: list[float] = []
-    for _ in range(plan.other_rounds):
+    for _ in range(plan.rounds):
         turns.append(await _drain(alone, port, "webhook", plan))
         bare.append(await _bare(port, turns[-1], plan))
         turns_beside.append(await _drain(beside, port, "webhook", plan))

@@ -21,9 +21,9 @@ machine, on both sides of every comparison.
 ## How it was measured
 
 - **Both sides take turns** on the same PostgreSQL with the same settings (fsync, full pages and synchronous commit on),
-  {rounds} of {seconds} s each after a warm-up ({other_rounds} at 1 and 256 connections, of deliveries and the tag's
-  batches); figures are medians. Each turn begins with empty tables. After it the rows are counted: an answer without a
-  committed row would stop the benchmark.
+  {rounds} of {seconds} s each after a warm-up ({other_rounds} at 1 and 256 connections, of deliveries in batches
+  and the tag's batches); figures are medians. Each turn begins with empty tables. After it the rows are counted: an
+  answer without a committed row would stop the benchmark.
 - **Every request is another event**: a purchase of {size} bytes with a plain email address and phone number, value,
   order, item, IP address, user agent and two click ids. Postback checks the key, validates, normalises, hashes and
   seals each, and writes one delivery for each of three destinations (Meta, GA4, a webhook). One API process; no worker

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """`rounds`: how often each side takes its turn; `other_rounds`: the tag's batches, deliveries, posts at 1 and 256.
-    Durations are of one turn."""
+    """`rounds`: how often each side takes its turn; `other_rounds`: the tag's batches, deliveries in batches, posts at
+    1 and 256. Durations are of one turn."""
 
     name: str
     rounds: int
@@ -35,7 +35,7 @@ FULL = Plan(
     settle=8,
     idle=10,
     batched_deliveries=120_000,
-    single_deliveries=30_000,
+    single_deliveries=20_000,
     longest_drain=15,
     bare_client=3,
     stored=(10_000_000,),

@@ -1,10 +1,12 @@
 """PostgreSQL is real: one server for the whole run, a fresh database per test, copied from a template."""
 
 import asyncio
+import gc
 import io
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -54,6 +56,8 @@ hypothesis.settings.load_profile("postback")
 
 def pytest_configure(config: pytest.Config) -> None:
     global _server, _folder
+    # A shell without job control has what it puts into the background ignore this, and all that is started by that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     _folder = tempfile.TemporaryDirectory(prefix="postback-tests-", dir=_roomy())
@@ -75,6 +79,12 @@ def _roomy() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that take long are begun first, the longest of all first, so that none is left over at the end."""
     items.sort(key=_seconds, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    """Tests and libraries stay to the end: the garbage collector need not walk them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _seconds(item: pytest.Item) -> int:

@@ -28,6 +28,16 @@ async def test_an_old_server_and_a_clock_that_differs_are_wrong(
     assert (wrong["clocks"].verdict, "time service" in wrong["clocks"].fix) == ("wrong", True)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "verdict"), [("1536MB", "ok"), ("4GB", "ok"), ("4097MB", "advice"), ("1TB", "advice")]
+)
+async def test_more_room_for_the_log_than_is_recommended_is_well(
+    tx: Tx, installed: object, monkeypatch: pytest.MonkeyPatch, wanted: str, verdict: str
+) -> None:
+    monkeypatch.setattr(checks, "RECOMMENDED", {"max_wal_size": wanted})
+    assert (await found(tx))["settings"].verdict == verdict
+
+
 async def test_a_key_that_does_not_open_is_wrong_and_an_older_one_is_told(tx: Tx, installed: object) -> None:
     other = "A" * 43
     assert (await found(tx, Secret(other)))["seal key"].verdict == "wrong"

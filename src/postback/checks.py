@@ -22,6 +22,8 @@ OLDEST_VERSION = 16
 CLOCK_TOLERANCE = timedelta(seconds=2)
 LEAST_FREE_BYTES = 1 << 30
 DURABILITY = frozenset({"fsync", "full_page_writes", "synchronous_commit"})
+ROOM = frozenset({"max_wal_size", "min_wal_size"})
+_UNITS = {"MB": 0, "GB": 10, "TB": 20}
 
 
 class Finding(Struct, frozen=True):
@@ -89,10 +91,18 @@ async def _server_settings(tx: Tx) -> list[Finding]:
     held = await server.settings(tx, list(RECOMMENDED))
     found: list[Finding] = []
     for name, wanted in RECOMMENDED.items():
-        if (value := held.get(name)) != wanted:
+        if (value := held.get(name)) != wanted and not _is_more(name, value, wanted):
             verdict = "wrong" if name in DURABILITY else "advice"
             found.append(Finding("settings", verdict, f"{name} is {value}", f"ALTER SYSTEM SET {name} = '{wanted}';"))
     return found or [Finding("settings", "ok", "as recommended")]
+
+
+def _is_more(name: str, value: str | None, wanted: str) -> bool:
+    """Of what is to be had at least. Sizes as `SHOW` writes them: 1GB, 1536MB."""
+    if name not in ROOM or value is None:
+        return False
+    ours, theirs = (int(size[:-2]) << _UNITS[size[-2:]] for size in (wanted, value))
+    return theirs >= ours
 
 
 def disk(settings: Settings) -> Finding:

@@ -42,14 +42,15 @@ async def test_what_a_tab_closed_offline_left_is_sent_by_the_next_page_as_the_vi
     await later.clock.install()
     await later.goto(recorder.url("/?utm_source=other"))
     await recorder.until(lambda: len(recorder.named("page_view")) == 2)
+    # The closing tab's own request may have outlived it, and being offline with it; nobody heard the answer.
+    before = len(recorder.batches)
     # The closed tab's claim on it must run out first.
     await later.clock.fast_forward(16_000)
-    event = await recorder.first("lead")
-    [batch] = [batch for batch in recorder.batches if event in batch["events"]]
-    assert (event["event_id"], batch["session_id"]) == (made, session)
+    await recorder.until(lambda: any(e["event"] == "lead" for batch in recorder.batches[before:] for e in batch["events"]))
+    sent = {(e["event_id"], batch["session_id"]) for batch in recorder.batches for e in batch["events"] if e["event"] == "lead"}
+    assert sent == {(made, session)}
     assert len({batch["session_id"] for batch in recorder.batches}) == 2
     await later.wait_for_function(f"{QUEUED} === 0")
-    assert len(recorder.named("lead")) == 1
 
 
 async def test_what_is_tracked_as_the_tab_closes_arrives(page: Page, recorder: Recorder) -> None:

@@ -161,6 +161,26 @@ async def test_an_answer_that_does_not_come_is_unknown_not_unsent(sender: Sender
     assert answer == Unanswered("no answer within 0.5 s")
 
 
+async def test_each_request_of_a_kept_connection_has_its_whole_time(sender: Sender) -> None:
+    waits = iter([0.0, 0.4, 9.0])
+    connections: set[object] = set()
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        connections.add(request.transport)
+        await asyncio.sleep(next(waits))
+        return web.Response()
+
+    async with platform(wait) as url:
+        post, loop = Request(method="POST", url=url, json={}), asyncio.get_running_loop()
+        assert isinstance(await sender.send(post, []), Response)
+        await asyncio.sleep(0.3)
+        assert isinstance(await sender.send(post, []), Response)
+        begin = loop.time()
+        assert isinstance(await sender.send(post, []), Unanswered)
+        assert loop.time() - begin >= 0.5
+    assert len(connections) == 1
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [

@@ -20,6 +20,7 @@ from binascii import Error as NotBase64
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -203,15 +204,19 @@ def _signed(message_id: str, payload: dict[str, Any], config: Config, now: datet
 
 def _key(secret: Secret, field: str = "secret") -> bytes:
     """The bytes that sign. Raises Invalid where the secret is none; missing padding is forgiven."""
-    text = secret.reveal()
+    if (key := _decoded(secret.reveal())) is None:
+        raise Invalid("A signing secret is whsec_ and the base64 of 24 to 64 random bytes.", field=f"config.{field}")
+    return key
+
+
+@lru_cache(maxsize=256)  # asked for each message
+def _decoded(text: str) -> bytes | None:
     coded = text.removeprefix(PREFIX)
     try:
         key = b64decode(coded + "=" * (-len(coded) % 4), validate=True)
     except (NotBase64, ValueError):
-        key = b""
-    if not key or coded == text:
-        raise Invalid("A signing secret is whsec_ and the base64 of 24 to 64 random bytes.", field=f"config.{field}")
-    return key
+        return None
+    return key if key and coded != text else None
 
 
 def _check_header(name: str, value: str) -> None:

@@ -154,6 +154,7 @@ class _Connection(asyncio.Protocol):
         self._body_bytes_max = body_bytes_max
         self._register = register
         self._answered: asyncio.Future[Answered] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._forget_answer()
         self.is_reusable = True
@@ -162,18 +163,30 @@ class _Connection(asyncio.Protocol):
     async def ask(self, request: bytes, timeout_seconds: float) -> Answered:
         self._forget_answer()
         self._answered = self._loop.create_future()
-        timer = self._loop.call_later(timeout_seconds, self._fail, f"no answer within {timeout_seconds:g} s")
+        self._deadline = self._loop.time() + timeout_seconds
+        self._timeout_seconds = timeout_seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
         self._transport.write(request)
         try:
             return await self._answered
         finally:
-            timer.cancel()
             self._answered = None
 
     def close(self) -> None:
         self.is_reusable = False
         self._register.discard(self)
         self._transport.abort()
+
+    def _look_at_the_clock(self) -> None:
+        """One timer for all requests of a connection: making one for each costs more than looking too early."""
+        self._timer = None
+        if self._answered is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+        else:
+            self._fail(f"no answer within {self._timeout_seconds:g} s")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -182,6 +195,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_reusable = False
         self._register.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._has_head and not self._has_length and exc is None:
             self._finish()  # an answer without a length ends with its connection
         self._fail("the connection broke before a whole answer came")
