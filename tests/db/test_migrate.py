@@ -23,6 +23,7 @@ TEXTS = {
     "0008_cuts.sql": "c4bf54bd855361d3",
     "0009_down.sql": "6779e75cfd336b37",
     "0010_later.sql": "7eba3138ef918b06",
+    "0011_stamp.sql": "3c054ea2f84ebe9c",
 }
 
 

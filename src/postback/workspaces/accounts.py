@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import argon2
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from psycopg.rows import args_row
 
 from postback.db import Queries, Tx
@@ -118,18 +118,25 @@ async def list_all(tx: Tx) -> list[Listed]:
         return await (await cursor.execute(_queries.list_all)).fetchall()
 
 
-async def create(tx: Tx, id: UUID, email: str, password: str, now: datetime) -> None:
+async def create(tx: Tx, id: UUID, email: str, password: str, now: datetime) -> Account:
     """Raises Invalid, Conflict."""
-    hashed = await asyncio.get_running_loop().run_in_executor(_hashers, hash_password, password)
-    row = {"id": id, "email": email.strip().lower(), "password_hash": hashed, "now": now}
+    account = Account(id, email.strip().lower(), await _hashed(password))
+    row = {"id": id, "email": account.email, "password_hash": account.password_hash, "now": now}
     if await (await tx.execute(_queries.insert, row)).fetchone() is None:
         raise Conflict("There is an account of this email already.", field="email")
+    return account
 
 
-async def set_password(tx: Tx, account_id: UUID, password: str) -> None:
-    """Raises Invalid."""
-    hashed = await asyncio.get_running_loop().run_in_executor(_hashers, hash_password, password)
-    await tx.execute(_queries.set_password, {"id": account_id, "password_hash": hashed})
+async def set_password(tx: Tx, account: Account, password: str) -> Account:
+    """Raises Invalid; Conflict where it is not the one that was read any more."""
+    row = {"id": account.id, "before": account.password_hash, "password_hash": await _hashed(password)}
+    if await (await tx.execute(_queries.set_password, row)).fetchone() is None:
+        raise Conflict("The password of this account was changed just now; look whether it was you, and try again.")
+    return structs.replace(account, password_hash=row["password_hash"])
+
+
+async def _hashed(password: str) -> str:
+    return await asyncio.get_running_loop().run_in_executor(_hashers, hash_password, password)
 
 
 async def seats(tx: Tx, account_id: UUID) -> list[Seat]:

@@ -1,8 +1,8 @@
 """Sessions: browsers that are signed in, and how fast passwords may be tried.
 
-Tables: session, sign_in. The cookie's token is stored as its hash. A session ends two weeks after it was last used. The
-first attempts are free; then each failure in a row doubles the wait: of an account up to a minute, so that nobody can
-lock another one out for long, of an address up to a quarter of an hour.
+Tables: session, sign_in. The cookie's token is stored as its hash. A session ends two weeks after it was last used, and
+with the password that opened it. The first attempts are free; then each failure in a row doubles the wait: of an
+account up to a minute, so that nobody can lock another one out for long, of an address up to a quarter of an hour.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from psycopg.rows import args_row
 
 from postback.db import Queries, Tx, buckets
 from postback.errors import TooMany
+from postback.workspaces.accounts import Account
 
 KEPT_FOR = timedelta(days=14)
 SEEN_EVERY = timedelta(hours=1)
@@ -36,11 +37,13 @@ class Session(Struct, frozen=True):
     seen_at: datetime
 
 
-async def begin(tx: Tx, account_id: UUID, workspace_id: UUID, now: datetime) -> str:
-    """A new session; gives its token."""
+async def begin(tx: Tx, account: Account, workspace_id: UUID, now: datetime) -> str:
+    """A new session; gives its token. It is none where the account's password is not the one of `account` any more,
+    however close together both were."""
     token = secrets.token_urlsafe(32)
-    row = _named(token) | {"account_id": account_id, "workspace_id": workspace_id, "now": now}
-    await tx.execute(_queries.insert, row | {"expires_at": now + KEPT_FOR})
+    row = _named(token) | {"account_id": account.id, "workspace_id": workspace_id, "now": now}
+    stamp = hashlib.sha256(account.password_hash.encode()).digest()
+    await tx.execute(_queries.insert, row | {"expires_at": now + KEPT_FOR, "stamp": stamp})
     return token
 
 

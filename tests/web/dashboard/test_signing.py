@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from postback.db import connect
+from postback.workspaces import accounts, sessions
 from tests.web.dashboard.routes import ROUTES
 
 POSTS = [path for method, path in ROUTES if method == "POST"]
@@ -87,6 +89,38 @@ async def test_signing_out_ends_this_session_and_everywhere_ends_all(served: Any
     await stranger.sign_in(keys.owner_email, keys.owner_password)
     await stranger.submit("/app", "/app/sign-out-everywhere")
     assert (await owner.get("/app")).status == 303
+
+
+@pytest.mark.parametrize("where", ["sign in", "join", "change"])
+async def test_a_password_that_was_changed_while_it_was_looked_at_opens_nothing(
+    served: Any, stranger: Any, owner: Any, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    keys, new = served.keys, "chosen by another hand"
+    looks = accounts.has_password
+
+    async def slowly(account: Any, password: str) -> bool:
+        fits = await looks(account, password)
+        async with await connect(served.dsn) as tx, tx.transaction():
+            await accounts.set_password(tx, account, new)
+            await sessions.end_all(tx, account.id)
+        return fits
+
+    _, other = await served.call("POST", "/v1/admin/workspaces", {"name": "neighbour"})
+    body = {"email": keys.owner_email, "role": "admin"}
+    _, made = await served.call("POST", "/v1/admin/members", body, key=other["admin_key"])
+    monkeypatch.setattr(accounts, "has_password", slowly)
+    if where == "sign in":
+        await stranger.sign_in(keys.owner_email, keys.owner_password)
+    elif where == "join":
+        await stranger.post(made["link"], {"password": keys.owner_password})
+    else:
+        form = {"old": keys.owner_password, "password": "a new long one"}
+        assert (await owner.submit("/app/account", "/app/account/password", **form)).status == 409
+    monkeypatch.setattr(accounts, "has_password", looks)
+    for browser in (stranger, owner):
+        assert (await browser.get("/app")).status == 303
+    assert (await stranger.sign_in(keys.owner_email, new)).location == "/app"
+    assert (await stranger.get("/app")).status == 200
 
 
 async def test_another_password_ends_every_other_session(served: Any, stranger: Any, owner: Any) -> None:

@@ -1,13 +1,16 @@
 -- insert: -> nothing
-INSERT INTO session AS s (bucket, token_sha256, account_id, workspace_id, site_id, created_at, seen_at, expires_at)
-SELECT k.bucket, %(token_sha256)s, %(account_id)s, %(workspace_id)s, NULL, %(now)s, %(now)s, %(expires_at)s
+INSERT INTO session AS s (bucket, token_sha256, account_id, workspace_id, site_id, created_at, seen_at, expires_at,
+                          password_stamp)
+SELECT k.bucket, %(token_sha256)s, %(account_id)s, %(workspace_id)s, NULL, %(now)s, %(now)s, %(expires_at)s, %(stamp)s
   FROM bucket k WHERE k.bucket = %(bucket)s;
 
--- read: with the account, and its role in the workspace that is looked at. -> Session row
+-- read: with the account, and its role in the workspace that is looked at; none that another password opened.
+-- -> Session row
 SELECT s.account_id, a.email, s.workspace_id, s.site_id, m.role, s.seen_at
   FROM session s JOIN account a ON a.id = s.account_id
   LEFT JOIN membership m ON m.account_id = s.account_id AND m.workspace_id = s.workspace_id
- WHERE s.bucket = %(bucket)s AND s.token_sha256 = %(token_sha256)s AND s.expires_at > %(now)s;
+ WHERE s.bucket = %(bucket)s AND s.token_sha256 = %(token_sha256)s AND s.expires_at > %(now)s
+   AND (s.password_stamp IS NULL OR s.password_stamp = sha256(convert_to(a.password_hash, 'UTF8')));
 
 -- keep: seen again. -> nothing
 UPDATE session s SET seen_at = %(now)s, expires_at = %(expires_at)s

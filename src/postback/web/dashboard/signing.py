@@ -21,6 +21,7 @@ from postback.web.dashboard import forms, render
 from postback.web.dashboard.view import View, require_person, theme_of
 from postback.web.proxies import Proxies, line_of
 from postback.workspaces import accounts, audit, sessions
+from postback.workspaces.accounts import Account
 
 HOME = "/app"
 _OURS = re.compile(r"/app(?:/[A-Za-z0-9_.~%-]+)*(?:\?[A-Za-z0-9_.~%=&+:-]*)?")
@@ -67,7 +68,7 @@ async def sign_in(request: _Web, hub: Needs[Hub]) -> Response[Any]:
             seats = await accounts.seats(tx, account.id)
             if not seats:
                 raise Forbidden("You are a member of no workspace any more; ask an owner for an invitation.")
-            return await _enter(request, tx, account.id, seats[0].workspace_id, there, now)
+            return await _enter(request, tx, account, seats[0].workspace_id, there, now)
     except Rejected as problem:
         answer = _bare(request, "sign_in.html", problem.status, next=there, email=email, problem=problem)
         if (wait := getattr(problem, "retry_after_seconds", None)) is not None:
@@ -100,13 +101,11 @@ async def join(request: _Web, hub: Needs[Hub], token: FromPath[str]) -> Response
                     raise Invalid("This is not the password of your account.", field="password")
                 await sessions.forgive(tx, found.email, address, now)
             async with audit.changing(tx, found.workspace_id, f"account {found.email}", now) as change:
-                account_id = known.id if known else buckets.new_id(now)
-                if known is None:
-                    await accounts.create(tx, account_id, found.email, password, now)
-                await accounts.accept(tx, token, account_id, now)
+                person = known or await accounts.create(tx, buckets.new_id(now), found.email, password, now)
+                await accounts.accept(tx, token, person.id, now)
                 joined = {"id": str(found.id), "email": found.email, "role": found.role, "status": "member"}
                 await change.record("changed", "member", found.id, before=joined | {"status": "invited"}, after=joined)
-            return await _enter(request, tx, account_id, found.workspace_id, HOME, now)
+            return await _enter(request, tx, person, found.workspace_id, HOME, now)
         except Rejected as problem:
             if isinstance(problem, NotFound):
                 raise
@@ -142,17 +141,15 @@ async def change_password(view: Needs[View]) -> Response[Any]:
         try:
             await sessions.attempt(tx, session.email, address, now)
             known = await accounts.by_id(tx, session.account_id)
-            if not await accounts.has_password(known, form.get("old", "")[:1000]):
+            if not await accounts.has_password(known, form.get("old", "")[:1000]) or known is None:
                 raise Invalid("This is not your password.", field="old")
             await sessions.forgive(tx, session.email, address, now)
             async with tx.transaction():
-                await accounts.set_password(tx, session.account_id, form.get("password", ""))
+                known = await accounts.set_password(tx, known, form.get("password", ""))
                 await sessions.end_all(tx, session.account_id)
         except Rejected as problem:
             return view.page("account.html", problem.status, problem=problem)
-        return await _enter(
-            view.request, tx, session.account_id, session.workspace_id, "/app/account?done=password", now
-        )  # fmt: skip
+        return await _enter(view.request, tx, known, session.workspace_id, "/app/account?done=password", now)
 
 
 @post("/look-at", guards=[require_person])
@@ -186,10 +183,10 @@ async def theme(view: Needs[View]) -> Redirect:
     return answer
 
 
-async def _enter(request: _Web, tx: Any, account_id: UUID, workspace_id: UUID, there: str, now: Any) -> Redirect:
+async def _enter(request: _Web, tx: Any, account: Account, workspace_id: UUID, there: str, now: Any) -> Redirect:
     if (old := signed_in.token_of(request)) is not None:
         await sessions.end(tx, old)
-    token = await sessions.begin(tx, account_id, workspace_id, now)
+    token = await sessions.begin(tx, account, workspace_id, now)
     return Redirect(
         there, status_code=303, cookies=[signed_in.cookie(request, token)], headers={"Cache-Control": "no-store"}
     )
