@@ -301,8 +301,11 @@ class JoinedEvent(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False
 
     def origins(self, names: frozenset[str]) -> dict[str, list[str]]:
         """Which identifiers of these names it has, by where they came from."""
+        only = self.only(names)
+        if not self.provenance:
+            return {"sent": list(only)} if only else {}
         found: dict[str, list[str]] = {}
-        for name in self.only(names):
+        for name in only:
             found.setdefault(self.provenance.get(name, "sent"), []).append(name)
         return found
 

@@ -14,7 +14,7 @@ from postback.db.trip import Trip
 from postback.delivery import prepare
 from postback.destinations import Destination
 from postback.event import Event, JoinedEvent, Order
-from postback.pii import link_key
+from postback.pii import SealError, link_key
 from postback.queue.sending import StoredEvent
 from postback.visitors import Seen
 from tests.delivery.delivering import FOR_TESTS, Hub
@@ -63,7 +63,7 @@ class Place:
         row = self.stored(event, **more)
         known = (await prepare.join(self.hub.tx, [row], self.keys))[row.id]
         assert known is not None
-        return prepare.join_one(known, (to or destination()).connector, self.keys, NOW)
+        return prepare.join_one(known, to or destination(), self.keys, NOW)
 
 
 @pytest.fixture
@@ -217,6 +217,17 @@ async def test_sealed_data_that_does_not_open_waits_for_its_key(place: Place) ->
     built = prepare.build(known, destination(), place.keys, NOW)
     assert isinstance(built, Retry)
     assert built.after_seconds
+
+
+async def test_what_a_destination_is_not_sent_stays_sealed(place: Place) -> None:
+    names = frozenset({"city", "user_id"})
+    row = msgspec.structs.replace(place.stored(EVENT), sealed=b"\x00" * 60)
+    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
+    assert known is not None
+    nothing = destination(identifiers=names, withholds=lambda config: names)
+    assert prepare.join_one(known, nothing, place.keys, NOW).readable == {}
+    with pytest.raises(SealError):
+        prepare.join_one(known, destination(identifiers=names, withholds=lambda config: {"city"}), place.keys, NOW)
 
 
 async def test_what_a_bot_sent_is_not_built(place: Place) -> None:
