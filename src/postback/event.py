@@ -103,6 +103,10 @@ CLICK_IDS = frozenset(
     "ga_session_id gcl_aw irclickid oppref convert_visitor_id conv_v".split()
 )
 IDENTIFIERS = HASHED | READABLE | CLICK_IDS
+# Of an address that an ad leads to.
+CLICK_PARAMETERS = (
+    "gclid gbraid wbraid dclid msclkid fbclid ttclid twclid li_fat_id epik sccid rdt_cid irclickid oppref".split()
+)
 
 
 class RawUser(Struct, kw_only=True, omit_defaults=True, gc=False):

@@ -20,8 +20,9 @@ const MAX_CHARS = 1024;
 const MAX_TAG_CHARS = 150;
 const META_DAYS = 90;
 const DAY_MS = 864e5;
-const PARAMETERS =
-  " gclid gbraid wbraid dclid msclkid fbclid ttclid twclid li_fat_id epik sccid rdt_cid irclickid oppref ";
+/** Click ids in addresses: what names one ($1), and its value. Each name stands between bars, by which it is found. */
+export const CLICK =
+  /([?&](|gclid|gbraid|wbraid|dclid|msclkid|fbclid|ttclid|twclid|li_fat_id|epik|sccid|rdt_cid|irclickid|oppref|)=)[^&#"]*/gi;
 const TAGS = /^utm_(source|medium|campaign|term|content|id)$/;
 /** Sent as they stand, under their name without the first underscores. */
 const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");
@@ -36,7 +37,7 @@ function seen(name: string, value: string | undefined, at: number): void {
   else ids[name] = { value, first: at, last: at };
 }
 
-const isParameter = (name: string): boolean => PARAMETERS.includes(` ${name} `);
+const isParameter = (name: string): boolean => CLICK.source.includes(`|${name}|`);
 
 /** What this page's address tells of a campaign. */
 const parameters = (): [string, string][] =>
@@ -71,8 +72,8 @@ function readCookies(): void {
   for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
     seen(GOOGLE[kind], id, +seconds * 1e3);
   seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."), now);
-  const stream = /(?:^|; )_ga_\w+=(?:GS1\.\d\.|GS2\.\d\.(?:[^;]*\$)?s)(\d+)/.exec(cookies());
-  if (stream) seen("ga_session_id", stream[1], now);
+  const stream = /(^|; )_ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies());
+  if (stream) seen("ga_session_id", stream[4], now);
   // Without a say over advertising, what is for it is neither kept nor sent.
   if (!mayAdvertise()) {
     for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];

@@ -60,9 +60,17 @@ export function session(isEvent?: boolean, told?: string): Session {
   );
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
-    const landing = cut(location.href);
-    const referrer = cut(document.referrer);
-    found = { id, at: now, by, told: { started_at: new Date().toISOString(), landing, referrer, new: true } };
+    found = {
+      id,
+      at: now,
+      by,
+      told: {
+        started_at: new Date().toISOString(),
+        landing: cut(location.href),
+        referrer: cut(document.referrer),
+        new: true,
+      },
+    };
     isEvent = true;
   }
   if (isEvent) {

@@ -72,9 +72,8 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
       event,
       event_id: fresh("e"),
       occurred_at: new Date().toISOString(),
-      url: cut(location.href),
-      referrer: cut(referrer),
-      title: document.title,
+      // What is sent of somebody who may not be measured is the news of that alone.
+      ...(mayMeasure() !== false && { url: cut(location.href), referrer: cut(referrer), title: document.title }),
     };
     const others: Properties = (made.properties = {});
     for (const name in properties) (LIFTED.includes(name) ? made : others)[name] = properties[name];

@@ -3,7 +3,7 @@
  * tabs cannot write over each other's; it keeps its `event_id`, by which the server knows a repeat. A page claims what is
  * its own for a while, and renews that as it sends; when the claim has run out, the page has gone, and any other takes over.
  */
-import { read as readClicks } from "./clicks";
+import { CLICK, read as readClicks } from "./clicks";
 import { consented, mayAdvertise, mayMeasure } from "./consent";
 import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
@@ -122,7 +122,7 @@ export async function send(isAsking?: boolean): Promise<void> {
 
 function written(visitor: string, { id, told }: Session, entries: Entry[]): string {
   const may = mayAdvertise();
-  return JSON.stringify({
+  const text = JSON.stringify({
     ...about,
     sent_at: new Date().toISOString(),
     visitor_id: visitor,
@@ -130,6 +130,8 @@ function written(visitor: string, { id, told }: Session, entries: Entry[]): stri
     ...(mayMeasure() && { session_id: id, session: told, ...readClicks(), link }),
     events: entries.map(([, , event]) => (may ? event : { ...event, user_data: undefined })),
   });
+  // Addresses then say that a click brought the visitor, and not which.
+  return may ? text : text.replace(CLICK, "$1");
 }
 
 /** The server knows who this is better than we do. */

@@ -58,6 +58,9 @@ async def test_consent_to_some_is_denial_of_the_rest_where_it_is_required(page: 
     await recorder.first("page_view")
     assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": False, "ad_personalization": False}
     assert not ADS & recorder.batches[0]["identifiers"].keys()
+    [event, *_] = recorder.batches[0]["events"]
+    place = recorder.url("/?gclid=&fbclid=&utm_source=a")
+    assert (event["url"], recorder.batches[0]["session"]["landing"]) == (place, place)
 
 
 async def test_denied_before_anything_was_sent_only_the_denial_leaves(
@@ -73,6 +76,7 @@ async def test_denied_before_anything_was_sent_only_the_denial_leaves(
     [batch] = recorder.batches
     assert [event["event"] for event in batch["events"]] == ["consent"]
     assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
+    assert not {"url", "referrer", "title"} & batch["events"][0].keys()
     assert batch["consent"]["analytics"] is False
     assert await page.evaluate(KEPT) == ["_pb_c"]
     assert await context.cookies() == []

@@ -13,7 +13,7 @@ from postback.connectors import Failed, Item, Retry, Skipped
 from postback.db.trip import Trip
 from postback.delivery import prepare
 from postback.destinations import Destination
-from postback.event import Event, JoinedEvent, Order
+from postback.event import Consent, Event, JoinedEvent, Order, Page
 from postback.pii import SealError, link_key
 from postback.queue.sending import StoredEvent
 from postback.visitors import Seen
@@ -217,6 +217,20 @@ async def test_sealed_data_that_does_not_open_waits_for_its_key(place: Place) ->
     built = prepare.build(known, destination(), place.keys, NOW)
     assert isinstance(built, Retry)
     assert built.after_seconds
+
+
+@pytest.mark.parametrize("when", ["sent", "later"])
+async def test_an_address_does_not_tell_the_click_of_who_denied_advertising(place: Place, when: str) -> None:
+    page = Page(url="https://shop.example/?a=1&gclid=G1&FBCLID=F1#top", referrer="https://x.example/?msclkid=M1")
+    event = msgspec.structs.replace(EVENT, visitor_id="v1", page=page)
+    assert (await place.joined(event)).page == page
+    if when == "sent":
+        event = msgspec.structs.replace(event, consent=Consent(ad_user_data=False))
+    else:
+        await place.saw("v1", visitors.as_identifiers({}, Consent(ad_user_data=False)), at=NOW + timedelta(seconds=1))
+    assert (await place.joined(event)).page == Page(
+        url="https://shop.example/?a=1&gclid=&FBCLID=#top", referrer="https://x.example/?msclkid="
+    )
 
 
 async def test_what_a_destination_is_not_sent_stays_sealed(place: Place) -> None:

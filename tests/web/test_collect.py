@@ -359,3 +359,28 @@ async def test_an_empty_batch_asks_for_a_fresh_link_and_writes_nothing(served: A
     status, body, _ = await post(served, batch(served))
     assert (status, body["accepted"], bool(body["link"])) == (200, 0, True)
     assert rows(served, "SELECT count(*) FROM visitor") == [(0,)]
+
+
+async def test_the_first_answer_after_a_change_of_the_site_tells_it(served: Any) -> None:
+    assert (await taken(served))["link_domains"] == []
+    _, site = await served.call("GET", f"/v1/admin/sites/{served.keys.site}")
+    for domains in (["pay.example"], []):
+        status, _ = await served.call("PATCH", f"/v1/admin/sites/{site['id']}", {"link_domains": domains})
+        assert status == 200
+        assert (await taken(served, event(event_id=f"after {domains}")))["link_domains"] == domains
+
+
+async def test_who_denied_advertising_is_not_told_by_an_address_nor_who_denied_all_by_any(served: Any) -> None:
+    place, landing = f"{ORIGIN}/?gclid=G1&a=1", {"landing": f"{ORIGIN}/l?fbclid=F1", "referrer": f"{ORIGIN}/?msclkid=M1"}
+    about = {"consent": {"ad_user_data": False}, "session": {"started_at": NOW.isoformat()} | landing}
+    await taken(served, event(url=place, referrer=place), **about)
+    [page] = [one["page"] for one in stored(served)]
+    assert page == {"url": f"{ORIGIN}/?gclid=&a=1", "referrer": f"{ORIGIN}/?gclid=&a=1"}
+    [(touch,)] = rows(served, "SELECT to_jsonb(t)::text FROM touch t")
+    assert f"{ORIGIN}/l" in touch
+    assert not [click for click in ("G1", "F1", "M1") if click in touch]
+    assert (json.loads(touch)["source"], json.loads(touch)["click_id"]) == ("facebook", "fbclid")
+    await taken(served, event("consent", url=place, title="Her illness"), consent={"analytics": False})
+    last = stored(served)[-1]
+    assert last["name"] == "consent"
+    assert not {"page", "properties"} & last.keys()

@@ -22,7 +22,7 @@ from postback.delivery import identity, judge
 from postback.delivery.identity import Layer
 from postback.delivery.verdict import EXPIRED_FIX, Limits
 from postback.destinations import Destination
-from postback.event import BOT, CLICK_IDS, HASHED, READABLE, Event, JoinedEvent
+from postback.event import BOT, CLICK_IDS, HASHED, READABLE, Event, JoinedEvent, Page
 from postback.money import Money
 from postback.pii import SealError, Vault
 from postback.pii.person import ERASED
@@ -175,6 +175,11 @@ def join_one(known: Known, to: Destination, keys: Vault | None, now: datetime) -
                     if name not in readable:
                         readable[name] = value
                         provenance[name] = layer.origin
+    consent, page = identity.consent(event, layers), event.page
+    if page is not None and consent is not None and consent.ad_user_data is False:
+        page = Page(
+            url=page.url and pii.without_clicks(page.url), referrer=page.referrer and pii.without_clicks(page.referrer)
+        )
     return JoinedEvent(
         id=UUID(bytes=stored.id),
         received_at=datetime.fromtimestamp(int.from_bytes(stored.id[:6]) / 1000, UTC),
@@ -195,10 +200,10 @@ def join_one(known: Known, to: Destination, keys: Vault | None, now: datetime) -
         session_id=event.session_id,
         value=event.value,
         order=event.order,
-        page=event.page,
+        page=page,
         user=user,
         click_ids=click_ids,
-        consent=identity.consent(event, layers),
+        consent=consent,
         experiments=experiments,
         properties=event.properties,
         is_test=event.is_test,

@@ -148,8 +148,8 @@ def _browser(about: _About, consent: Consent | None, notes: list[str]) -> RawBro
         identifiers=_identifiers(about.identifiers, notes, may_advertise=may_advertise) if may_measure else {},
         utm=_utm(about.utm, notes) if may_measure else {},
         started_at=_started_at(session.get("started_at"), notes) if may_measure else None,
-        landing=_text(session.get("landing"), _MAX_URL),
-        referrer=_text(session.get("referrer"), _MAX_URL),
+        landing=_address(_text(session.get("landing"), _MAX_URL), consent),
+        referrer=_address(_text(session.get("referrer"), _MAX_URL), consent),
         link=_text(about.link, _MAX_URL),
         cookie=about.cookie if isinstance(about.cookie, str) and _COOKIE(about.cookie) else None,
         is_bot=about.bot is True,
@@ -185,6 +185,13 @@ def _started_at(sent: Any, notes: list[str]) -> Any:
 
 def _text(sent: Any, most: int) -> str | None:
     return sent if isinstance(sent, str) and 0 < len(sent) <= most and "\x00" not in sent else None
+
+
+def _address(sent: str | None, consent: Consent | None) -> str | None:
+    """As much of a page's address as the visitor allows."""
+    if sent is None or consent is None or consent.ad_user_data is not False:
+        return sent
+    return pii.without_clicks(sent)
 
 
 def _identifiers(sent: Any, notes: list[str], *, may_advertise: bool) -> dict[str, tuple[str, int, int]]:
@@ -239,8 +246,10 @@ def _consent(sent: Any, notes: list[str]) -> Consent | None:
 def _raw_event(
     sent: _Event, browser: RawBrowser, consent: Consent | None, agent: str | None, address: str | None
 ) -> RawEvent:
-    if consent is not None and consent.analytics is False and sent.event != "consent":
-        raise Invalid("events are not taken where analytics is denied.", field="events")
+    if not browser.may_measure:
+        if sent.event != "consent":
+            raise Invalid("events are not taken where analytics is denied.", field="events")
+        sent.url = sent.referrer = sent.title = None
     event = RawEvent(
         name=sent.event,
         dialect="tag",
@@ -250,8 +259,8 @@ def _raw_event(
         amount=amount(sent.value, "value") if sent.value else None,
         currency=sent.currency,
         order_id=sent.order_id,
-        url=sent.url,
-        referrer=sent.referrer,
+        url=_address(sent.url, consent),
+        referrer=_address(sent.referrer, consent),
         visitor_id=browser.visitor_id,
         session_id=browser.session_id,
         properties=dict(sent.properties) if sent.properties else None,

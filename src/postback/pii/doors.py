@@ -13,7 +13,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from postback.errors import Invalid
-from postback.event import RawUser
+from postback.event import CLICK_PARAMETERS, RawUser
 
 MASK = "[email]"
 MAX_DEPTH = 32
@@ -23,6 +23,7 @@ MAX_LABEL_CHARS = 64
 
 # The look-behind lets a match begin only where a run of such characters does, so that time grows with length alone.
 _EMAIL = re.compile(r"(?<![\w.+'%-])[\w.+'%-]+(?:@|%(?:25)*40)[\w-]+(?:\.[\w-]+)*\.[^\W\d_][\w-]+")
+_CLICK = re.compile(rf"([?&](?:{'|'.join(CLICK_PARAMETERS)})=)[^&#]*", re.IGNORECASE)
 _USER_NAMES = frozenset(RawUser.__struct_fields__)
 # Below the first level a `state` is rarely a person's, but these are never anything else.
 _PERSONAL_NAMES = frozenset(("phone", "first_name", "last_name", "date_of_birth", "street", "client_ip_address"))
@@ -46,6 +47,11 @@ def page_address(text: str, field: str, notes: list[str]) -> str:
     if (safe := masked(text)) != text:
         notes.append(f"{field}: an email address was replaced by {MASK}")
     return safe
+
+
+def without_clicks(address: str) -> str:
+    """An address that says that an ad led to it, and no longer by which click."""
+    return _CLICK.sub(r"\1", address)
 
 
 def properties(sent: dict[str, Any], user: RawUser | None, notes: list[str]) -> tuple[dict[str, Any], RawUser | None]:

@@ -58,12 +58,14 @@ def host_of(address: str | None) -> str | None:
 
 
 def query_of(address: str | None) -> dict[str, str]:
-    """The parameters of an address that a session's source is told by; what could be script is left out."""
+    """The parameters of an address that a session's source is told by; what could be script is left out. A click id
+    may be empty: that of a visitor who denied advertising still says that it was an ad."""
     try:
-        found = parse_qsl(urlsplit(address or "").query, max_num_fields=100)
+        found = parse_qsl(urlsplit(address or "").query, keep_blank_values=True, max_num_fields=100)
     except ValueError:
         return {}
-    return {name: value for name, value in found if name in _TOLD and not _UNSAFE.search(value)}
+    told = [(name, value) for name, value in found if name in CLICKS or (name in _TOLD and value)]
+    return {name: value for name, value in told if not _UNSAFE.search(value)}
 
 
 def is_below(host: str, domains: Iterable[str]) -> bool:

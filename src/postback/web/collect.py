@@ -232,7 +232,9 @@ class Collect:
         now = self._ingest.now().timestamp()
         taken.link = tokens.make(self._link_key, snapshot.id_bytes, visitor_id, session_id, now, nonce)
         taken.link_expires_in = tokens.LIFE_SECONDS
-        taken.link_domains = snapshot.sites[caller.id].link_domains
+        # Where the site was changed lately, the flush told the events so.
+        newest = judged.pending[-1].snapshot if judged.pending else snapshot
+        taken.link_domains = newest.sites.get(caller.id, snapshot.sites[caller.id]).link_domains
         extra = _cors(headers)
         if browser.may_measure and tag.is_own_id(visitor_id) and _is_script(headers):
             extra = (*extra, (b"set-cookie", self._cookie(browser.cookie, visitor_id, is_https, headers)))
