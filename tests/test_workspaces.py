@@ -34,6 +34,26 @@ def test_an_origin_is_kept_as_browsers_send_it_and_stays_so(origin: str) -> None
     assert not once.endswith(("/", ":443") if once.startswith("https:") else ("/", ":80"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("*", "https://*", "https://*.example", "https://shop.*", "https://a b.example", "https://a,b.example"),
+        *("https://shöp.example", "https://.example", "https://[x:y]", "ftp://shop.example", "null", ""),
+        "https://a.example https://b.example",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match=r"allowed_origins\[0\] must be an origin.* name each host"):
+        kept(text)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://my_shop.local:3000", "https://xn--shp-tna.example", "http://10.0.0.1", "https://shop.example."]
+)
+def test_what_browsers_send_is_kept(origin: str) -> None:
+    assert kept(origin) == origin
+
+
 @given(st.text(max_size=40))
 def test_whatever_else_is_an_origin_or_is_refused_by_name(text: str) -> None:
     try:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,6 +27,19 @@ def test_a_site_is_made_with_its_goals_changed_and_removed(on_database: Run, dat
         actions = conn.execute("SELECT action FROM audit WHERE noun = 'site' ORDER BY id").fetchall()
     assert actors == [("command line",)]
     assert actions == [("created",), ("changed",), ("removed",)]
+
+
+def test_an_origin_with_a_wildcard_is_refused_by_name(on_database: Run, tmp_path: Path) -> None:
+    file = tmp_path / "postback.toml"
+    file.write_text('[[sites]]\nname = "Shop"\nallowed_origins = ["https://*.example"]\n')
+    for arguments in (
+        ("sites", "create", "Shop", "--set", 'allowed_origins=["https://*.example"]'),
+        ("sites", "change", "default", "--set", 'allowed_origins=["https://*.example"]'),
+        ("apply", str(file), "--yes"),
+    ):
+        told = on_database(*arguments)
+        assert (told.code, "allowed_origins[0] must be an origin" in told.err) == (2, True), told.err
+    assert len(on_database("sites", "list", "--json").json["items"]) == 1
 
 
 def test_a_goal_is_made_changed_and_removed(on_database: Run) -> None:

@@ -99,6 +99,8 @@ async def test_a_change_leaves_what_it_does_not_name(served: Any) -> None:
         ({"allowed_origins": ["https://shop.example/path"]}, "allowed_origins[0]"),
         ({"allowed_origins": ["https://user@shop.example"]}, "allowed_origins[0]"),
         ({"allowed_origins": ["https://shop.example:port"]}, "allowed_origins[0]"),
+        ({"allowed_origins": ["https://shop.example", "https://*.example"]}, "allowed_origins[1]"),
+        ({"allowed_origins": ["https://shöp.example"]}, "allowed_origins[0]"),
         ({"allowed_origins": "https://shop.example"}, "allowed_origins"),
         ({"plan": NOBODY}, "plan"),
         ({"plan": "gold"}, "plan"),

@@ -14,6 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
+from ipaddress import IPv6Address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -261,11 +262,16 @@ def _origin(text: str, place: int) -> str:
         host, port = parts.hostname, parts.port
         beside = (parts.username, parts.path.strip("/"), parts.query, parts.fragment)
         if host and parts.scheme in ("http", "https") and not any(beside):
-            named = f"[{host}]" if ":" in host else host
+            named = f"[{IPv6Address(host)}]" if ":" in host else host
             is_usual = port in (None, 443 if parts.scheme == "https" else 80)
-            return f"{parts.scheme}://{named}" if is_usual else f"{parts.scheme}://{named}:{port}"
+            if ":" in host or _HOST(host):
+                return f"{parts.scheme}://{named}" if is_usual else f"{parts.scheme}://{named}:{port}"
     field = f"allowed_origins[{place}]"
-    raise Invalid(f"{field} must be an origin: scheme, host and port, such as https://shop.example.", field=field)
+    raise Invalid(
+        f"{field} must be an origin: scheme, host and port, such as https://shop.example. A * stands for nothing: "
+        "name each host by itself, one beyond ASCII as xn--.",
+        field=field,
+    )
 
 
 def _domains(sent: Sequence[str], field: str) -> list[str]:
@@ -280,6 +286,8 @@ def _domains(sent: Sequence[str], field: str) -> list[str]:
 
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*").fullmatch
+# Browsers open names that DNS would not have, too.
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?").fullmatch
 
 
 @cache
