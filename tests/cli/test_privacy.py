@@ -28,6 +28,34 @@ def test_a_person_is_exported_erased_and_the_receipt_is_theirs(on_database: Run,
     assert "jane" not in done["receipt"]["text"]
 
 
+def test_a_receipt_is_found_in_whatever_an_erasure_printed(on_database: Run, tmp_path: Path) -> None:
+    asked = ("privacy", "erase", "--email", "jane@x.example", "--yes")
+    plain, as_json = on_database(*asked).out, on_database(*asked, "--json")
+    assert [line[:1] for line in plain.splitlines()] == ["e", "{"]
+    changed = json.dumps(as_json.json["receipt"] | {"text": "{}"})
+    file = tmp_path / "receipt.json"
+    for text, is_genuine in (
+        (plain, True),
+        (plain.splitlines()[1], True),
+        (as_json.out, True),
+        (json.dumps(as_json.json, indent=2), True),
+        (json.dumps(as_json.json["receipt"], indent=2), True),
+        (f"erasure done\n{changed}", False),
+    ):
+        file.write_text(text)
+        assert on_database("privacy", "verify", str(file), "--json").json["genuine"] is is_genuine, text
+
+
+def test_a_file_without_a_receipt_is_told(on_database: Run, tmp_path: Path) -> None:
+    file = tmp_path / "receipt.json"
+    running = '{"id": "1", "status": "running", "receipt": null}'
+    for given in (b"", b"erasure 1 done: 1 tombstones\n", b"\xff\n\xff", b"[]", b'{"receipt": 1}', running.encode()):
+        file.write_bytes(given)
+        told = on_database("privacy", "verify", str(file))
+        assert (told.code, "holds no receipt" in told.err) == (2, True), told.err
+        assert ("was not done yet" in told.err) is (given == running.encode()), told.err
+
+
 def test_nobody_is_erased_unasked_or_unnamed(on_database: Run) -> None:
     assert on_database("privacy", "erase", "--email", "jane@x.example").code == 2
     unnamed = on_database("privacy", "erase", "--yes")

@@ -8,6 +8,7 @@ runs, the command does the work itself.
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -155,7 +156,7 @@ async def export(
 
 
 async def verify(
-    file: Annotated[Path, Parameter(help="A receipt, as `erase` or the API gave it.")],
+    file: Annotated[Path, Parameter(help="A receipt, or what `erase` or the API answered, saved as it is.")],
     place: Place = HERE,
     who: Who = NOBODY,
     *,
@@ -163,10 +164,7 @@ async def verify(
     as_json: Json = False,
 ) -> int:
     """Whether this installation signed a receipt and, where a person is named, whether it is theirs; exit 1 if not."""
-    try:
-        given = msgspec.json.decode(file.read_bytes(), type=Receipt)
-    except msgspec.DecodeError:
-        raise WrongUsage(f"{file} holds no receipt: it is the `receipt` of an erasure, as JSON.") from None
+    given = _receipt_in(file)
     async with session(place.settings()) as s:
         vault = await installation.open_vault(s.tx, s.settings)
         is_genuine = receipt.is_genuine(vault.link_key, given)
@@ -184,6 +182,26 @@ async def verify(
         whose = {None: "", True: " It is this person's.", False: " It is another person's."}[is_theirs]
         show.say(f"Genuine: this installation signed it.{whose}")
     return 0 if is_genuine and is_theirs is not False else FAILED
+
+
+class _Erasure(msgspec.Struct, frozen=True):
+    """What is read of an erasure as `erase --json` and the API give it."""
+
+    receipt: Receipt | None
+
+
+def _receipt_in(file: Path) -> Receipt:
+    """The receipt in a file that holds it, its whole erasure, or what `erase` printed, whose first line is for people."""
+    content = file.read_bytes()
+    for text in (content, content.partition(b"\n")[2]):
+        with suppress(msgspec.DecodeError):
+            return msgspec.json.decode(text, type=Receipt)
+        with suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(text, type=_Erasure).receipt
+            if found is None:
+                raise WrongUsage(f"{file} holds no receipt: the erasure was not done yet; ask for it again.")
+            return found
+    raise WrongUsage(f"{file} holds no receipt: give what `postback privacy erase` printed, or its `receipt` as JSON.")
 
 
 async def _country(s: Session, workspace_id: UUID) -> str | None:
