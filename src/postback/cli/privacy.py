@@ -191,7 +191,7 @@ class _Erasure(msgspec.Struct, frozen=True):
 
 
 def _receipt_in(file: Path) -> Receipt:
-    """The receipt in a file that holds it, its whole erasure, or what `erase` printed, whose first line is for people."""
+    """The receipt in a file that holds it, its whole erasure, or what `erase` printed: a line for people before it."""
     content = file.read_bytes()
     for text in (content, content.partition(b"\n")[2]):
         with suppress(msgspec.DecodeError):

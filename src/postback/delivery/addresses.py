@@ -21,7 +21,8 @@ THREADS = 32
 PORTS = frozenset({443, 80, 8443})
 FIX = (
     "Give this destination a public https address on port 443, 80 or 8443; to reach your own network, set "
-    "POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS=1 at each start."
+    "POSTBACK_DANGEROUS_ALLOW_PRIVATE_DESTINATIONS=1 at each start, and for each command that says this: it reads its "
+    "own environment."
 )
 _BLOCKED = [
     ipaddress.ip_network(text)
