@@ -29,12 +29,14 @@ async def test_an_old_server_and_a_clock_that_differs_are_wrong(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "verdict"), [("1536MB", "ok"), ("4GB", "ok"), ("4097MB", "advice"), ("1TB", "advice")]
-)
+    ("name", "wanted", "verdict"),
+    [("max_wal_size", "1536MB", "ok"), ("max_wal_size", "4096MB", "ok"), ("max_wal_size", "4097MB", "advice"),
+     ("max_wal_size", "1TB", "advice"), ("min_wal_size", "512MB", "ok"), ("min_wal_size", "2GB", "advice")],
+)  # fmt: skip
 async def test_more_room_for_the_log_than_is_recommended_is_well(
-    tx: Tx, installed: object, monkeypatch: pytest.MonkeyPatch, wanted: str, verdict: str
+    tx: Tx, installed: object, monkeypatch: pytest.MonkeyPatch, name: str, wanted: str, verdict: str
 ) -> None:
-    monkeypatch.setattr(checks, "RECOMMENDED", {"max_wal_size": wanted})
+    monkeypatch.setattr(checks, "RECOMMENDED", {name: wanted})
     assert (await found(tx))["settings"].verdict == verdict
 
 

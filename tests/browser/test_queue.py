@@ -46,11 +46,18 @@ async def test_what_a_tab_closed_offline_left_is_sent_by_the_next_page_as_the_vi
     before = len(recorder.batches)
     # The closed tab's claim on it must run out first.
     await later.clock.fast_forward(16_000)
-    await recorder.until(lambda: any(e["event"] == "lead" for batch in recorder.batches[before:] for e in batch["events"]))
-    sent = {(e["event_id"], batch["session_id"]) for batch in recorder.batches for e in batch["events"] if e["event"] == "lead"}
-    assert sent == {(made, session)}
-    assert len({batch["session_id"] for batch in recorder.batches}) == 2
+
+    def leads(first: int) -> list[tuple[str, str]]:
+        return [
+            (event["event_id"], batch["session_id"])
+            for batch in recorder.batches[first:] for event in batch["events"] if event["event"] == "lead"
+        ]  # fmt: skip
+
+    await recorder.until(lambda: leads(before))
     await later.wait_for_function(f"{QUEUED} === 0")
+    assert leads(before) == [(made, session)]
+    assert set(leads(0)) == {(made, session)}
+    assert len({batch["session_id"] for batch in recorder.batches}) == 2
 
 
 async def test_what_is_tracked_as_the_tab_closes_arrives(page: Page, recorder: Recorder) -> None:

@@ -14,7 +14,7 @@ from postback.db.trip import Trip
 from postback.delivery import prepare
 from postback.destinations import Destination
 from postback.event import Consent, Event, JoinedEvent, Order, Page
-from postback.pii import SealError, link_key
+from postback.pii import link_key
 from postback.queue.sending import StoredEvent
 from postback.visitors import Seen
 from tests.delivery.delivering import FOR_TESTS, Hub
@@ -63,7 +63,7 @@ class Place:
         row = self.stored(event, **more)
         known = (await prepare.join(self.hub.tx, [row], self.keys))[row.id]
         assert known is not None
-        return prepare.join_one(known, to or destination(), self.keys, NOW)
+        return prepare.join_one(known, (to or destination()).connector, self.keys, NOW)
 
 
 @pytest.fixture
@@ -231,17 +231,6 @@ async def test_an_address_does_not_tell_the_click_of_who_denied_advertising(plac
     assert (await place.joined(event)).page == Page(
         url="https://shop.example/?a=1&gclid=&FBCLID=#top", referrer="https://x.example/?msclkid="
     )
-
-
-async def test_what_a_destination_is_not_sent_stays_sealed(place: Place) -> None:
-    names = frozenset({"city", "user_id"})
-    row = msgspec.structs.replace(place.stored(EVENT), sealed=b"\x00" * 60)
-    known = (await prepare.join(place.hub.tx, [row], place.keys))[row.id]
-    assert known is not None
-    nothing = destination(identifiers=names, withholds=lambda config: names)
-    assert prepare.join_one(known, nothing, place.keys, NOW).readable == {}
-    with pytest.raises(SealError):
-        prepare.join_one(known, destination(identifiers=names, withholds=lambda config: {"city"}), place.keys, NOW)
 
 
 async def test_what_a_bot_sent_is_not_built(place: Place) -> None:

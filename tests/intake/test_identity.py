@@ -4,7 +4,6 @@ another's, and what too many people share joins nobody."""
 import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from postback import pii, visitors
 from postback.connectors import catalog
 from postback.delivery import prepare
-from postback.destinations import Destination
 from postback.dialects import Accepted
 from postback.event import Consent, JoinedEvent, RawBrowser, RawUser
 from postback.intake.judge import Judge
@@ -22,7 +20,7 @@ from postback.visitors import links
 from tests.intake.taking import Hub
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-META = Destination(UUID(int=1), UUID(int=2), catalog()["meta"], "default", "Meta", None, START)
+META = catalog()["meta"]
 Fact = dict[str, Any]
 
 who = st.sampled_from("ABC")

@@ -30,7 +30,7 @@ async def reset_password(email: str, place: Place = HERE, *, as_json: Json = Fal
         if account is None:
             raise NotFound(f"There is no account of {email}; `postback accounts list` shows them.")
         async with s.tx.transaction():
-            await accounts.set_password(s.tx, account, password)
+            await accounts.set_password(s.tx, account, password, is_reset=True)
             await sessions.end_all(s.tx, account.id)
             await sessions.forgive_account(s.tx, account.email)
     if as_json:

@@ -2,7 +2,8 @@
 
 An event is joined with its visitors, see `identity`; at most two look-ups for all events of a claim. They only fill
 gaps: what was sent wins. Consent (the visitor's latest choice too) and age are judged again, because a delivery may
-have waited. Readable identifiers are opened only where the destination is sent one.
+have waited. Readable identifiers are opened only where the connector takes one; also where this destination is sent
+none, for its answers are masked by them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,7 +101,7 @@ def build(known: Known, destination: Destination, keys: Vault, now: datetime) ->
     if choice is not None and choice.denies(connector.consent):
         return Skipped("consent: denied by the visitor")
     try:
-        joined = join_one(known, destination, keys, now)
+        joined = join_one(known, connector, keys, now)
     except SealError as error:
         log.error("sealed data does not open", event_id=known.stored.id.hex(), error=error.message)
         return _SEALED
@@ -140,12 +141,11 @@ def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None
     return Failed(f"expired: {connector.title} takes events up to {_span(limit)} old", EXPIRED_FIX)
 
 
-def join_one(known: Known, to: Destination, keys: Vault | None, now: datetime) -> JoinedEvent:
+def join_one(known: Known, connector: Connector, keys: Vault | None, now: datetime) -> JoinedEvent:
     """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
 
     `keys` None: what is sealed stays so.
     """
-    connector = to.connector
     event, layers, stored = known.event, known.layers, known.stored
     user, click_ids, experiments = dict(event.user), dict(event.click_ids), dict(event.experiments)
     provenance: dict[str, str] = {}
@@ -165,7 +165,7 @@ def join_one(known: Known, to: Destination, keys: Vault | None, now: datetime) -
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}
-    if keys is not None and (taken := (connector.identifiers & READABLE) - connector.withholds(to.config)):
+    if keys is not None and (taken := connector.identifiers & READABLE):
         readable = pii.reveal(stored.sealed, keys.sealer) if stored.sealed else {}
         for layer in layers:
             for blob in layer.sealed:

@@ -60,7 +60,7 @@ def _mark(known: Known, destination: Destination, keys: Vault, now: datetime) ->
     """The link's key and its visitor's; None where no goal is reached that is counted once."""
     reaches = destination.connector.reaches
     try:
-        shaped = prepare.shape(prepare.join_one(known, destination, None, now), destination)
+        shaped = prepare.shape(prepare.join_one(known, destination.connector, None, now), destination)
         if reaches is None or isinstance(shaped, Skipped):
             return None
         reached = reaches(shaped, destination.config)

@@ -155,6 +155,7 @@ class _Connection(asyncio.Protocol):
         self._register = register
         self._answered: asyncio.Future[Answered] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = self._timeout_seconds = 0.0
         self._parser = httptools.HttpResponseParser(self)
         self._forget_answer()
         self.is_reusable = True

@@ -127,9 +127,10 @@ async def create(tx: Tx, id: UUID, email: str, password: str, now: datetime) -> 
     return account
 
 
-async def set_password(tx: Tx, account: Account, password: str) -> Account:
-    """Raises Invalid; Conflict where it is not the one that was read any more."""
-    row = {"id": account.id, "before": account.password_hash, "password_hash": await _hashed(password)}
+async def set_password(tx: Tx, account: Account, password: str, *, is_reset: bool = False) -> Account:
+    """Raises Invalid; Conflict where the old one is not the one that was read any more, which a reset does not ask."""
+    before = None if is_reset else account.password_hash
+    row = {"id": account.id, "before": before, "password_hash": await _hashed(password)}
     if await (await tx.execute(_queries.set_password, row)).fetchone() is None:
         raise Conflict("The password of this account was changed just now; look whether it was you, and try again.")
     return structs.replace(account, password_hash=row["password_hash"])

@@ -13,8 +13,9 @@ SELECT a.email, w.name, m.role
   FROM account a LEFT JOIN membership m ON m.account_id = a.id LEFT JOIN workspace w ON w.id = m.workspace_id
  ORDER BY a.email, w.created_at, w.id;
 
--- set_password: -> id, unless it was changed meanwhile
-UPDATE account a SET password_hash = %(password_hash)s WHERE a.id = %(id)s AND a.password_hash = %(before)s
+-- set_password: -> id, unless it was changed meanwhile; `before` null: whatever it was
+UPDATE account a SET password_hash = %(password_hash)s
+ WHERE a.id = %(id)s AND a.password_hash = COALESCE(%(before)s::text, a.password_hash)
 RETURNING a.id;
 
 -- insert_member: -> id, unless the account is one already

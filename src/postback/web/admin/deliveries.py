@@ -152,10 +152,12 @@ async def _known(tx: Tx, hub: Hub, to: Destination, event_id: UUID) -> dict[str,
     [stored] = (await sending.events(tx, [event_id.bytes])).values()
     known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
     try:
-        joined = prepare.join_one(known, to, hub.vault, hub.writer.now()) if known is not None else None
+        joined = prepare.join_one(known, to.connector, hub.vault, hub.writer.now()) if known is not None else None
     except SealError:
         return {}
-    origins = joined.origins(to.connector.leaving(to.config)) if joined is not None else {}
+    if joined is None or to.config is None:  # one that does not open says nothing of what it is sent
+        return {}
+    origins = joined.origins(to.connector.leaving(to.config))
     return {name: origin for origin, names in origins.items() for name in names}
 
 
