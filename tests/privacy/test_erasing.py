@@ -117,6 +117,57 @@ async def test_rows_of_visitors_past_the_limit_of_a_link_lose_what_was_asked_for
     assert await scalar(tx, "SELECT count(*) FROM visitor") == 53
 
 
+async def test_a_visitor_that_bore_nothing_but_the_persons_phone_goes_with_its_events(hub: Erasable, tx: Tx) -> None:
+    phone = {"phone": JANE["phone"]}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    await hub.put("n2", phone | {"first_name": "Jane"}, visitor_id="v2", session_id="s2")
+    done = await hub.erase("email", JANE["email"])
+    assert (done.removed["events"], done.removed["visitors"]) == (2, 2)
+    assert [await scalar(tx, f"SELECT count(*) FROM {table}") for table in ("visitor", "link")] == [0, 0]
+    await hub.put("n3", visitor_id="v2")
+    assert await scalar(tx, "SELECT identifiers::text FROM visitor") == "{}"
+
+
+async def test_of_many_visitors_that_bore_the_phone_the_others_stay_without_it(
+    hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(erasing.SHARED_BY, "visitor", 2)
+    phone = {"phone": JANE["phone"]}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    for n in range(2, 7):
+        await hub.put(f"n{n}", phone, visitor_id=f"v{n}")
+    done = await hub.erase("email", JANE["email"])
+    assert [done.removed[name] for name in ("events", "visitors", "visitors_narrowed")] == [6, 3, 3]
+    assert await scalar(tx, "SELECT array_agg(DISTINCT identifiers::text) FROM visitor") == ["{}"]
+
+
+async def test_a_visitor_of_somebody_else_keeps_their_names_alone(hub: Erasable, tx: Tx) -> None:
+    phone, bob = {"phone": JANE["phone"]}, {"email": "bob@x.example"}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    await hub.put("n2", phone | {"first_name": "Jane"}, visitor_id="v2", click_ids={"gclid": "click"})
+    await hub.put("n3", bob, visitor_id="v2")
+    await hub.put("n4", bob | {"phone": "+14155550199"}, visitor_id="v3")
+    before = "SELECT identifiers::text FROM visitor WHERE id = 'v3'"
+    other = await scalar(tx, before)
+    done = await hub.erase("email", JANE["email"])
+    assert [done.removed[name] for name in ("events", "visitors", "visitors_narrowed")] == [2, 1, 1]
+    kept = "SELECT array_agg(k ORDER BY k) FROM visitor, jsonb_object_keys(identifiers) k WHERE id = 'v2'"
+    assert await scalar(tx, kept) == ["email_google_sha256", "email_nodots_sha256", "email_sha256", "gclid"]
+    assert await scalar(tx, before) == other
+
+
+async def test_what_a_new_person_says_in_such_a_visitor_since_stays(hub: Erasable, tx: Tx) -> None:
+    phone = {"phone": JANE["phone"]}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    await hub.put("n2", phone, visitor_id="v2", session_id="s2")
+    asked = await hub.ask("email", JANE["email"])
+    await hub.put("n3", {"email": "bob@x.example"}, visitor_id="v2", session_id="s3")
+    await hub.finish(asked.id)
+    rows = "SELECT array_agg(k ORDER BY k) FROM visitor, jsonb_object_keys(identifiers) k"
+    assert await scalar(tx, rows) == ["email_google_sha256", "email_nodots_sha256", "email_sha256"]
+    assert await scalar(tx, "SELECT array_agg(kind ORDER BY kind) FROM link") == ["email", "session"]
+
+
 async def test_another_workspaces_person_is_not_touched(hub: Erasable) -> None:
     await hub.put("e1", **PERSON)
     theirs = Erasable(hub.pool, hub.dsn)

@@ -11,6 +11,7 @@ import pytest
 from postback.db import Pool
 from postback.installation import open_vault
 from postback.privacy import erasing, exporting
+from postback.web.admin import privacy
 
 ERASURES, EXPORTS = "/v1/admin/privacy/erasures", "/v1/admin/privacy/exports"
 JANE = {"email": "jane@secret.example"}
@@ -19,6 +20,16 @@ JANE = {"email": "jane@secret.example"}
 async def post(served: Any, event_id: str, **fields: object) -> None:
     event = {"event": "purchase", "event_id": event_id, "user_data": JANE, "visitor_id": "v-jane", **fields}
     assert (await served.call("POST", "/v1/events", event))[0] == 202
+
+
+async def finish(served: Any, pool: Pool, id_: str) -> Any:
+    """An erasure, to its end."""
+    async with pool.connection() as tx:
+        vault = await open_vault(tx, served.settings)
+        tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
+        while await erasing.step(tx, UUID(id_), tools, datetime.now(UTC)):
+            pass
+    return (await served.call("GET", f"{ERASURES}/{id_}"))[1]
 
 
 async def test_an_erasure_is_asked_for_listed_and_read_and_names_nobody(served: Any) -> None:
@@ -114,12 +125,7 @@ async def test_a_phone_without_a_plus_is_of_the_first_sites_country(served: Any)
 async def test_an_erased_event_is_found_by_the_senders_id_and_shows_nobody(served: Any, pool: Pool) -> None:
     await post(served, "e1", order_id="order-of-jane", value=9, currency="EUR")
     _, made = await served.call("POST", ERASURES, JANE)
-    async with pool.connection() as tx:
-        vault = await open_vault(tx, served.settings)
-        tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
-        while await erasing.step(tx, UUID(made["id"]), tools, datetime.now(UTC)):
-            pass
-    _, done = await served.call("GET", f"{ERASURES}/{made['id']}")
+    done = await finish(served, pool, made["id"])
     assert (done["status"], done["percent"], done["removed"]["events"]) == ("done", 100, 1)
     status, seen = await served.call("GET", "/v1/events/e1")
     assert (status, seen["event"]) == (200, "purchase")
@@ -142,3 +148,24 @@ async def test_a_dry_run_says_whom_it_would_be_and_erases_nothing(served: Any) -
     assert (await served.call("GET", "/v1/admin/audit?noun=erasure"))[1]["items"] == []
     _, nobody = await served.call("POST", ERASURES, {"email": "nobody@x.example", "dry_run": True})
     assert nobody == {"visitors": 0, "events": 0, "complete": True}
+
+
+async def test_a_dry_run_counts_what_is_erased_afterwards(served: Any, pool: Pool) -> None:
+    phone, account = {"phone": "+14155550100"}, {"external_id": "acc"}
+    await post(served, "account", user_data=account, visitor_id="v-3")
+    await post(served, "phone", user_data=phone, visitor_id="v-2")
+    await post(served, "both", user_data=JANE | phone | account, order_id="of-jane")
+    await post(served, "refund", event="refund", user_data={}, visitor_id="v-4", order_id="of-jane")
+    await post(served, "other", user_data={"email": "bob@x.example"} | phone, visitor_id="v-bob")
+    _, meant = await served.call("POST", ERASURES, JANE | {"dry_run": True})
+    _, made = await served.call("POST", ERASURES, JANE)
+    removed = (await finish(served, pool, made["id"]))["removed"]
+    assert meant == {"visitors": removed["visitors"], "events": removed["events"], "complete": True}
+    assert (removed["visitors"], removed["events"], removed["visitors_narrowed"]) == (3, 4, 1)
+
+
+async def test_a_dry_run_that_ran_out_of_time_says_so(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await post(served, "e1")
+    monkeypatch.setattr(privacy, "COUNT_SECONDS", 0.0)
+    _, meant = await served.call("POST", ERASURES, JANE | {"dry_run": True})
+    assert not meant["complete"]

@@ -4,8 +4,8 @@
              bumped, so that no flush takes an older event of theirs any more
     events   rounds over all events: those of the person are stripped, their open deliveries end as skipped, what was
              sent of them is blanked; what they name beside (a second email, another browser) makes another round
-    visitors rows that bear what was asked for, though they are shared, lose it
-    links    links that lead to the person's visitors go
+    visitors rows that bear what is the person's beside another's name lose it; those that bear no other name go
+    links    links that lead to these and to the person's visitors go
     wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked last
 
 What is counted stays: events, usage, deliveries, conversions and their value. Repeating a step is harmless.
@@ -129,7 +129,8 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)
         elif state.stage == "visitors":
-            await _unname(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
+            reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
+            await _unname(tx, reader, state, removed)
         elif state.stage == "links":
             await _unlink(tx, state, removed)
         elif state.cancelled_at is not None and now < state.cancelled_at + tools.grace:
@@ -161,9 +162,14 @@ async def _drop(tx: Tx, person: Person, erased_at: datetime, removed: Counter[st
     `is_all`, what was seen of them since `erased_at` is a new person's too, and stays."""
     own = _places(sorted(person.macs())) | {"erased_at": erased_at}
     removed["links"] += (await tx.execute(_queries.drop_own_links, own)).rowcount
-    if not person.visitors:
-        return
-    places = _places(person.visitors)
+    if person.visitors:
+        await _drop_visitors(tx, person.visitors, erased_at, removed, is_all=is_all)
+
+
+async def _drop_visitors(
+    tx: Tx, keys: Sequence[bytes], erased_at: datetime, removed: Counter[str], *, is_all: bool = False
+) -> None:
+    places = _places(keys)
     row = places | {"until": None if is_all else erased_at}
     removed["visitors"] += (await tx.execute(_queries.drop_visitors, row)).rowcount
     if not is_all:
@@ -182,13 +188,13 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         rows = await reader.page(tx, bucket, state.after, state.until, left)
         if mine := list(reader.theirs(rows, state.person, state.erased_at)):
             await _strip(tx, bucket, mine, state, maker, removed, now)
-            for own, posts in (await _posts(tx, reader, mine, state)).items():
+            for own, posts in (await posts_of(tx, reader, mine, state.person, state.erased_at)).items():
                 await _strip(tx, own, posts, state, maker, removed, now)
                 mine += posts
             for found in mine:
                 if found.spreads and not state.is_shared:
                     state.found.add(found.traces, found.visitor_keys, maker)
-            state.is_shared |= any(len(macs) > SHARED_BY[kind] for kind, macs in _new(state).items())
+            state.is_shared |= is_shared(state.person, state.found)
         if len(rows) < left:
             state.bucket, state.after = state.bucket + 1, UUID(int=0)
         else:
@@ -200,21 +206,31 @@ async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, re
     """Another one where more was found to be the person's; else what leads to them goes."""
     state.bucket, state.after = 0, UUID(int=0)
     person, found = state.person, state.found
-    if state.is_shared or not any(_new(state).values()) or state.round == MOST_ROUNDS:
+    if state.is_shared or not any(new_in(person, found).values()) or state.round == MOST_ROUNDS:
         state.stage = "visitors"
         return
-    visitor_keys = [key for key in found.visitors if key not in person.visitors]
-    person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
+    visitor_keys = take(person, found, maker)
     now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
     await _drop(tx, person, state.erased_at, removed, is_all=False)
     state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
 
-def _new(state: State) -> dict[str, set[bytes]]:
-    """What this round found beside what was known, by kind."""
-    known = state.person.known
-    return {kind: set(macs).difference(known.get(kind, ())) for kind, macs in state.found.known.items()}
+def new_in(person: Person, found: Person) -> dict[str, set[bytes]]:
+    """What a round found beside what was known, by kind."""
+    return {kind: set(macs).difference(person.known.get(kind, ())) for kind, macs in found.known.items()}
+
+
+def is_shared(person: Person, found: Person) -> bool:
+    """Whether a round found more than is a single person's."""
+    return any(len(macs) > SHARED_BY[kind] for kind, macs in new_in(person, found).items())
+
+
+def take(person: Person, found: Person, maker: Maker) -> list[bytes]:
+    """What a round found is the person's too. The keys of the visitors that are new."""
+    visitor_keys = [key for key in found.visitors if key not in person.visitors]
+    person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
+    return visitor_keys
 
 
 def _until(erased_at: datetime) -> UUID:
@@ -245,14 +261,16 @@ async def _strip(
         await tombstones.lay(tx, map(maker.of_order, orders.values()), (), state.erased_at)
 
 
-async def _posts(tx: Tx, reader: Reader, mine: Sequence[Found], state: State) -> dict[int, list[Found]]:
+async def posts_of(
+    tx: Tx, reader: Reader, mine: Sequence[Found], person: Person, erased_at: datetime
+) -> dict[int, list[Found]]:
     """What else was posted of some events' orders, by bucket: it bears the order's number, whomever it names."""
     keys = sorted(set(order_keys(mine).values()))
     wanted = set(await conversions.posts_of(tx, keys)) - {found.row.id for found in mine}
     posts: dict[int, list[Found]] = {}
     for bucket in sorted({buckets.of_id(id_) for id_ in wanted}):
         rows = await reader.some(tx, bucket, [id_ for id_ in wanted if buckets.of_id(id_) == bucket])
-        if found := list(reader.theirs(rows, state.person, state.erased_at, are_all=True)):
+        if found := list(reader.theirs(rows, person, erased_at, are_all=True)):
             posts[bucket] = found
     return posts
 
@@ -283,21 +301,19 @@ def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
     }
 
 
-async def _unname(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:
-    """The next visitors: rows that are not the person's alone lose what they say of one who was asked for."""
-    bucket, seeds, erased_ms = BUCKETS[state.bucket], set(state.person.seeds), state.erased_at.timestamp() * 1000
-    row = {"bucket": bucket, "after": state.after, "workspace_id": workspace_id, "limit": EXAMINED}
-    page = await (await tx.execute(_queries.visitors, row, binary=True)).fetchall()
+async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
+    """The next visitors: rows that bear what is the person's go where they name nobody else, and lose it elsewhere."""
+    bucket, known = BUCKETS[state.bucket], state.person.macs()
+    page = await reader.visitors(tx, bucket, state.after, EXAMINED)
     for key, identifiers in page:
-        said = {
-            name: one[0]
-            for name, one in (identifiers or {}).items()
-            if name.endswith("_sha256") and one[2] <= erased_ms
-        }
-        kinds = {kind for kind, macs in maker.of_user(said) if not seeds.isdisjoint(macs)}
-        if names := [name for name in said if any(name.startswith(f"{kind}_") for kind in kinds)]:
-            gone = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
-            removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, gone)).rowcount
+        names, is_nameless = reader.said(identifiers, known, state.erased_at)
+        # One by one: a flush locks them in the order of their keys too.
+        if is_nameless and may_go(state.is_shared, len(state.nameless)):
+            await _drop_visitors(tx, [key.bytes], state.erased_at, removed)
+            state.nameless.append(key.bytes)
+        elif names:
+            row = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
+            removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, row)).rowcount
     state.after = page[-1][0] if page else state.after
     if len(page) < EXAMINED:
         state.bucket, state.after = state.bucket + 1, UUID(int=0)
@@ -305,15 +321,21 @@ async def _unname(tx: Tx, workspace_id: UUID, state: State, maker: Maker, remove
         state.stage, state.bucket = "links", 0
 
 
+def may_go(is_shared: bool, gone: int) -> bool:
+    """Whether one more visitor that bears no name goes whole: what more of them bear is a line of many."""
+    return not is_shared and gone < SHARED_BY["visitor"]
+
+
 async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
     keys = [UUID(bytes=mac) for mac in sorted(state.person.macs())]
-    visitor_keys = [UUID(bytes=key) for key in state.person.visitors]
+    theirs = [*state.person.visitors, *state.nameless]
+    visitor_keys = [UUID(bytes=key) for key in theirs]
     for bucket in BUCKETS[state.bucket : state.bucket + LINK_BUCKETS]:
         row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys, "erased_at": state.erased_at}
         removed["links"] += (await tx.execute(_queries.drop_links, row)).rowcount
         removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
-    if state.bucket == 0 and state.person.visitors:
-        spans = [links.aliases_of(key) for key in state.person.visitors]
+    if state.bucket == 0 and theirs:
+        spans = [links.aliases_of(key) for key in theirs]
         removed["links"] += (await tx.execute(_queries.drop_aliases, _places([low for low, _ in spans]) | {
             "highs": [UUID(bytes=high) for _, high in spans], "erased_at": state.erased_at})).rowcount  # fmt: skip
     state.bucket += LINK_BUCKETS

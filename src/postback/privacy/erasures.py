@@ -24,7 +24,8 @@ Stage = Literal["events", "visitors", "links", "wait"]
 class State(Struct):
     """Where the walk is. A round looks at all events up to the id `until`, for the person as far as known; what it
     finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
-    BUCKETS, `after` the last event seen. `cancelled`: events that were waiting to be sent."""
+    BUCKETS, `after` the last event seen. `cancelled`: events that were waiting to be sent. `nameless`: keys of visitors
+    that bore no name but what leads to the person, and went."""
 
     person: Person
     erased_at: datetime
@@ -37,6 +38,7 @@ class State(Struct):
     cancelled: list[UUID] = []
     cancelled_at: datetime | None = None
     is_shared: bool = False
+    nameless: list[bytes] = []
 
     @property
     def is_walked(self) -> bool:

@@ -17,7 +17,7 @@ from postback import destinations, queue, visitors
 from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
 from postback.privacy import people
-from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, order_keys, spans
+from postback.privacy.erasing import MOST_ROUNDS, is_shared, new_in, order_keys, spans, take
 from postback.privacy.people import Found, Person, Reader
 from postback.visitors import links, touches
 from postback.visitors.touches import Touch
@@ -39,7 +39,7 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
     is_first, given = True, set[UUID]()
     for _ in range(MOST_ROUNDS):
         found = Person(person.seeds, {}, [])
-        is_shared = False
+        shared = False
         for bucket in BUCKETS:
             yield b"\n"
             async for mine in _of_bucket(tx, reader, person, bucket, now):
@@ -50,22 +50,16 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
                         yield (b"" if is_first else b",") + _encode(shown)
                         is_first = False
                 for one in mine:
-                    if one.spreads and not is_shared:
+                    if one.spreads and not shared:
                         found.add(one.traces, one.visitor_keys, maker)
-                is_shared |= any(len(macs) > SHARED_BY[kind] for kind, macs in _new(found, person).items())
-        if is_shared or not any(_new(found, person).values()):
+                shared |= is_shared(person, found)
+        if shared or not any(new_in(person, found).values()):
             break
-        keys = [key for key in found.visitors if key not in person.visitors]
-        person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], keys, maker)
-        await people.widen(tx, person, keys, maker)
+        await people.widen(tx, person, take(person, found, maker), maker)
     yield b'],"visitors":' + _encode(await _visitors(tx, reader, person)) + b',"touches":'
     met = await touches.of_visitors(tx, person.visitors, FIRST, now, MOST_TOUCHES) if person.visitors else []
     yield _encode([_touch(one) for one in met]) + b',"links":'
     yield _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
-
-
-def _new(found: Person, person: Person) -> dict[str, set[bytes]]:
-    return {kind: set(macs).difference(person.known.get(kind, ())) for kind, macs in found.known.items()}
 
 
 async def _of_bucket(

@@ -3,10 +3,9 @@
 Nothing stored is indexed by person, so events are walked, bucket by bucket; see docs/decisions/erasure.md.
 """
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -19,14 +18,13 @@ from postback.db import Queries, Tx, buckets
 from postback.errors import Invalid
 from postback.event import Event
 from postback.pii import Sealer, SealError
-from postback.pii.person import ERASED, Maker, Trace, belongs
+from postback.pii.person import ERASED, NAMES, Maker, Trace, belongs
 from postback.visitors import links
 
 log = structlog.get_logger()
 Kind = Literal["email", "phone", "external_id", "user_id", "visitor_id"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LAST = UUID(int=2**128 - 1)
-COUNTED = 500
 _queries = Queries("privacy")
 _decode = msgspec.json.Decoder(Event).decode
 
@@ -119,6 +117,24 @@ class Reader:
             if is_theirs or are_all:
                 yield Found(row, event, readable, traces, visitor_keys, spreads)
 
+    async def visitors(self, tx: Tx, bucket: int, after: UUID, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
+        """The next visitors of a bucket: the keys of their rows, and the identifiers as they lie there."""
+        row = {"bucket": bucket, "after": after, "workspace_id": self.workspace_id, "limit": limit}
+        page = await (await tx.execute(_queries.visitors, row, binary=True)).fetchall()
+        return [(key, identifiers or {}) for key, identifiers in page]
+
+    def said(self, identifiers: Mapping[str, Any], known: Set[bytes], erased_at: datetime) -> tuple[list[str], bool]:
+        """Which hashes of a visitor's row may be the person's, of those said until a moment: all but another's email,
+        id and phone. And whether the row names nobody else."""
+        until_ms = erased_at.timestamp() * 1000
+        hashes = {name: one[0] for name, one in identifiers.items() if name.endswith("_sha256") and one[2] <= until_ms}
+        traces = self.maker.of_user(hashes)
+        others = {kind for kind, macs in traces if known.isdisjoint(macs)}
+        if len(others) == len(traces):
+            return [], False
+        kept = tuple(f"{kind}_" for kind in others)
+        return [name for name in hashes if not name.startswith(kept)], others.isdisjoint(NAMES)
+
     def open(self, sealed: bytes | None) -> dict[str, str]:
         """Readable identifiers, as far as they open."""
         try:
@@ -144,20 +160,6 @@ async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str
         linked, _ = await links.find(tx, person.seeds)
         person.add([], sorted({key for found in linked.values() for key in found}), maker)
     return person
-
-
-async def count(tx: Tx, reader: Reader, person: Person, now: datetime, seconds: float) -> tuple[int, bool]:
-    """How many stored events bear what the person is known by, among those that can be looked at in so many seconds;
-    and whether these were all."""
-    found, deadline = 0, time.monotonic() + seconds
-    for bucket in buckets.BUCKETS:
-        after = UUID(int=0)
-        while page := await reader.page(tx, bucket, after, LAST, COUNTED):
-            found += sum(1 for _ in reader.theirs(page, person, now))
-            after = page[-1].id
-            if time.monotonic() > deadline:
-                return found, False
-    return found, True
 
 
 async def widen(tx: Tx, person: Person, visitor_keys: Sequence[bytes], maker: Maker) -> None:

@@ -12,11 +12,10 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 from msgspec import Struct
 
-from postback import visitors
 from postback.db import buckets
 from postback.errors import Invalid, NotFound, Unavailable
 from postback.pii.person import Maker
-from postback.privacy import erasing, erasures, exporting, people, receipt
+from postback.privacy import counting, erasing, erasures, exporting, people, receipt
 from postback.privacy.erasing import Tools
 from postback.privacy.erasures import Erasure
 from postback.privacy.people import KINDS, LAST, Kind
@@ -28,7 +27,7 @@ from postback.web.admin.hub import Hub
 from postback.web.admin.pages import DEFAULT_LIMIT, Cursor, Limit, Page, first_of, read_ids
 
 RETRY_SECONDS = 10
-COUNT_SECONDS = 1.0
+COUNT_SECONDS = 2.0
 _ERASE = {SCOPES: ("erase",)}
 
 
@@ -50,8 +49,8 @@ class ErasureIn(PersonIn, frozen=True, forbid_unknown_fields=True):
 
 
 class Meant(Struct, frozen=True):
-    """Whom it would be: `visitors` that bear it, or were seen with it, and `events`. `complete` false: there was more
-    than could be looked at; what is found in these may lead to others in any case."""
+    """What would be removed as things are: `visitors` and `events`. `complete` false: there was more than could be
+    looked at in two seconds."""
 
     visitors: int
     events: int
@@ -155,10 +154,9 @@ async def _meant(hub: Hub, caller: Caller, kind: Kind, value: str) -> Meant:
     maker = Maker(hub.vault.link_key, caller.workspace_id.bytes)
     async with hub.pool.connection() as tx:
         person = await people.meant(tx, caller.workspace_id, kind, value, _country(caller), maker)
-        known = await visitors.find(tx, person.visitors) if person.visitors else {}
         reader = people.Reader(caller.workspace_id, hub.vault.sealer, maker)
-        found, is_all = await people.count(tx, reader, person, caller.now, COUNT_SECONDS)
-    return Meant(sum(one.workspace_id == caller.workspace_id for one in known.values()), found, is_all)
+        counted = await counting.count(tx, reader, person, caller.now, COUNT_SECONDS)
+    return Meant(counted.visitors, len(counted.events), counted.is_all)
 
 
 def tools(sealer: Any, link_key: bytes) -> Tools:
