@@ -26,7 +26,8 @@ class Counted(Struct):
 
 async def count(tx: Tx, reader: Reader, person: Person, now: datetime, seconds: float) -> Counted:
     """`person` as `people.meant` gave it."""
-    counted, deadline, shared = Counted(), time.monotonic() + seconds, False
+    counted, deadline = Counted(), time.monotonic() + seconds
+    is_walked = shared = False
     await people.widen(tx, person, list(person.visitors), reader.maker)
     for n in range(MOST_ROUNDS):
         found = Person(person.seeds, {}, [])
