@@ -239,3 +239,15 @@ async def test_a_removed_destination_is_gone_and_takes_no_event(served: Any) -> 
     assert receipt["destinations"] == []
     _, deliveries = await served.call("GET", "/v1/admin/deliveries")
     assert [one["connector"] for one in deliveries["items"]] == ["meta"]
+
+
+async def test_a_delivery_to_what_does_not_open_is_shown_all_the_same(served: Any) -> None:
+    destination = await install(served, "webhook", {"url": "https://x.example/"})
+    with psycopg.connect(served.dsn.reveal(), autocommit=True) as conn:
+        conn.execute("UPDATE destination SET config = '\\x0011'")
+    await served.call("POST", "/v1/admin/sites", {"name": "second"})  # a change: all of the workspace is read anew
+    await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e1", "visitor_id": "v1"})
+    _, found = await served.call("GET", "/v1/admin/deliveries")
+    [one] = [one for one in found["items"] if one["destination"] == destination["id"]]
+    status, shown = await served.call("GET", f"/v1/admin/deliveries/{one['id']}")
+    assert (status, shown["late_identifiers"]) == (200, {})
