@@ -22,7 +22,7 @@ const META_DAYS = 90;
 const DAY_MS = 864e5;
 /** Click ids in addresses: what names one ($1), and its value. Each name stands between bars, by which it is found. */
 export const CLICK =
-  /([?&](|gclid|gbraid|wbraid|dclid|msclkid|fbclid|ttclid|twclid|li_fat_id|epik|sccid|rdt_cid|irclickid|oppref|)=)[^&#"]*/gi;
+  /([?&](|gclid|gbraid|wbraid|dclid|msclkid|fbclid|ttclid|twclid|li_fat_id|epik|sccid|rdt_cid|irclickid|oppref|)=)[^&#"\\]*/gi;
 const TAGS = /^utm_(source|medium|campaign|term|content|id)$/;
 /** Sent as they stand, under their name without the first underscores. */
 const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");

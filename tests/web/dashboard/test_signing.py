@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from postback.db import connect
+from postback.errors import Conflict
 from postback.workspaces import accounts, sessions
 from tests.web.dashboard.routes import ROUTES
 
@@ -121,6 +122,17 @@ async def test_a_password_that_was_changed_while_it_was_looked_at_opens_nothing(
         assert (await browser.get("/app")).status == 303
     assert (await stranger.sign_in(keys.owner_email, new)).location == "/app"
     assert (await stranger.get("/app")).status == 200
+
+
+async def test_a_reset_holds_whatever_the_password_was_changed_to_meanwhile(served: Any, stranger: Any) -> None:
+    async with await connect(served.dsn) as tx:
+        read = await accounts.by_email(tx, served.keys.owner_email)
+        assert read is not None
+        await accounts.set_password(tx, read, "chosen by another hand")
+        with pytest.raises(Conflict):
+            await accounts.set_password(tx, read, "a new long one")
+        await accounts.set_password(tx, read, "a new long one", is_reset=True)
+    assert (await stranger.sign_in(served.keys.owner_email, "a new long one")).location == "/app"
 
 
 async def test_another_password_ends_every_other_session(served: Any, stranger: Any, owner: Any) -> None:
