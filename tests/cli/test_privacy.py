@@ -5,6 +5,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+
+from postback import installation, visitors
+from postback.db import Tx, buckets
+from tests.intake.taking import scalar
 
 Run = Callable[..., Any]
 
@@ -26,6 +31,21 @@ def test_a_person_is_exported_erased_and_the_receipt_is_theirs(on_database: Run,
     receipt.write_text(json.dumps(done["receipt"] | {"text": done["receipt"]["text"].replace("email", "phone")}))
     assert on_database(*verify).code == 1
     assert "jane" not in done["receipt"]["text"]
+
+
+async def test_a_dry_run_counts_and_does_nothing(on_database: Run, installed: installation.Made, tx: Tx) -> None:
+    key = visitors.key_of(UUID(installed.workspace), "v-1")
+    await tx.execute(
+        "INSERT INTO visitor (bucket, key, workspace_id, id, identifiers, first_seen_at, last_seen_at) "
+        "VALUES (%s, %s, %s, 'v-1', '{}', now(), now())",
+        (buckets.of_key(key), UUID(bytes=key), installed.workspace),
+    )
+    asked = ("privacy", "erase", "--visitor", "v-1", "--dry-run")
+    told = on_database(*asked)
+    assert (told.code, told.out) == (0, "Would go: visitors 1, events 0. Nothing was done.\n"), told.err
+    assert on_database(*asked, "--json").json == {"visitors": 1, "events": 0}
+    rows = [await scalar(tx, f"SELECT count(*) FROM {table}") for table in ("visitor", "erasure")]
+    assert rows == [1, 0]
 
 
 def test_a_receipt_is_found_in_whatever_an_erasure_printed(on_database: Run, tmp_path: Path) -> None:

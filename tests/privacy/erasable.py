@@ -15,6 +15,7 @@ from tests.intake.taking import Hub
 
 JANE = {"email": "Jane.Doe@gmail.com", "phone": "+14155550123", "external_id": "cust-7", "first_name": "Jane"}
 EMAIL_HASH = hashlib.sha256(b"jane.doe@gmail.com").hexdigest()
+PHONE_HASH = hashlib.sha256(b"14155550123").hexdigest()
 PERSON = {
     "user": JANE | {"client_ip_address": "198.51.100.7", "user_id": "login-7"},
     "visitor_id": "v-jane",

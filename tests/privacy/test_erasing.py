@@ -232,6 +232,21 @@ async def test_an_export_holds_what_is_stored_and_what_is_sealed_opened(hub: Era
     assert await hub.export("email", JANE["email"]) == {"events": [], "visitors": [], "touches": [], "links": 0}
 
 
+async def test_an_export_holds_all_that_an_erasure_removes(hub: Erasable) -> None:
+    """Also the visitor that bore the phone and no name, and what was posted of an order without saying whose it is."""
+    phone = {"phone": JANE["phone"]}
+    first = await hub.take(await hub.order("pending", user=RawUser(email=JANE["email"], phone=JANE["phone"])))
+    later = await hub.take(await hub.order("completed"))
+    await hub.put("n2", phone, visitor_id="v2", click_ids={"gclid": "her-click"})
+    await hub.put("n3", {"email": "bob@x.example"} | phone, visitor_id="v3", order_id="bobs")
+    found = await hub.export("email", JANE["email"])
+    done = await hub.erase("email", JANE["email"])
+    assert {one["id"] for one in found["events"]} == await hub.erased()
+    assert {str(UUID(bytes=one.id)) for one in (first, later)} < {one["id"] for one in found["events"]}
+    assert [one["id"] for one in found["visitors"]] == ["v2"]
+    assert done.removed["visitors"] == 1
+
+
 async def test_what_brought_a_visitor_goes_and_whom_they_shared_with_keeps_theirs(hub: Erasable, tx: Tx) -> None:
     await hub.put("a", {"email": "a@x.example"}, visitor_id="tablet")
     await hub.put("b", {"email": "b@x.example"}, visitor_id="tablet")

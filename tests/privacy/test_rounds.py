@@ -11,7 +11,7 @@ from postback import workspaces
 from postback.db import Tx
 from postback.privacy import erasing, erasures
 from tests.intake.taking import scalar
-from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms
+from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, PHONE_HASH, Erasable, everything, forms
 
 
 async def test_an_erasure_goes_on_where_it_was_stopped(hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,3 +146,47 @@ async def test_what_links_a_new_person_since_the_erasure_was_asked_for_stays(hub
         ("email", keys["bobs"], None), ("session", keys["bobs"], None),
         ("email", keys["again"], None), ("external_id", keys["again"], None), ("phone", keys["again"], None),
     ])  # fmt: skip
+
+
+async def test_what_her_phone_was_lent_to_leaves_the_log_when_nothing_can_be_under_way(hub: Erasable, tx: Tx) -> None:
+    """Sent before: the order of a visitor who bore her phone and no name, and that of another with it beside hers."""
+    phone, bob = {"phone": JANE["phone"]}, {"email": "bob@x.example"}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    await hub.put("n2", phone, visitor_id="v2")
+    await hub.put("n3", phone, visitor_id="v3")
+    lent = [await hub.put("o2", visitor_id="v2"), await hub.put("o3", bob, visitor_id="v3")]
+    other = await hub.put("o4", bob, visitor_id="v4")
+    asked = await hub.ask("email", JANE["email"])
+    tools = erasing.Tools(hub.vault.sealer, hub.vault.link_key, timedelta(seconds=60))
+    now = datetime.now(UTC)
+    while await erasing.step(tx, asked.id, tools, now):
+        pass
+    for id_, said in [(lent[0], PHONE_HASH), (lent[1], PHONE_HASH.upper()), (other, "ab" * 32)]:
+        await tx.execute(
+            "INSERT INTO attempt SELECT bucket, event_id, destination_id, 1, now(), 'delivered', NULL, 200, 5, 'POST x', %s, 'r'"
+            "  FROM delivery WHERE event_id = %s", (f'{{"ph":["{said}"]}}'.encode(), id_),
+        )  # fmt: skip
+    assert not await erasing.step(tx, asked.id, tools, now + timedelta(seconds=59))
+    while await erasing.step(tx, asked.id, tools, now + timedelta(seconds=61)):
+        pass
+    rows = await (await tx.execute("SELECT event_id, outcome, request IS NULL, response FROM attempt")).fetchall()
+    assert sorted(rows) == [*((id_, "delivered", True, None) for id_ in lent), (other, "delivered", False, "r")]
+    assert not [form for form in forms(PHONE_HASH) if form in await everything(tx)]
+    done = await erasures.read(tx, hub.workspace.id, asked.id)
+    assert (done.status, done.removed["attempts"]) == ("done", 2)
+    assert not await hub.erased() & {str(id_) for id_ in (*lent, other)}
+
+
+async def test_what_she_says_anew_stays_in_the_log(hub: Erasable, tx: Tx) -> None:
+    phone = {"phone": JANE["phone"]}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    await hub.put("n2", {"email": "bob@x.example"} | phone, visitor_id="v2")
+    asked = await hub.ask("email", JANE["email"])
+    anew = await hub.put("n3", phone, visitor_id="v9")
+    await tx.execute(
+        "INSERT INTO attempt SELECT bucket, event_id, destination_id, 1, now(), 'delivered', NULL, 200, 5, 'POST x', %s, 'r'"
+        "  FROM delivery WHERE event_id = %s", (PHONE_HASH.encode(), anew),
+    )  # fmt: skip
+    done = await hub.finish(asked.id)
+    assert done.removed["visitors_narrowed"] == 1
+    assert await scalar(tx, "SELECT convert_from(request, 'UTF8') FROM attempt") == PHONE_HASH

@@ -6,6 +6,7 @@ runs, the command does the work itself.
 """
 
 import asyncio
+import math
 import os
 import sys
 from contextlib import suppress
@@ -26,7 +27,7 @@ from postback.cli.options import HERE, Json, Place
 from postback.cli.session import Session, session, workspace
 from postback.db import buckets, server
 from postback.pii.person import Maker
-from postback.privacy import erasing, erasures, exporting, people, receipt
+from postback.privacy import counting, erasing, erasures, exporting, people, receipt
 from postback.privacy.erasures import Erasure
 from postback.privacy.people import KINDS, Kind
 from postback.privacy.receipt import Receipt
@@ -63,17 +64,29 @@ async def erase(
     who: Who = NOBODY,
     *,
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")] = False,
+    dry_run: Annotated[bool, Parameter(help="Count what would go, and do nothing.")] = False,
     in_workspace: InWorkspace = None,
     as_json: Json = False,
 ) -> int:
     """Erase a person: what is stored, what waits to be sent, and what arrives late of before; prints the receipt."""
     kind, value = who.named()
-    if not yes and not _agrees():
+    if not dry_run and not yes and not _agrees():
         show.say("Nothing was done.")
         return FAILED
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
         vault = await installation.open_vault(s.tx, s.settings)
+        if dry_run:
+            maker = Maker(vault.link_key, owner.id.bytes)
+            person = await people.meant(s.tx, owner.id, kind, value, await _country(s, owner.id), maker)
+            reader = people.Reader(owner.id, vault.sealer, maker)
+            counted = await counting.count(s.tx, reader, person, s.now, math.inf)
+            visitors, events = counted.visitors, len(counted.events)
+            if as_json:
+                show.as_json({"visitors": visitors, "events": events})
+            else:
+                show.say(f"Would go: visitors {visitors}, events {events}. Nothing was done.")
+            return 0
         tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
         async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
             asked, is_new = await erasing.begin(
@@ -212,6 +225,6 @@ async def _country(s: Session, workspace_id: UUID) -> str | None:
 
 def _agrees() -> bool:
     if not sys.stdin.isatty():
-        raise WrongUsage("Nobody is there to be asked: --yes does it.")
+        raise WrongUsage("Nobody is there to be asked: --yes does it, --dry-run only counts.")
     show.say("What is erased does not come back; what is counted stays.")
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")

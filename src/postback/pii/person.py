@@ -47,6 +47,10 @@ class Maker(Struct, frozen=True):
         """`key`: that of the order's row."""
         return self.mac("order", key.hex())
 
+    def of_digest(self, digest: str) -> set[bytes]:
+        """Of a hash that may be anything's."""
+        return {self.mac(kind, digest) for kind in _VARIANTS}
+
     def of_user(self, user: Mapping[str, str]) -> list[Trace]:
         """Of hashes by identifier name."""
         return [

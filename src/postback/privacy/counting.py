@@ -10,7 +10,7 @@ from postback import visitors
 from postback.db import Tx
 from postback.db.buckets import BUCKETS
 from postback.privacy import people
-from postback.privacy.erasing import MOST_ROUNDS, is_shared, may_go, new_in, posts_of, take
+from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, posts_of, take
 from postback.privacy.people import LAST, Person, Reader
 
 EXAMINED = 500
@@ -69,18 +69,9 @@ async def _nameless(
     tx: Tx, reader: Reader, person: Person, counted: Counted, now: datetime, deadline: float, shared: bool
 ) -> bool:
     """Visitors that go though they are not the person's: as `_round`."""
-    known, own, gone = person.macs(), set(person.visitors), 0
-    for bucket in BUCKETS:
-        after, is_more = UUID(int=0), True
-        while is_more:
-            page = await reader.visitors(tx, bucket, after, EXAMINED)
-            for key, identifiers in page:
-                if key.bytes not in own and reader.said(identifiers, known, now)[1] and may_go(shared, gone):
-                    gone += 1
-            if time.monotonic() > deadline:
-                counted.visitors += gone
-                return False
-            if is_more := len(page) == EXAMINED:
-                after = page[-1][0]
-    counted.visitors += gone
+    most = counted.visitors + (0 if shared else SHARED_BY["visitor"])
+    async for keys in reader.nameless(tx, person, now, EXAMINED):
+        counted.visitors = min(counted.visitors + len(keys), most)
+        if time.monotonic() > deadline:
+            return False
     return True

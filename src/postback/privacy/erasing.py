@@ -6,7 +6,9 @@
              sent of them is blanked; what they name beside (a second email, another browser) makes another round
     visitors rows that bear what is the person's beside another's name lose it; those that bear no other name go
     links    links that lead to these and to the person's visitors go
-    wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked last
+    wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked now
+    log      where rows bore what is the person's beside what is another's, and may have lent it: once more over all
+             events, those whose log bears what they do not bear themselves lose it there
 
 What is counted stays: events, usage, deliveries, conversions and their value. Repeating a step is harmless.
 """
@@ -25,7 +27,7 @@ from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
 from postback.db.buckets import BUCKETS
 from postback.pii import Sealer
 from postback.pii.person import ERASED, Maker, stripped
-from postback.privacy import erasures, people, receipt
+from postback.privacy import erasures, lent, people, receipt
 from postback.privacy.erasures import Erasure, State
 from postback.privacy.people import LAST, Found, Kind, Person, Reader
 from postback.visitors import links
@@ -130,14 +132,20 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
             await _walk(tx, erasure, state, tools, removed, now)
         elif state.stage == "visitors":
             reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
-            await _unname(tx, reader, state, removed)
+            await _unname(tx, reader, state, removed, now)
         elif state.stage == "links":
             await _unlink(tx, state, removed)
-        elif state.cancelled_at is not None and now < state.cancelled_at + tools.grace:
-            return False
-        else:
+        elif state.stage == "wait":
+            if any(at is not None and now < at + tools.grace for at in (state.cancelled_at, state.lent_at)):
+                return False
             await _blank(tx, state.cancelled, removed)
-            erasure = _done(erasure, state, removed, tools, now)
+            state.stage, state.bucket, state.after = "log", 0 if state.lent_at else len(BUCKETS), UUID(int=0)
+        if state.stage == "log":
+            if state.lent_at is not None:
+                reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
+                await _unlend(tx, reader, state, _until(state.lent_at), removed)
+            if state.bucket == len(BUCKETS):
+                erasure = _done(erasure, state, removed, tools, now)
         await erasures.write(tx, structs.replace(erasure, removed=dict(removed)), now)
         return erasure.status == "running"
 
@@ -195,10 +203,7 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
                 if found.spreads and not state.is_shared:
                     state.found.add(found.traces, found.visitor_keys, maker)
             state.is_shared |= is_shared(state.person, state.found)
-        if len(rows) < left:
-            state.bucket, state.after = state.bucket + 1, UUID(int=0)
-        else:
-            state.after = rows[-1].id
+        state.pass_by([row.id for row in rows], left)
         left -= max(len(rows), LEAST_PER_BUCKET)
 
 
@@ -301,29 +306,25 @@ def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
     }
 
 
-async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
+async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], now: datetime) -> None:
     """The next visitors: rows that bear what is the person's go where they name nobody else, and lose it elsewhere."""
     bucket, known = BUCKETS[state.bucket], state.person.macs()
     page = await reader.visitors(tx, bucket, state.after, EXAMINED)
     for key, identifiers in page:
         names, is_nameless = reader.said(identifiers, known, state.erased_at)
+        if names:
+            state.lent_at = now
         # One by one: a flush locks them in the order of their keys too.
-        if is_nameless and may_go(state.is_shared, len(state.nameless)):
+        # More of them are a line of many.
+        if is_nameless and not state.is_shared and len(state.nameless) < SHARED_BY["visitor"]:
             await _drop_visitors(tx, [key.bytes], state.erased_at, removed)
             state.nameless.append(key.bytes)
         elif names:
             row = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
             removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, row)).rowcount
-    state.after = page[-1][0] if page else state.after
-    if len(page) < EXAMINED:
-        state.bucket, state.after = state.bucket + 1, UUID(int=0)
+    state.pass_by([key for key, _ in page], EXAMINED)
     if state.bucket == len(BUCKETS):
         state.stage, state.bucket = "links", 0
-
-
-def may_go(is_shared: bool, gone: int) -> bool:
-    """Whether one more visitor that bears no name goes whole: what more of them bear is a line of many."""
-    return not is_shared and gone < SHARED_BY["visitor"]
 
 
 async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
@@ -341,6 +342,15 @@ async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
     state.bucket += LINK_BUCKETS
     if state.bucket >= len(BUCKETS):
         state.stage = "wait"
+
+
+async def _unlend(tx: Tx, reader: Reader, state: State, until: UUID, removed: Counter[str]) -> None:
+    left = EXAMINED
+    while left > 0 and state.bucket < len(BUCKETS):
+        rows = await reader.page(tx, BUCKETS[state.bucket], state.after, until, left)
+        await _blank(tx, await lent.find(tx, reader, BUCKETS[state.bucket], rows, state.person), removed)
+        state.pass_by([row.id for row in rows], left)
+        left -= max(len(rows), LEAST_PER_BUCKET)
 
 
 async def _blank(tx: Tx, ids: Sequence[UUID], removed: Counter[str]) -> None:

@@ -18,14 +18,15 @@ from postback.privacy.people import Kind, Person
 
 _queries = Queries("privacy")
 Status = Literal["running", "done"]
-Stage = Literal["events", "visitors", "links", "wait"]
+Stage = Literal["events", "visitors", "links", "wait", "log"]
 
 
 class State(Struct):
     """Where the walk is. A round looks at all events up to the id `until`, for the person as far as known; what it
     finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
-    BUCKETS, `after` the last event seen. `cancelled`: events that were waiting to be sent. `nameless`: keys of visitors
-    that bore no name but what leads to the person, and went."""
+    BUCKETS, `after` the last row seen. `cancelled`: events that were waiting to be sent. `nameless`: keys of visitors
+    that bore no name but what leads to the person, and went. `lent_at`: when the last row that bore what is the
+    person's beside what is another's lost it."""
 
     person: Person
     erased_at: datetime
@@ -39,6 +40,14 @@ class State(Struct):
     cancelled_at: datetime | None = None
     is_shared: bool = False
     nameless: list[bytes] = []
+    lent_at: datetime | None = None
+
+    def pass_by(self, ids: Sequence[UUID], limit: int) -> None:
+        """Go on behind a page of a bucket's next rows."""
+        if len(ids) < limit:
+            self.bucket, self.after = self.bucket + 1, UUID(int=0)
+        else:
+            self.after = ids[-1]
 
     @property
     def is_walked(self) -> bool:

@@ -1,7 +1,8 @@
 """What is stored of a person, as JSON: the walk of an erasure, reading.
 
 One object, sent in parts while it is found: `events`, each with what is sealed opened, its deliveries, what was sent of
-it, and its conversions; `visitors`, `touches`, `links` (how many lead to them). While nothing is found, white space.
+it, and its conversions; `visitors`, with those that bear the person's phone and nobody's name, and their `touches`;
+`links` (how many lead to the person). While nothing is found, white space.
 """
 
 from collections import defaultdict
@@ -17,7 +18,7 @@ from postback import destinations, queue, visitors
 from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
 from postback.privacy import people
-from postback.privacy.erasing import MOST_ROUNDS, is_shared, new_in, order_keys, spans, take
+from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, order_keys, posts_of, spans, take
 from postback.privacy.people import Found, Person, Reader
 from postback.visitors import links, touches
 from postback.visitors.touches import Touch
@@ -36,7 +37,7 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
     await people.widen(tx, person, list(person.visitors), maker)
     yield b'{"events":['
     labels = {id_: label.name for id_, label in (await destinations.labels(tx, reader.workspace_id)).items()}
-    is_first, given = True, set[UUID]()
+    is_first, given, shared = True, set[UUID](), False
     for _ in range(MOST_ROUNDS):
         found = Person(person.seeds, {}, [])
         shared = False
@@ -56,8 +57,13 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
         if shared or not any(new_in(person, found).values()):
             break
         await people.widen(tx, person, take(person, found, maker), maker)
-    yield b'],"visitors":' + _encode(await _visitors(tx, reader, person)) + b',"touches":'
-    met = await touches.of_visitors(tx, person.visitors, FIRST, now, MOST_TOUCHES) if person.visitors else []
+    nameless: list[bytes] = []
+    async for keys in reader.nameless(tx, person, now, PAGE):
+        nameless += keys
+        yield b"\n"
+    own = [*person.visitors, *([] if shared else nameless[: SHARED_BY["visitor"]])]
+    yield b'],"visitors":' + _encode(await _visitors(tx, reader, own)) + b',"touches":'
+    met = await touches.of_visitors(tx, own, FIRST, now, MOST_TOUCHES) if own else []
     yield _encode([_touch(one) for one in met]) + b',"links":'
     yield _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
 
@@ -69,7 +75,8 @@ async def _of_bucket(
     while True:
         rows = await reader.page(tx, bucket, after, until, PAGE)
         if mine := list(reader.theirs(rows, person, now)):
-            yield mine
+            posts = await posts_of(tx, reader, mine, person, now)
+            yield [*mine, *(one for found in posts.values() for one in found)]
         if len(rows) < PAGE:
             return
         after = rows[-1].id
@@ -113,8 +120,8 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
     ]
 
 
-async def _visitors(tx: Tx, reader: Reader, person: Person) -> list[dict[str, Any]]:
-    found = await visitors.find(tx, person.visitors) if person.visitors else {}
+async def _visitors(tx: Tx, reader: Reader, keys: Sequence[bytes]) -> list[dict[str, Any]]:
+    found = await visitors.find(tx, keys) if keys else {}
     return [
         {
             "identifiers": {

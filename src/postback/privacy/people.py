@@ -3,7 +3,7 @@
 Nothing stored is indexed by person, so events are walked, bucket by bucket; see docs/decisions/erasure.md.
 """
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -15,6 +15,7 @@ from psycopg.rows import args_row
 
 from postback import pii, visitors
 from postback.db import Queries, Tx, buckets
+from postback.db.buckets import BUCKETS
 from postback.errors import Invalid
 from postback.event import Event
 from postback.pii import Sealer, SealError
@@ -134,6 +135,24 @@ class Reader:
             return [], False
         kept = tuple(f"{kind}_" for kind in others)
         return [name for name in hashes if not name.startswith(kept)], others.isdisjoint(NAMES)
+
+    async def nameless(
+        self, tx: Tx, person: Person, erased_at: datetime, examined: int
+    ) -> AsyncIterator[list[bytes]]:
+        """Keys of rows, beside the person's, that bear what is theirs and name nobody else: a list for each page of
+        all visitors."""
+        known, own = person.macs(), set(person.visitors)
+        for bucket in BUCKETS:
+            after, is_more = UUID(int=0), True
+            while is_more:
+                page = await self.visitors(tx, bucket, after, examined)
+                yield [
+                    key.bytes
+                    for key, identifiers in page
+                    if key.bytes not in own and self.said(identifiers, known, erased_at)[1]
+                ]
+                if is_more := len(page) == examined:
+                    after = page[-1][0]
 
     def open(self, sealed: bytes | None) -> dict[str, str]:
         """Readable identifiers, as far as they open."""

@@ -75,6 +75,13 @@ UPDATE attempt a
    AND (a.outcome IS NULL OR a.reason IS NOT NULL OR a.head IS NOT NULL OR a.request IS NOT NULL
         OR a.response IS NOT NULL);
 
+-- log_texts: what the log holds of what was sent of some events, and answered, in one bucket. -> event_id, text
+SELECT a.event_id,
+       concat_ws(E'\n', a.head, encode(a.request, 'escape'), a.response)
+  FROM attempt a
+ WHERE a.bucket = %(bucket)s AND a.event_id = ANY (%(ids)s::uuid[]) AND a.event_id BETWEEN %(min_id)s AND %(max_id)s
+   AND (a.request IS NOT NULL OR a.head IS NOT NULL OR a.response IS NOT NULL);
+
 -- strip_conversions: those of some events lose their visitor and their order's number; they lie in the event's bucket or
 -- in the order's, within a span of ids that the event's names. -> nothing; counts rows
 UPDATE conversion c
