@@ -74,3 +74,5 @@ def test_a_platform_that_cannot_be_reached_fails_the_probe(on_database: Run, tmp
     tried = on_database("destinations", "probe", made["id"], "--json", **allowed)
     assert tried.code == 1
     assert tried.json["ok"] is False
+    blocked = on_database("destinations", "probe", made["id"])
+    assert (blocked.code, blocked.out.split(".")[0]) == (1, "Meta Conversions API was not asked: Only https is sent to, not http")

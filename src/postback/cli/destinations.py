@@ -120,8 +120,9 @@ async def probe(
     if as_json:
         show.as_json(proof)
     else:
-        verdict = "takes the credential" if proof.ok else f"does not: {_sentence(proof.reason)} {proof.fix or ''}"
-        show.say(f"{installed.name} {verdict.rstrip()}")
+        verdict = "was not asked" if proof.outcome == "not_sent" else "does not take the credential"
+        told = "takes the credential" if proof.ok else f"{verdict}: {_sentence(proof.reason)} {proof.fix or ''}"
+        show.say(f"{installed.name} {told.rstrip()}")
     return 0 if proof.ok else FAILED
 
 
