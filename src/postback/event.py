@@ -103,6 +103,7 @@ CLICK_IDS = frozenset(
     "ga_session_id gcl_aw irclickid oppref convert_visitor_id conv_v".split()
 )
 IDENTIFIERS = HASHED | READABLE | CLICK_IDS
+MEASURING = ("ga_", "conv", "experiment.")  # begin what is not for advertising
 # Of an address that an ad leads to.
 CLICK_PARAMETERS = (
     "gclid gbraid wbraid dclid msclkid fbclid ttclid twclid li_fat_id epik sccid rdt_cid irclickid oppref".split()
@@ -173,6 +174,10 @@ class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     def denies(self, purposes: frozenset[str]) -> bool:
         return any(getattr(self, purpose, None) is False for purpose in purposes)
+
+    def withholds(self, identifier: str) -> bool:
+        """Whether an identifier that the browser gave is not to leave."""
+        return (self.analytics if identifier.startswith(MEASURING) else self.ad_user_data) is False
 
 
 class RawBrowser(Struct, kw_only=True):

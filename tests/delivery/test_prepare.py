@@ -41,14 +41,16 @@ class Place:
 
     async def saw(
         self, visitor: str, identifiers: dict[str, str], *, at: datetime = NOW, readable: dict[str, str] | None = None,
-        links: tuple[tuple[str, str], ...] = (), workspace: UUID | None = None,
+        device: dict[str, str] | None = None, links: tuple[tuple[str, str], ...] = (), workspace: UUID | None = None,
     ) -> None:  # fmt: skip
-        sealed = self.keys.sealer.seal(msgspec.json.encode(readable)) if readable else None
+        sealed, device_sealed = (
+            self.keys.sealer.seal(msgspec.json.encode(one)) if one else None for one in (readable, device)
+        )
         workspace = workspace or self.workspace
         key = visitors.key_of(self.workspace, visitor)
         trip = Trip(self.hub.tx, self.hub.prepared)
         seen = Seen(
-            key=key, workspace_id=workspace, identifiers=identifiers, sealed=sealed, at=at,
+            key=key, workspace_id=workspace, identifiers=identifiers, sealed=sealed, device=device_sealed, at=at,
             links=tuple((kind, self.link(kind, value)) for kind, value in links),
         )  # fmt: skip
         visitors.record(trip, [seen], datetime.now(UTC))
@@ -231,6 +233,49 @@ async def test_an_address_does_not_tell_the_click_of_who_denied_advertising(plac
     assert (await place.joined(event)).page == Page(
         url="https://shop.example/?a=1&gclid=&FBCLID=#top", referrer="https://x.example/?msclkid="
     )
+
+
+@pytest.mark.parametrize("when", ["sent", "later"])
+@pytest.mark.parametrize(
+    ("denied", "user", "click_ids", "readable"),
+    [
+        (
+            {"ad_personalization"},
+            {"email", "phone"},
+            {"fbp", "gclid", "ga_client_id"},
+            {"city", "state", "client_ip_address"},
+        ),
+        ({"ad_user_data"}, {"email"}, {"fbp", "ga_client_id"}, {"city", "client_ip_address"}),
+        ({"analytics"}, {"email", "phone"}, {"fbp", "gclid"}, {"city", "state", "client_ip_address"}),
+        ({"ad_user_data", "analytics"}, {"email"}, {"fbp"}, {"city"}),
+    ],
+)
+async def test_a_visitor_gives_nothing_of_what_was_denied_and_what_the_event_was_sent_with_stays(
+    place: Place, when: str, denied: set[str], user: set[str], click_ids: set[str], readable: set[str]
+) -> None:
+    known = {
+        "email_sha256": "a" * 64,
+        "phone_sha256": "b" * 64,
+        "fbp": "theirs",
+        "gclid": "click",
+        "ga_client_id": "1.2",
+    }
+    await place.saw(
+        "v1", known | {"experiment.e1": "v"}, readable={"state": "NY"}, device={"client_ip_address": "1.2.3.4"}
+    )
+    choice = Consent(**dict.fromkeys(denied, False))
+    event = msgspec.structs.replace(
+        EVENT, visitor_id="v1", user={"email_sha256": "a" * 64}, click_ids={"fbp": "ours"}, experiments={"own": "1"},
+        consent=choice if when == "sent" else None,
+    )  # fmt: skip
+    if when == "later":
+        await place.saw("v1", visitors.as_identifiers({}, choice), at=NOW + timedelta(seconds=1))
+    to = destination(identifiers=frozenset({"city", "state", "client_ip_address"}))
+    joined = await place.joined(event, to, readable={"city": "Sofia"})
+    assert set(joined.user) == {f"{name}_sha256" for name in user}
+    assert (set(joined.click_ids), set(joined.readable)) == (click_ids, readable)
+    assert (joined.click_ids["fbp"], joined.readable["city"]) == ("ours", "Sofia")
+    assert set(joined.experiments) == ({"own"} if "analytics" in denied else {"own", "e1"})
 
 
 async def test_what_a_bot_sent_is_not_built(place: Place) -> None:

@@ -23,6 +23,7 @@ from postback.queue.sending import StoredEvent
 from postback.visitors import Identifier, Visitor, links
 
 _PROOFS = (("external_id", "external_id_sha256"), ("email", "email_sha256"))
+_WITHHOLDING = frozenset({"analytics", "ad_user_data"})
 _LINKED = (*_PROOFS, ("phone", "phone_sha256"))
 
 
@@ -134,6 +135,21 @@ def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, .
 def _browser_of(visitor: Visitor) -> Visitor:
     identifiers = {name: one for name, one in visitor.identifiers.items() if name not in HASHED}
     return structs.replace(visitor, identifiers=identifiers, sealed=None, sealed_at=None)
+
+
+def allowed(layers: tuple[Layer, ...], choice: Consent | None) -> tuple[Layer, ...]:
+    """What they may give: nothing that a purpose covers which was denied."""
+    if choice is None or not choice.denies(_WITHHOLDING):
+        return layers
+    return tuple(Layer(layer.origin, tuple(_allowed(v, choice) for v in layer.visitors)) for layer in layers)
+
+
+def _allowed(visitor: Visitor, choice: Consent) -> Visitor:
+    identifiers = {name: one for name, one in visitor.identifiers.items() if not choice.withholds(name)}
+    if choice.ad_user_data is not False:
+        return structs.replace(visitor, identifiers=identifiers)
+    device = visitor.device if choice.analytics is not False else None
+    return structs.replace(visitor, identifiers=identifiers, sealed=None, sealed_at=None, device=device)
 
 
 def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:

@@ -142,11 +142,14 @@ def _expired(event: Event, connector: Connector, now: datetime) -> Failed | None
 
 
 def join_one(known: Known, connector: Connector, keys: Vault | None, now: datetime) -> JoinedEvent:
-    """The event as a connector sees it: gaps filled from its visitor, click ids past the connector's age dropped.
+    """The event as a connector sees it: gaps filled from its visitor as far as its choices allow, click ids past the
+    connector's age dropped.
 
     `keys` None: what is sealed stays so.
     """
-    event, layers, stored = known.event, known.layers, known.stored
+    event, stored = known.event, known.stored
+    consent = identity.consent(event, known.layers)
+    layers = identity.allowed(known.layers, consent)
     user, click_ids, experiments = dict(event.user), dict(event.click_ids), dict(event.experiments)
     provenance: dict[str, str] = {}
     captured_at: dict[str, datetime] = {}
@@ -175,7 +178,7 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
                     if name not in readable:
                         readable[name] = value
                         provenance[name] = layer.origin
-    consent, page = identity.consent(event, layers), event.page
+    page = event.page
     if page is not None and consent is not None and consent.ad_user_data is False:
         page = Page(
             url=page.url and pii.without_clicks(page.url), referrer=page.referrer and pii.without_clicks(page.referrer)

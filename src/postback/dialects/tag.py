@@ -33,14 +33,12 @@ from postback.dialects import (
     problem,
 )
 from postback.errors import Forbidden, Invalid, PostbackError, Unavailable
-from postback.event import HASHED, Consent, RawBrowser, RawEvent, RawUser
+from postback.event import HASHED, MEASURING, Consent, RawBrowser, RawEvent, RawUser
 from postback.money import amount
 
 MAX_EVENTS = 50
 MAX_BYTES = 64_000
 PURPOSES = Consent.__struct_fields__
-# Identifiers that are not for advertising.
-MEASURING = ("ga_", "conv")
 OF_PERSON = frozenset(RawUser.__struct_fields__) - {"client_ip_address", "client_user_agent"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # A foreign page can post too, so that no other cookie of the host may be named, and none but our own ids put into it.
