@@ -251,6 +251,7 @@ async def test_sessions_are_counted_by_source_and_those_that_convert_once(hub: C
 
 
 async def test_a_conversion_without_a_session_is_credited_to_what_its_event_tells(hub: Counted) -> None:
+    await hub.change_site(link_domains=["pay.example"])
     await hub.visit("v1", "s1", None, HOUR)
     told: list[tuple[dict[str, Any], tuple[str | None, str | None, str | None]]] = [
         ({"visitor_id": "v1", "url": "https://shop.example/?utm_source=bing"}, (None, None, None)),
@@ -260,6 +261,7 @@ async def test_a_conversion_without_a_session_is_credited_to_what_its_event_tell
         ({"click_ids": {"fbc": "fb.1.1763600000000.abc123"}}, ("facebook", "social", None)),
         ({"url": "https://shop.example/", "referrer": "https://www.google.com/"}, ("google", "organic", None)),
         ({"url": "https://shop.example/", "referrer": "https://www.paypal.com/"}, ("unknown", None, None)),
+        ({"url": "https://shop.example/thanks", "referrer": "https://pay.example/"}, ("unknown", None, None)),
         ({"url": "https://shop.example/?utm_source=jane@example.com"}, ("[email]", None, None)),
         ({}, ("unknown", None, None)),
     ]

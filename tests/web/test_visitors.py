@@ -14,10 +14,13 @@ FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/201001
 AT = "2026-11-20T10:00:00Z"
 
 
-async def collect(served: Any, *events: dict[str, Any], visitor: str = "v1", **about: Any) -> dict[str, Any]:
+async def collect(
+    served: Any, *events: dict[str, Any], visitor: str = "v1", origin: str | None = None, **about: Any
+) -> dict[str, Any]:
     body = {"site_key": served.keys.site_key, "visitor_id": visitor, "session_id": f"s of {visitor}".replace(" ", "-")}
     body |= {"sent_at": datetime.now(UTC).isoformat(), "events": list(events or [{"event": "page_view"}])} | about
-    async with served.http.post(f"{served.url}/collect", data=json.dumps(body), headers=FIREFOX) as answer:
+    headers = FIREFOX | ({"Origin": origin} if origin else {})
+    async with served.http.post(f"{served.url}/collect", data=json.dumps(body), headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.json()
 
@@ -80,6 +83,30 @@ async def test_a_payment_page_starts_no_touch(served: Any) -> None:
         assert (await served.call("PATCH", site, {"payment_referrers": added}))[0] == 200
         await served.call("GET", "/v1/admin/sites")  # by which this process has read it
         await collect(served, visitor=f"v{n}", session=start | {"referrer": referrer})
+        assert len((await visitor(served, f"v{n}"))["sessions"]) == count, referrer
+
+
+async def test_another_host_of_the_site_starts_no_touch(served: Any) -> None:
+    """A checkout on another domain, on its second page, or where the visitor was not carried."""
+    site = f"/v1/admin/sites/{served.keys.site}"
+    origins = ["https://www.shop.example", "https://test.example:8443"]
+    hosts = {"link_domains": ["pay.example"], "allowed_origins": origins}
+    assert (await served.call("PATCH", site, hosts))[0] == 200
+    await served.call("GET", "/v1/admin/sites")  # by which this process has read it
+    start = {"started_at": datetime.now(UTC).isoformat()}
+    for n, (referrer, landing, count) in enumerate(
+        [
+            ("https://shop.example/cart", "https://pay.example/", 0),
+            ("https://www.shop.example/cart", "https://pay.example/", 0),
+            ("https://de.pay.example/", "https://shop.example/thanks", 0),
+            ("https://test.example:8443/", "https://shop.example/", 0),
+            ("https://shop.example/cart", "https://pay.example/?utm_source=news", 1),
+            ("https://shop.example/boots", "https://shop.example/cart", 1),
+            ("https://notshop.example/", "https://shop.example/", 1),
+        ]
+    ):
+        session = start | {"referrer": referrer, "landing": landing}
+        await collect(served, visitor=f"v{n}", origin=origins[0], session=session)
         assert len((await visitor(served, f"v{n}"))["sessions"]) == count, referrer
 
 

@@ -91,14 +91,14 @@ def _links(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime) -> 
 
 
 def _start(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime, error: timedelta | None) -> Touch | None:
-    """The start of the session; None where it only goes on: after a payment page, or with a visitor who was carried."""
-    own = whose.site.payment_referrers if whose.site is not None else []
+    """The start of the session; None where it only goes on: after a payment page, from the site's other host, or with a
+    visitor who was carried."""
     if raw.session_id is None or raw.started_at is None or raw.link is not None:
         return None
     query = referrers.query_of(raw.landing)
     utm = raw.utm | {name: query[f"utm_{name}"] for name in referrers.UTM if f"utm_{name}" in query}
     clicks = [name for name in referrers.CLICKS if name in query]
-    if not utm and not clicks and referrers.takes_no_credit(raw.referrer, own):
+    if not utm and not clicks and _goes_on(raw, whose.site):
         return None
     at = max(now - LONGEST_SESSION, corrected(raw.started_at, error, now))
     source = referrers.source_of(utm, clicks, raw.referrer, raw.landing)
@@ -120,6 +120,12 @@ def _start(raw: RawBrowser, visitor_key: bytes, whose: Whose, now: datetime, err
         landing=_page(raw.landing),
         is_bot=raw.is_bot,
     )
+
+
+def _goes_on(raw: RawBrowser, site: Site | None) -> bool:
+    if referrers.host_of(raw.referrer) == referrers.host_of(raw.landing):
+        return False
+    return referrers.takes_no_credit(raw.referrer, site.own_referrers if site is not None else ())
 
 
 def _interaction(event: Event, visitor_key: bytes, whose: Whose) -> Touch:

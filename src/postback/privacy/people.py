@@ -136,9 +136,7 @@ class Reader:
         kept = tuple(f"{kind}_" for kind in others)
         return [name for name in hashes if not name.startswith(kept)], others.isdisjoint(NAMES)
 
-    async def nameless(
-        self, tx: Tx, person: Person, erased_at: datetime, examined: int
-    ) -> AsyncIterator[list[bytes]]:
+    async def nameless(self, tx: Tx, person: Person, erased_at: datetime, examined: int) -> AsyncIterator[list[bytes]]:
         """Keys of rows, beside the person's, that bear what is theirs and name nobody else: a list for each page of
         all visitors."""
         known, own = person.macs(), set(person.visitors)

@@ -242,16 +242,16 @@ async def _own_channels(tx: Tx, some: Sequence[Conversion], scene: Scene) -> dic
     found: dict[UUID, Channel] = {}
     for id_, body in await _rows(tx, _queries.told, row | {"touched": arrays.ints(sorted(set(own)))}):
         site = scene.sites.get(owners[id_])
-        if (channel := _own_channel(_told(body), site.payment_referrers if site else ())) is not None:
+        if (channel := _own_channel(_told(body), site.own_referrers if site else ())) is not None:
             found[id_] = channel
     return found
 
 
-def _own_channel(told: Told, payment_referrers: Sequence[str]) -> Channel | None:
+def _own_channel(told: Told, own_referrers: Sequence[str]) -> Channel | None:
     query = referrers.query_of(told.page.url)
     utm = {name: query[f"utm_{name}"] for name in referrers.UTM if f"utm_{name}" in query}
     clicks = {*query, *told.click_ids} | ({"fbclid"} if "fbc" in told.click_ids else set())
-    referrer = None if referrers.takes_no_credit(told.page.referrer, payment_referrers) else told.page.referrer
+    referrer = None if referrers.takes_no_credit(told.page.referrer, own_referrers) else told.page.referrer
     found = referrers.source_of(utm, clicks, referrer, told.page.url)
     if found.source is None:
         return None

@@ -89,6 +89,12 @@ class Site(Struct, frozen=True):
     link_domains: list[str] = []
     payment_referrers: list[str] = []
 
+    @property
+    def own_referrers(self) -> list[str]:
+        """Hosts that bring nobody: the site's own, and the payment pages that were added."""
+        hosts = [urlsplit(origin).hostname or "" for origin in self.allowed_origins]
+        return [*self.payment_referrers, *self.link_domains, *(host.removeprefix("www.") for host in hosts)]
+
 
 class SiteIn(Struct, frozen=True, kw_only=True):
     """A site to make. `site_key` absent: one is made; give the one that a shop's code has already."""
