@@ -6,13 +6,15 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 from aiohttp import web
 
 from postback import destinations
 from postback.connectors import catalog
+from postback.delivery import pace
 from postback.event import Consent
 from postback.secret import MASK
-from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, refuse
+from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, refuse, until
 
 
 async def test_what_is_queued_is_delivered_once_and_the_ledger_balances(hub: Hub, platform: Receiver) -> None:
@@ -149,6 +151,28 @@ async def test_an_event_that_was_erased_is_skipped(hub: Hub, platform: Receiver)
     async with hub.worker():
         assert await hub.settled() == {"skipped": 2}
     assert {r for (r,) in await hub.rows("reason")} == {"erased: the event is gone"}
+
+
+async def test_what_waits_in_a_slowed_lane_does_not_outlive_an_erasure(
+    hub: Hub, platform: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "LEAST_RATE", 4.0)
+
+    async def answer(ids: list[str]) -> web.StreamResponse:
+        return web.Response(text="{}", status=200 if len(platform.requests) <= 60 else 429)
+
+    platform.answer = answer
+    to = await hub.install("careful", url=platform.url, token="t0ken")
+    await hub.put([to], 300, flushes=4)
+    async with hub.worker(send_timeout_seconds=1):
+        await until(lambda: platform.has_seen(61))
+        await hub.tx.execute("DELETE FROM event")
+        await asyncio.sleep(1.5)
+        sent = len(platform.requests)
+        await asyncio.sleep(1.5)
+        assert len(platform.requests) == sent
+        assert 60 <= sent < 300
+        assert (await hub.settled())["skipped"] >= 200
 
 
 async def test_a_reason_that_deliveries_share_shows_the_personal_data_of_none(hub: Hub, platform: Receiver) -> None:

@@ -22,10 +22,12 @@ _UNFINISHED = "the worker died before an answer came"
 
 
 class Batch(Struct, eq=False):
-    """What goes into one request. `at`: when its attempts were begun; `since`: monotonic, when it was made ready."""
+    """What goes into one request. `claimed_at`: what it says held then; `at`: when its attempts were begun; `since`:
+    monotonic, when it was made ready."""
 
     parcels: list[Parcel]
     destination: Destination
+    claimed_at: datetime
     is_probe: bool = False
     at: datetime | None = None
     since: float = 0.0
@@ -42,6 +44,7 @@ async def build(
     record: Record,
     keys: Vault,
     *,
+    claimed_at: datetime,
     now: datetime,
     max_items: int,
 ) -> tuple[list[Batch], list[Settled]]:
@@ -62,7 +65,7 @@ async def build(
         else:
             settled.append(built)
     groups = prepare.groups([parcel.item for parcel in parcels], destination.connector, max_items)
-    return [Batch([parcels[index] for index in members], destination) for members in groups], settled
+    return [Batch([parcels[index] for index in members], destination, claimed_at) for members in groups], settled
 
 
 def bug(error: Exception, destination: Destination) -> str:

@@ -34,7 +34,8 @@ _CONCURRENT_SECONDS = 2.0  # of the rate: more under way at once would only wait
 
 
 class Tools(Struct, frozen=True):
-    """What the lanes of a worker share. `claim_max`: most deliveries claimed at once; `window`: where open ones lie."""
+    """What the lanes of a worker share. `claim_max`: most deliveries claimed at once; `window`: where open ones lie;
+    `fresh`: how long what was built may wait to be sent."""
 
     pool: Pool
     tokens: Tokens
@@ -43,6 +44,7 @@ class Tools(Struct, frozen=True):
     keys: Vault
     claim_max: int
     window: Callable[[], Window]
+    fresh: timedelta
 
 
 class Gate:

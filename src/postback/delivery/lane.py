@@ -199,8 +199,9 @@ class Lane:
                 new = await reach.tell(tx, new, known, destination, tools.keys, self._claims, now)
             most = max_items or destination.connector.max_items
             built, settled = await batches.build(
-                new, known, destination, self._record, tools.keys, now=tools.leases.now(), max_items=most
-            )
+                new, known, destination, self._record, tools.keys,
+                claimed_at=now, now=tools.leases.now(), max_items=most,
+            )  # fmt: skip
         except BaseException:
             self._claims.forget(ticket for ticket, _ in new)
             raise
@@ -210,6 +211,8 @@ class Lane:
 
     async def _begin(self) -> bool:
         """Write that attempts begin, and let the senders have them. Whether to go on at once."""
+        while self._prepared and not self._is_fresh(self._prepared[0]):
+            self._claims.forget(self._prepared.popleft().tickets)
         room = len(self._prepared)
         if self._is_careful:
             room = max(0, self.gate.concurrency - len(self._senders) - len(self._ready))
@@ -254,7 +257,7 @@ class Lane:
     async def _send_ready(self) -> None:
         while self._ready and len(self._senders) <= self.gate.concurrency:
             batch = self._ready.popleft()
-            if (wait := self.gate.pace.wait(time.monotonic())) > _LEAST_WAIT_SECONDS:
+            if self._is_fresh(batch) and (wait := self.gate.pace.wait(time.monotonic())) > _LEAST_WAIT_SECONDS:
                 await asyncio.sleep(wait)
             if not self._may_send(batch):
                 self._withdraw(batch.tickets)
@@ -271,7 +274,11 @@ class Lane:
         gate, holds = self.gate, self._tools.leases.holds
         if self._is_closing or not gate.is_open or (gate.breaker.is_open and not batch.is_probe):
             return False
-        return all(holds(ticket.bucket, ticket.epoch) for ticket in batch.tickets)
+        return self._is_fresh(batch) and all(holds(ticket.bucket, ticket.epoch) for ticket in batch.tickets)
+
+    def _is_fresh(self, batch: Batch) -> bool:
+        """What was built longer ago is claimed anew: an erasure or a withdrawn consent reaches it."""
+        return self._tools.leases.now() - batch.claimed_at < self._tools.fresh
 
     async def _send(self, batch: Batch) -> None:
         destination, parcels, leases = batch.destination, batch.parcels, self._tools.leases
@@ -324,7 +331,7 @@ class Lane:
             parcel.ticket = Ticket(was.bucket, was.epoch, was.event_id, was.destination_id, was.attempt + 1)
         middle = len(parcels) // 2
         for half in filter(None, (parcels[middle:], parcels[:middle])):
-            self._prepared.appendleft(Batch(half, batch.destination))
+            self._prepared.appendleft(Batch(half, batch.destination, batch.claimed_at))
         if self._is_closing or batch.destination is not self.destination:
             self._drop_waiting()
         self._wake.set()
