@@ -78,7 +78,7 @@ async def _run(
         await _install(settings, database[0], stand_ins)
         client = Client(url, made.api_key, timeout_seconds=PATIENCE_SECONDS, patience_seconds=PATIENCE_SECONDS)
         await shop.start(url, made.site_key, client)
-        _say(url, stand_ins, serve.address(door), made.api_key)
+        _say(url, stand_ins, serve.address(door), settings, made.api_key)
         if events_per_second > 0:
             await _send(client, made, url, 1 / events_per_second)
 
@@ -162,11 +162,12 @@ async def _install(settings: Settings, dsn: Secret, stand_ins: str) -> None:
         await tx.close()
 
 
-def _say(url: str, stand_ins: str, shop: str, api_key: str) -> None:
+def _say(url: str, stand_ins: str, shop: str, settings: Settings, api_key: str) -> None:
     for line in (
         f"Postback   {url}  (dashboard: {url}/app)",
         f"stand-ins  {stand_ins}  (Meta, GA4, Google Ads, TikTok, Convert, a webhook)",
         f"a shop     {shop}  (with the browser tag; its orders carry the visitor's id alone)",
+        f"its data   {settings.data_dir}  (for other commands: --data-dir)",
         "\nSend an event of your own:\n",
         show.curl(f"{url}/v1/events", api_key, serve.EXAMPLE),
         "\nSee what arrived at Meta's stand-in:\n",

@@ -193,7 +193,7 @@ async def verify(
         show.say("Not genuine: this installation did not sign it, or it was changed.")
     else:
         whose = {None: "", True: " It is this person's.", False: " It is another person's."}[is_theirs]
-        show.say(f"Genuine: this installation signed it.{whose}")
+        show.say(f"Genuine: this installation signed the receipt's text, and nothing else in the file.{whose}")
     return 0 if is_genuine and is_theirs is not False else FAILED
 
 

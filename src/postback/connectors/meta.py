@@ -146,7 +146,7 @@ def build(event: JoinedEvent, config: Config, now: datetime) -> Item | Skipped:
     has_browser = url is not None and "client_user_agent" in user
     source = event.action_source or ("website" if has_browser else "system_generated")
     if source == "website" and not has_browser:
-        return Skipped("website events need url and client_user_agent")
+        return Skipped("website events need url and client_user_agent", "Send url and user_data.client_user_agent.")
     if STRONG.isdisjoint(user):
         return Skipped("no identifier that Meta can match")
     body: dict[str, Any] = {

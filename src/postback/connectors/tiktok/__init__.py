@@ -209,7 +209,7 @@ def _source(event: Event, config: Config, *, has_url: bool) -> tuple[str, str] |
         case "physical_store":
             return Skipped("events in a shop need offline_event_set_id", _ADD_ID)
         case "website" if not has_url:
-            return Skipped("website events need url")
+            return Skipped("website events need url", "Send url with the event.")
         case None | "website" if has_url:
             return "web", config.pixel_code
         case _ if config.crm_event_set_id:
