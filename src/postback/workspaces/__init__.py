@@ -286,7 +286,7 @@ def _domains(sent: Sequence[str], field: str) -> list[str]:
     for place, domain in enumerate(found):
         if not _DOMAIN(domain):
             named = f"{field}[{place}]"
-            raise Invalid(f"{named} must be a domain such as checkout.example, without scheme, port and path.", field=named)
+            raise Invalid(f"{named} must be a domain such as checkout.example: no scheme, port or path.", field=named)
     return list(dict.fromkeys(found))
 
 
