@@ -171,7 +171,7 @@ def _say(url: str, stand_ins: str, shop: str, settings: Settings, api_key: str) 
         "\nSend an event of your own:\n",
         show.curl(f"{url}/v1/events", api_key, serve.EXAMPLE),
         "\nSee what arrived at Meta's stand-in:\n",
-        f"curl -sS '{stand_ins}/_sandbox/requests?platform=meta'",
+        f"curl -sS '{stand_ins}/_sandbox/requests?platform=meta' | python3 -m json.tool",
         "\nCtrl-C ends the demo and removes its data.",
     ):
         show.say(line)
