@@ -17,7 +17,7 @@ const email: Rule = (text) => {
   const [local, domain] = tight.split("@");
   const bare = local.split("+")[0].replace(/\./g, "") || local;
   const nodots = bare + "@" + domain;
-  return [plain, /^(gmail|googlemail)\.com$/.test(domain) ? nodots : tight, nodots];
+  return [plain, /^g(oogle)?mail\.com$/.test(domain) ? nodots : tight, nodots];
 };
 
 const phone: Rule = (text) => {

@@ -3,6 +3,7 @@
  * sessionStorage, ends after 30 minutes of rest or with a new campaign, and a new tab goes on with that of the last.
  */
 import { campaign } from "./clicks";
+import { mayMeasure } from "./consent";
 import { cookie, cut, keep, read, readJson, SESSION, setCookie, write } from "./store";
 
 export interface Session {
@@ -18,12 +19,12 @@ export interface Session {
 const VISITOR = "_pb_vid";
 const LAST_SESSION = "_pb_ls";
 const IDLE_MS = 18e5;
-const DAYS = 400;
+/** 400 days. */
+const SECONDS = 3456e4;
 const USABLE = /^[\w.-]{1,128}$/;
 
 let visitor: string;
 let cookieName: string;
-let mayKeep = false;
 
 export const fresh = (kind: string): string => kind + "_" + crypto.getRandomValues(new Uint32Array(3)).join("");
 
@@ -39,13 +40,12 @@ export function setVisitor(id: string): void {
   visitor = id;
   write(VISITOR, id);
   // One that our server set may live longer than one that a script sets, so it is not written over.
-  if (mayKeep && cookie(cookieName) != id) setCookie(cookieName, id, DAYS);
+  if (mayMeasure() && cookie(cookieName) != id) setCookie(cookieName, id, SECONDS);
 }
 
 /** From now on ids may outlive the page, or not; null: it is not known yet. */
 export function keepIds(allowed: boolean | null): void {
-  mayKeep = !!allowed;
-  keep(mayKeep);
+  keep(allowed);
   if (allowed) setVisitor(visitor);
   else if (allowed === false) setCookie(cookieName, "", 0);
 }
@@ -55,9 +55,7 @@ export function session(isEvent?: boolean, told?: string): Session {
   const now = Date.now();
   const by = campaign();
   const known = [readJson<Session>(SESSION), readJson<Session>(LAST_SESSION)];
-  let found = known.find(
-    (one) => one && now - one.at < IDLE_MS && (!by || by == one.by),
-  );
+  let found = known.find((one) => one && now - one.at < IDLE_MS && (!by || by == one.by));
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
     found = {

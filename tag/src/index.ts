@@ -1,10 +1,10 @@
 /** Postback's browser tag. `start` may be called once a page; the script that a page loads is `browser.ts`. */
 import { forget as forgetClicks, readAddress } from "./clicks";
-import { choose, listen, mayMeasure, type Consent } from "./consent";
+import { choose, isDenied, listen, mayMeasure, type Consent } from "./consent";
 import { hashed, type User } from "./hash";
 import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
-import { cut } from "./store";
+import { cut, on } from "./store";
 import { decide, open, put, send, type Event } from "./queue";
 
 export type { Consent, User };
@@ -73,7 +73,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
       event_id: fresh("e"),
       occurred_at: new Date().toISOString(),
       // What is sent of somebody who may not be measured is the news of that alone.
-      ...(mayMeasure() !== false && { url: cut(location.href), referrer: cut(referrer), title: document.title }),
+      ...(!isDenied() && { url: cut(location.href), referrer: cut(referrer), title: document.title }),
     };
     const others: Properties = (made.properties = {});
     for (const name in properties) (LIFTED.includes(name) ? made : others)[name] = properties[name];
@@ -100,8 +100,8 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
         moved();
       };
     }
-    addEventListener("popstate", moved);
-    addEventListener("pageshow", (event) => event.persisted && page());
+    on("popstate", moved);
+    on("pageshow", (event) => event.persisted && page());
   };
 
   const { cookie = "_pb_vid", endpoint, site } = options;
@@ -117,7 +117,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
     decide();
     if (isNews) track("consent");
   });
-  if ((document as any).prerendering) document.addEventListener("prerenderingchange", load);
+  if ((document as any).prerendering) on("prerenderingchange", load);
   else load();
 
   return {
@@ -134,6 +134,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
     reset() {
       forgetClicks();
       forget();
+      if (isDenied()) track("consent");
     },
   };
 }

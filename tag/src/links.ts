@@ -3,7 +3,7 @@
  * the hosts that the site allows.
  */
 import { session, visitorId } from "./identity";
-import { attempt } from "./store";
+import { attempt, on } from "./store";
 
 export interface Answer {
   visitor_id?: string;
@@ -43,19 +43,17 @@ export function take(answer: Answer): void {
     clearTimeout(timer);
     timer = setTimeout(renew, lasts * 0.8);
   }
-  fill(document);
+  fill();
 }
 
 const renew = (): unknown => document.hidden || (domains[0] && ask());
 
 /** Fill forms and mark links from now on. `byName`: fields of a known name too. `asks`: for a fresh token. */
 export function watch(byName: boolean, asks: () => void): void {
-  const on = (types: string, then: (event: any) => void): void =>
-    types.split(" ").forEach((type) => addEventListener(type, then, true));
   ask = asks;
   isByName = byName;
-  fill(document);
-  on("DOMContentLoaded", () => fill(document));
+  fill();
+  on("DOMContentLoaded", () => fill());
   on("visibilitychange", renew);
   // Whatever makes a form be sent makes its data be gathered, and asks us then.
   on("formdata", ({ target, formData }) => {
@@ -73,7 +71,7 @@ export function watch(byName: boolean, asks: () => void): void {
 const leads = ({ host, hostname }: { host: string; hostname: string }): boolean =>
   Date.now() < tokenUntil && host != location.host && domains.some((one) => `.${hostname}`.endsWith(`.${one}`));
 
-function fill(root: ParentNode, data?: FormData): void {
+function fill(root: ParentNode = document, data?: FormData): void {
   for (const input of root.querySelectorAll<HTMLInputElement>("input[type=hidden]")) {
     const marked = input.dataset.postback;
     if (marked != null || (isByName && NAMES.test(input.name) && (!input.value || filled.has(input)))) {

@@ -4,10 +4,10 @@
  * its own for a while, and renews that as it sends; when the claim has run out, the page has gone, and any other takes over.
  */
 import { CLICK, read as readClicks } from "./clicks";
-import { consented, mayAdvertise, mayMeasure } from "./consent";
+import { consented, isDenied, mayAdvertise, mayMeasure } from "./consent";
 import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
-import { CONSENT, keys, read, readJson, write } from "./store";
+import { CONSENT, keys, on, read, readJson, write } from "./store";
 
 export interface Event {
   event: string;
@@ -41,17 +41,17 @@ export function open(endpoint: string, said: object, token?: string): void {
   url = endpoint + "/collect";
   about = said;
   link = token;
-  addEventListener("online", () => {
+  on("online", () => {
     failures = 0;
     send();
   });
-  addEventListener("visibilitychange", () => document.hidden && send());
+  on("visibilitychange", () => document.hidden && send());
 }
 
 /** Queue an event as of now. What is denied never was; before it is known, the queue lives in memory. */
 export function put(event: Event): void {
   const isConsent = event.event == "consent";
-  if (!isConsent && mayMeasure() === false) return;
+  if (!isConsent && isDenied()) return;
   const now = Date.now();
   const text = JSON.stringify([visitorId(), session(true), event, now + CLAIM_MS]);
   if (text.length > MAX_CHARS || keys(QUEUE)[MAX_WAITING]) return console.warn("postback: too much");
@@ -63,13 +63,13 @@ export function put(event: Event): void {
 
 /** What was chosen decides what waits: it goes out, or goes away. */
 export function decide(): void {
-  if (mayMeasure() === false) for (const key of keys(/^_pb_q/)) write(key, null);
+  if (isDenied()) for (const key of keys(/^_pb_q/)) write(key, null);
   later(0);
 }
 
 function later(ms: number): void {
   clearTimeout(timer);
-  timer = setTimeout(() => send(), ms);
+  timer = setTimeout(send, ms);
 }
 
 /** Send what waits and is not claimed. `isAsking`: even nothing, for a fresh link. */
@@ -113,7 +113,7 @@ export async function send(isAsking?: boolean): Promise<void> {
   if (status && status < 429 && status != 408) {
     for (const key in batch) write(key, null, true);
     failures = 0;
-    if (keys(QUEUE)[0]) later(0);
+    later(0);
   } else {
     for (const key in batch) mine[key] = true;
     later(Math.max(after, Math.min(LONGEST_PAUSE_MS, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from tests.browser.recorder import Recorder
+from tests.browser.test_loading import stub
 
 ALL = "{analytics: true, ad_user_data: true, ad_personalization: true}"
 NO_ADS = "{analytics: true, ad_user_data: false, ad_personalization: false}"
@@ -75,13 +76,66 @@ async def test_denied_before_anything_was_sent_only_the_denial_leaves(
     await page.goto(recorder.url("/"))
     await page.evaluate("postback.track('lead')")
     await settle(page)
-    [batch] = recorder.batches
-    assert [event["event"] for event in batch["events"]] == ["consent"]
-    assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
-    assert not {"url", "referrer", "title"} & batch["events"][0].keys()
-    assert batch["consent"]["analytics"] is False
+    assert len(recorder.batches) == 2
+    only_the_denial(recorder)
     assert await page.evaluate(KEPT) == ["_pb_c"]
     assert await context.cookies() == []
+
+
+def only_the_denial(recorder: Recorder, since: int = 0) -> None:
+    """All batches from `since` on say that, and nothing else."""
+    for batch in recorder.batches[since:]:
+        assert [event["event"] for event in batch["events"]] == ["consent"]
+        assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
+        assert not {"url", "referrer", "title"} & batch["events"][0].keys()
+        assert batch["consent"]["analytics"] is False
+
+
+@pytest.mark.parametrize("attributes", ["", ASKING], ids=["", "required"])
+@pytest.mark.parametrize("is_by_stub", [False, True], ids=["script", "stub"])
+async def test_every_page_after_a_denial_tells_it_of_the_id_that_the_page_gives(
+    page: Page, recorder: Recorder, attributes: str, is_by_stub: bool
+) -> None:
+    await landed(page, recorder, attributes=attributes)
+    await page.evaluate(f"postback.consent({NONE})")
+    await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    head = stub(recorder, attributes) if is_by_stub else recorder.script(attributes)
+    recorder.pages["/"] = f"<!doctype html>{head}<script>var given = postback.getVisitorId()</script>"
+    before = len(recorder.batches)
+    for count in (1, 2):
+        await page.goto(recorder.url("/?gclid=G2"))
+        await recorder.until(lambda count=count: len(recorder.batches) == before + count)
+        assert recorder.batches[-1]["visitor_id"] == await page.evaluate("given")
+        assert await page.evaluate("postback.getVisitorId()") == await page.evaluate("given")
+        await page.wait_for_function(f"{KEPT}.length === 1")
+    await settle(page)
+    assert len(recorder.batches) == before + 2
+    only_the_denial(recorder, before)
+    # Somebody else on this device is told of too, since the denial is the device's.
+    await page.evaluate("postback.reset()")
+    await recorder.until(lambda: len(recorder.batches) == before + 3)
+    assert recorder.batches[-1]["visitor_id"] == await page.evaluate("postback.getVisitorId()")
+    only_the_denial(recorder, before)
+    await page.evaluate(f"postback.consent({ALL})")
+    await page.goto(recorder.url("/"))
+    await recorder.first("page_view")
+
+
+@pytest.mark.parametrize("said", ["granted", "denied"])
+async def test_a_denial_that_the_page_begins_with_is_told_once_and_not_where_it_is_taken_back(
+    page: Page, recorder: Recorder, said: str
+) -> None:
+    await landed(page, recorder, "dataLayer = []")
+    await page.evaluate(f"postback.consent({NONE})")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    before = len(recorder.batches)
+    await landed(page, recorder, f"dataLayer = [['consent', 'update', {{analytics_storage: '{said}'}}]]")
+    await recorder.until(lambda: len(recorder.batches) > before)
+    await settle(page)
+    news = [event for batch in recorder.batches[before:] for event in batch["events"] if event["event"] == "consent"]
+    assert len(news) == 1
+    assert {batch["consent"]["analytics"] for batch in recorder.batches[before:]} == {said == "granted"}
 
 
 async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(
