@@ -70,9 +70,13 @@ function readCookies(): void {
   seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."));
   seen("ga_session_id", /(^|; )_ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies())?.[4]);
   // Without a say over advertising, what is for it is neither kept nor sent.
-  if (!mayAdvertise()) {
-    for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];
-  } else if (mayMeasure()) readMeta();
+  const may = mayMeasure();
+  if (!mayAdvertise()) for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];
+  if (may && mayAdvertise()) readMeta();
+  else if (may != null) {
+    mint("_fbc");
+    mint("_fbp");
+  }
   write(IDENTIFIERS, JSON.stringify(ids));
 }
 
@@ -86,12 +90,15 @@ function readMeta(): void {
   seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", Date.now(), Math.floor(1e9 + Math.random() * 9e9)));
 }
 
-/** `fb.<labels of the cookie's domain less one>.<ms>.<id>`, set on the shortest domain that the browser takes. */
-function mint(name: string, at: number, id: string | number): string {
+/**
+ * `fb.<labels of the cookie's domain less one>.<ms>.<id>`, set on the shortest domain that the browser takes; without an
+ * id, removed from every domain.
+ */
+function mint(name: string, at?: number, id?: string | number): string {
   const labels = location.hostname.split(".");
   for (let count = 1; count <= labels.length; count++) {
     const value = `fb.${count - 1}.${at}.${id}`;
-    setCookie(name, value, META_SECONDS, ";domain=" + labels.slice(-count).join("."));
+    setCookie(name, value, id ? META_SECONDS : 0, ";domain=" + labels.slice(-count).join("."));
     if (cookie(name) == value) return value;
   }
   return `fb.1.${at}.${id}`;

@@ -113,7 +113,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   listen(options.consent == "required", (isNews) => {
     const may = mayMeasure();
     keepIds(may);
-    if (may) readAddress();
+    readAddress();
     decide();
     if (isNews) track("consent");
   });

@@ -138,6 +138,34 @@ async def test_a_denial_that_the_page_begins_with_is_told_once_and_not_where_it_
     assert {batch["consent"]["analytics"] for batch in recorder.batches[before:]} == {said == "granted"}
 
 
+@pytest.mark.parametrize("denial", [NONE, "{analytics: false}", NO_ADS])
+@pytest.mark.parametrize("host", ["shop.localhost", "localhost", "127.0.0.1"])
+async def test_a_denial_takes_metas_cookies_away_and_those_that_come_again(
+    context: BrowserContext, page: Page, recorder: Recorder, denial: str, host: str
+) -> None:
+    recorder.page("/")
+    await page.goto(recorder.url("/?fbclid=F1", host))
+    await recorder.first("page_view")
+    assert {"_fbc", "_fbp"} <= {one["name"] for one in await context.cookies()}
+    await page.evaluate(f"postback.consent({denial})")
+    assert not {"_fbc", "_fbp"} & {one["name"] for one in await context.cookies()}
+    await page.evaluate("document.cookie = '_fbp=fb.1.1763719200123.7;domain=' + location.hostname")
+    await page.goto(recorder.url("/", host))
+    await recorder.until(lambda: len(recorder.batches) > 2)
+    assert not {"_fbc", "_fbp"} & {one["name"] for one in await context.cookies()}
+    await page.evaluate(f"postback.consent({ALL})")
+    await recorder.until(lambda: "fbp" in recorder.batches[-1].get("identifiers", {}))
+
+
+async def test_what_was_not_asked_takes_no_cookie_away(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+    await context.add_cookies([{"name": "_fbp", "value": "fb.1.1763719200123.7", "url": recorder.url("/")}])
+    await landed(
+        page, recorder, "dataLayer = [['consent', 'default', {analytics_storage: 'denied', ad_storage: 'denied'}]]"
+    )
+    await settle(page)
+    assert "_fbp" in {one["name"] for one in await context.cookies()}
+
+
 async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(
     context: BrowserContext, page: Page, recorder: Recorder
 ) -> None:
