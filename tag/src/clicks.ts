@@ -14,24 +14,26 @@ interface Seen {
 export type Identifiers = Record<string, Seen>;
 export type Utm = Record<string, string | number>;
 
-const IDENTIFIERS = "_pb_ids";
-const MAX_CHARS = 1024;
-const MAX_TAG_CHARS = 150;
-/** 90 days. */
-const META_SECONDS = 7776e3;
+const enum Key {
+  Identifiers = "_pb_ids",
+}
+const enum Limit {
+  Chars = 1024,
+  TagChars = 150,
+  /** 90 days. */
+  MetaSeconds = 7776e3,
+}
 /** Click ids in addresses: what names one ($1), and its value. Each name stands between bars, by which it is found. */
 export const CLICK =
   /([?&](|gclid|gbraid|wbraid|dclid|msclkid|fbclid|ttclid|twclid|li_fat_id|epik|sccid|rdt_cid|irclickid|oppref|)=)[^&#"\\]*/gi;
-const TAGS = /^utm_(source|medium|campaign|term|content|id)$/;
 /** Sent as they stand, under their name without the first underscores. */
 const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");
-const GOOGLE: Record<string, string> = { gb: "wbraid", dc: "dclid" };
 
 let ids: Identifiers = {};
 
 function seen(name: string, value: string | undefined, at = Date.now()): void {
   const known = ids[name];
-  if (!value || value.length > MAX_CHARS || at <= known?.last) return;
+  if (!value || value.length > Limit.Chars || at <= known?.last) return;
   ids[name] = { value, first: known?.value == value ? known.first : at, last: at };
 }
 
@@ -41,16 +43,16 @@ const isParameter = (name: string): boolean => CLICK.source.includes(`|${name}|`
 const parameters = (): [string, string][] =>
   [...new URLSearchParams(location.search)]
     .map(([name, value]): [string, string] => [name.toLowerCase(), value])
-    .filter(([name, value]) => value && (TAGS.test(name) || isParameter(name)));
+    .filter(([name, value]) => value && (/^utm_(source|medium|campaign|term|content|id)$/.test(name) || isParameter(name)));
 
-export const campaign = (): string => parameters().join("&").slice(0, MAX_CHARS);
+export const campaign = (): string => parameters().join("&").slice(0, Limit.Chars);
 
 /** Note what the address says. */
 export function readAddress(): void {
   const tags: Record<string, string> = {};
-  ids = readJson(IDENTIFIERS) || ids;
+  ids = readJson(Key.Identifiers) || ids;
   for (const [name, value] of parameters()) {
-    if (!isParameter(name)) tags[name.slice(4)] = value.slice(0, MAX_TAG_CHARS);
+    if (!isParameter(name)) tags[name.slice(4)] = value.slice(0, Limit.TagChars);
     // It may go into a cookie.
     else if (!/[;@\s]/.test(value)) seen(name, value);
   }
@@ -66,7 +68,7 @@ function readCookies(): void {
     if (!ids[name] || !isParameter(name)) seen(name, cookie(from));
   }
   for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
-    seen(GOOGLE[kind], id, +seconds * 1e3);
+    seen(kind == "gb" ? "wbraid" : "dclid", id, +seconds * 1e3);
   seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."));
   seen("ga_session_id", /(^|; )_ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies())?.[4]);
   // Without a say over advertising, what is for it is neither kept nor sent.
@@ -77,7 +79,7 @@ function readCookies(): void {
     mint("_fbc");
     mint("_fbp");
   }
-  write(IDENTIFIERS, JSON.stringify(ids));
+  write(Key.Identifiers, JSON.stringify(ids));
 }
 
 function readMeta(): void {
@@ -85,7 +87,7 @@ function readMeta(): void {
   const [, , minted, clicked] = cookie("_fbc").split(".");
   // A click that is not the cookie's, and later than it, beats it; a click that is too old is none.
   const isNews =
-    click && click.value != clicked && Date.now() - click.first < META_SECONDS * 1e3 && !(+minted > click.last);
+    click && click.value != clicked && Date.now() - click.first < Limit.MetaSeconds * 1e3 && !(+minted > click.last);
   seen("fbc", isNews ? mint("_fbc", click.first, click.value) : cookie("_fbc"));
   seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", Date.now(), Math.floor(1e9 + Math.random() * 9e9)));
 }
@@ -98,7 +100,7 @@ function mint(name: string, at?: number, id?: string | number): string {
   const labels = location.hostname.split(".");
   for (let count = 1; count <= labels.length; count++) {
     const value = `fb.${count - 1}.${at}.${id}`;
-    setCookie(name, value, id ? META_SECONDS : 0, ";domain=" + labels.slice(-count).join("."));
+    setCookie(name, value, id ? Limit.MetaSeconds : 0, ";domain=" + labels.slice(-count).join("."));
     if (cookie(name) == value) return value;
   }
   return `fb.1.${at}.${id}`;
@@ -113,5 +115,5 @@ export function read(): { identifiers: Identifiers; utm?: Utm } {
 
 export function forget(): void {
   ids = {};
-  write(IDENTIFIERS, null);
+  write(Key.Identifiers, null);
 }

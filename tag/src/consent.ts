@@ -3,7 +3,7 @@
  * word holds, and Global Privacy Control denies on top of it. Absent: not asked, which withholds nothing unless the page
  * says `data-consent="required"`.
  */
-import { CONSENT, readJson, write } from "./store";
+import { CONSENT, readJson, warn, write } from "./store";
 
 export interface Consent {
   analytics?: boolean;
@@ -31,11 +31,17 @@ export const isDenied = (): boolean => mayMeasure() === false;
 
 export const mayAdvertise = (): boolean => consented().ad_user_data !== false;
 
-/** Take what was chosen. */
-export function choose(choice: Consent): void {
+/** Take what was chosen, by whatever the page gave as such. */
+export function choose(choice: any): void {
+  if (Object(choice) !== choice) return warn("no purpose " + choice);
   const before = JSON.stringify(chosen);
   isAwaited = false;
-  chosen = { ...(isRequired && NOTHING), ...chosen, ...choice };
+  chosen = { ...(isRequired && NOTHING), ...chosen };
+  for (const purpose in choice) {
+    const value = choice[purpose];
+    if (!(purpose in NOTHING)) warn("no purpose " + purpose);
+    else if (value != null) (chosen as any)[purpose] = value === true || value === "granted";
+  }
   const now = JSON.stringify(chosen);
   write(CONSENT, now, true);
   told(now != before);

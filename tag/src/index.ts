@@ -1,6 +1,6 @@
 /** Postback's browser tag. `start` may be called once a page; the script that a page loads is `browser.ts`. */
 import { forget as forgetClicks, readAddress } from "./clicks";
-import { choose, isDenied, listen, mayMeasure, type Consent } from "./consent";
+import { choose, isDenied, listen, type Consent } from "./consent";
 import { hashed, type User } from "./hash";
 import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
@@ -60,7 +60,7 @@ export interface Postback {
   reset(): void;
 }
 
-const LIFTED = "event_id value currency order_id items experiments product widget placement user_data".split(" ");
+const LIFTED = /^(event_id|value|currency|order_id|items|experiments|product|widget|placement|user_data)$/;
 
 /** Begin; `told`: the visitor's and the session's id that the page knows already. */
 export function start(options: Options, ...told: (string | undefined)[]): Postback {
@@ -76,7 +76,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
       ...(!isDenied() && { url: cut(location.href), referrer: cut(referrer), title: document.title }),
     };
     const others: Properties = (made.properties = {});
-    for (const name in properties) (LIFTED.includes(name) ? made : others)[name] = properties[name];
+    for (const name in properties) (LIFTED.test(name) ? made : others)[name] = properties[name];
     put(made);
     return made.event_id;
   };
@@ -111,8 +111,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   open(endpoint, { site_key: site, cookie, bot: navigator.webdriver || undefined }, link);
   watch(options.autofill != "off", () => send(true));
   listen(options.consent == "required", (isNews) => {
-    const may = mayMeasure();
-    keepIds(may);
+    keepIds();
     readAddress();
     decide();
     if (isNews) track("consent");

@@ -14,7 +14,9 @@ export interface Answer {
   link_domains?: string[];
 }
 
-const TOKEN = "pb_vid";
+const enum Parameter {
+  Token = "pb_vid",
+}
 const NAMES = /^(visitor|session)(_id|Id)$/;
 
 let token = "";
@@ -29,7 +31,7 @@ const without = (href: string): string => href.replace(/([?&])pb_vid=[^&#]*&?/, 
 
 /** The token in this page's address, which is taken out of it. */
 export function arrived(): string | undefined {
-  const found = new URLSearchParams(location.search).get(TOKEN);
+  const found = new URLSearchParams(location.search).get(Parameter.Token);
   if (found) attempt(() => history.replaceState(history.state, "", without(location.href)));
   return found || undefined;
 }
@@ -58,13 +60,13 @@ export function watch(byName: boolean, asks: () => void): void {
   // Whatever makes a form be sent makes its data be gathered, and asks us then.
   on("formdata", ({ target, formData }) => {
     fill(target, formData);
-    if (leads(new URL(target.getAttribute("action") || "", location.href))) formData.set(TOKEN, token);
+    if (leads(new URL(target.getAttribute("action") || "", location.href))) formData.set(Parameter.Token, token);
   });
   on("pointerdown click", (event) => {
     const anchor: HTMLAnchorElement | undefined = event.target.closest?.("a[href]");
     if (!anchor || !leads(anchor)) return;
     const [href, hash] = without(anchor.href).split("#");
-    anchor.href = href + (href.includes("?") ? "&" : "?") + TOKEN + "=" + token + (hash ? "#" + hash : "");
+    anchor.href = href + (href.includes("?") ? "&" : "?") + Parameter.Token + "=" + token + (hash ? "#" + hash : "");
   });
 }
 

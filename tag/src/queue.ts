@@ -7,7 +7,7 @@ import { CLICK, read as readClicks } from "./clicks";
 import { consented, isDenied, mayAdvertise, mayMeasure } from "./consent";
 import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
-import { CONSENT, keys, on, read, readJson, write } from "./store";
+import { CONSENT, keys, on, read, readJson, warn, write } from "./store";
 
 export interface Event {
   event: string;
@@ -20,13 +20,14 @@ export interface Event {
 /** Whose, of which visit, what, claimed until when. */
 type Entry = [visitor: string, visit: Session, event: Event, claimedUntil: number];
 
-const QUEUE = /^_pb_c?q/;
-const MAX_WAITING = 500;
-// Of an entry, and about of a batch: whatever the letters, less than the 64 KB that may outlive a page.
-const MAX_CHARS = 8e3;
-const TIMEOUT_MS = 1e4;
-const CLAIM_MS = 15e3;
-const LONGEST_PAUSE_MS = 3e5;
+const enum Limit {
+  Waiting = 500,
+  // Of an entry, and about of a batch: whatever the letters, less than the 64 KB that may outlive a page.
+  Chars = 8e3,
+  TimeoutMs = 1e4,
+  ClaimMs = 15e3,
+  PauseMs = 3e5,
+}
 
 let url: string;
 let about: object;
@@ -53,8 +54,8 @@ export function put(event: Event): void {
   const isConsent = event.event == "consent";
   if (!isConsent && isDenied()) return;
   const now = Date.now();
-  const text = JSON.stringify([visitorId(), session(true), event, now + CLAIM_MS]);
-  if (text.length > MAX_CHARS || keys(QUEUE)[MAX_WAITING]) return console.warn("postback: too much");
+  const text = JSON.stringify([visitorId(), session(true), event, now + Limit.ClaimMs]);
+  if (text.length > Limit.Chars || keys(/^_pb_c?q/)[Limit.Waiting]) return warn("too much");
   const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
   mine[key] = true;
   write(key, text, isConsent);
@@ -81,12 +82,12 @@ export async function send(isAsking?: boolean): Promise<void> {
   let first: Entry | undefined;
   let chars = 0;
   let next = 0;
-  for (const key of keys(QUEUE)) {
+  for (const key of keys(/^_pb_c?q/)) {
     const entry = readJson<Entry>(key);
     if (!entry) write(key, null, true);
     else if (entry[3] > now && !mine[key]) next ||= entry[3];
     // One batch is one visitor's, of one visit.
-    else if (chars < MAX_CHARS && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
+    else if (chars < Limit.Chars && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
       first ||= entry;
       batch[key] = entry;
       chars += read(key)!.length;
@@ -97,14 +98,14 @@ export async function send(isAsking?: boolean): Promise<void> {
   const body = written(visitor, visit, Object.values(batch));
   for (const key in batch) {
     mine[key] = false;
-    batch[key][3] = now + CLAIM_MS;
+    batch[key][3] = now + Limit.ClaimMs;
     write(key, JSON.stringify(batch[key]), true);
   }
   let status = 0;
   let after = 0;
   try {
     // It outlives the page, but then nobody hears the answer: the next page sends it again under the same id.
-    const signal = AbortSignal.timeout?.(TIMEOUT_MS);
+    const signal = AbortSignal.timeout?.(Limit.TimeoutMs);
     const answer = await fetch(url, { method: "POST", body, keepalive: true, credentials: "include", signal });
     status = answer.status;
     after = +answer.headers.get("Retry-After")! * 1e3 || 0;
@@ -116,7 +117,7 @@ export async function send(isAsking?: boolean): Promise<void> {
     later(0);
   } else {
     for (const key in batch) mine[key] = true;
-    later(Math.max(after, Math.min(LONGEST_PAUSE_MS, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
+    later(Math.max(after, Math.min(Limit.PauseMs, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
   }
 }
 

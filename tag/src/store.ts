@@ -5,7 +5,6 @@
 export const SESSION = "_pb_s";
 /** What begins so stays though nothing else may: the choice itself, and the news of it. */
 export const CONSENT = "_pb_c";
-const NOT_CONSENT = /^_pb_(?!c)/;
 
 /** Null: removed, though it may still lie in storage. */
 const memory: Record<string, string | null> = {};
@@ -22,6 +21,9 @@ export function attempt<T>(what: () => T): T | undefined {
 
 export const read = (key: string): string | null | undefined =>
   key in memory ? memory[key] : attempt(() => area(key).getItem(key));
+
+/** Tell whoever writes the page. */
+export const warn = (text: string): void => console.warn("postback: " + text);
 
 /** An address, cut so that it leaves room. */
 export const cut = (address: string): string => address.slice(0, 1500);
@@ -55,7 +57,7 @@ export const keys = (form: RegExp): string[] =>
 export function keep(allowed: boolean | null): void {
   mayKeep = allowed;
   if (allowed) for (const key in memory) write(key, memory[key]);
-  else for (const key of keys(NOT_CONSENT)) attempt(() => area(key).removeItem(key));
+  else for (const key of keys(/^_pb_(?!c)/)) attempt(() => area(key).removeItem(key));
 }
 
 export const cookies = (): string => attempt(() => document.cookie) || "";

@@ -166,6 +166,44 @@ async def test_what_was_not_asked_takes_no_cookie_away(context: BrowserContext, 
     assert "_fbp" in {one["name"] for one in await context.cookies()}
 
 
+@pytest.mark.parametrize("value", ["'denied'", "'no'", "0", "1", "''", "{}", "false"])
+async def test_any_value_but_true_and_granted_denies(page: Page, recorder: Recorder, value: str) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate(f"postback.consent({{analytics: 'granted', ad_user_data: {value}, ad_personalization: true}})")
+    await recorder.first("page_view")
+    assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": False, "ad_personalization": True}
+    await page.evaluate(f"postback.consent({{analytics: {value}, ad_personalization: null}})")
+    await recorder.until(lambda: recorder.batches[-1]["consent"]["analytics"] is False)
+    assert recorder.batches[-1]["consent"]["ad_personalization"] is True
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [("{ad_userdata: false}", "ad_userdata"), ("'granted'", "granted"), ("false", "false"), ("", "undefined")],
+)
+async def test_a_purpose_of_unknown_name_is_not_taken_and_told(
+    page: Page, recorder: Recorder, choice: str, name: str
+) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    async with page.expect_console_message() as told:
+        await page.evaluate(f"postback.consent({choice})")
+    assert (await told.value).type == "warning"
+    assert (await told.value).text == f"postback: no purpose {name}"
+    await page.evaluate("postback.track('lead')")
+    await recorder.first("lead")
+    assert recorder.batches[-1]["consent"] == {}
+
+
+@pytest.mark.parametrize("choice", ["'granted'", "true", "null"])
+async def test_what_names_no_purpose_ends_no_waiting(page: Page, recorder: Recorder, choice: str) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate(f"postback.consent({choice})")
+    await settle(page)
+    assert recorder.batches == []
+    assert await page.evaluate(KEPT) == []
+
+
 async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(
     context: BrowserContext, page: Page, recorder: Recorder
 ) -> None:
