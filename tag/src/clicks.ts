@@ -14,27 +14,27 @@ interface Seen {
 export type Identifiers = Record<string, Seen>;
 export type Utm = Record<string, string | number>;
 
-const IDENTIFIERS = "_pb_ids";
-const UTM = "utm";
-const MAX_CHARS = 1024;
-const MAX_TAG_CHARS = 150;
-const META_DAYS = 90;
-const DAY_MS = 864e5;
+const enum Key {
+  Identifiers = "_pb_ids",
+}
+const enum Limit {
+  Chars = 1024,
+  TagChars = 150,
+  /** 90 days. */
+  MetaSeconds = 7776e3,
+}
 /** Click ids in addresses: what names one ($1), and its value. Each name stands between bars, by which it is found. */
 export const CLICK =
   /([?&](|gclid|gbraid|wbraid|dclid|msclkid|fbclid|ttclid|twclid|li_fat_id|epik|sccid|rdt_cid|irclickid|oppref|)=)[^&#"\\]*/gi;
-const TAGS = /^utm_(source|medium|campaign|term|content|id)$/;
 /** Sent as they stand, under their name without the first underscores. */
 const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");
-const GOOGLE: Record<string, string> = { gb: "wbraid", dc: "dclid" };
 
 let ids: Identifiers = {};
 
-function seen(name: string, value: string | undefined, at: number): void {
+function seen(name: string, value: string | undefined, at = Date.now()): void {
   const known = ids[name];
-  if (!value || value.length > MAX_CHARS || at <= known?.last) return;
-  if (known?.value == value) known.last = at;
-  else ids[name] = { value, first: at, last: at };
+  if (!value || value.length > Limit.Chars || at <= known?.last) return;
+  ids[name] = { value, first: known?.value == value ? known.first : at, last: at };
 }
 
 const isParameter = (name: string): boolean => CLICK.source.includes(`|${name}|`);
@@ -43,60 +43,64 @@ const isParameter = (name: string): boolean => CLICK.source.includes(`|${name}|`
 const parameters = (): [string, string][] =>
   [...new URLSearchParams(location.search)]
     .map(([name, value]): [string, string] => [name.toLowerCase(), value])
-    .filter(([name, value]) => value && (TAGS.test(name) || isParameter(name)));
+    .filter(([name, value]) => value && (/^utm_(source|medium|campaign|term|content|id)$/.test(name) || isParameter(name)));
 
-export const campaign = (): string => parameters().join("&").slice(0, MAX_CHARS);
+export const campaign = (): string => parameters().join("&").slice(0, Limit.Chars);
 
 /** Note what the address says. */
 export function readAddress(): void {
-  const now = Date.now();
   const tags: Record<string, string> = {};
-  ids = readJson(IDENTIFIERS) || ids;
+  ids = readJson(Key.Identifiers) || ids;
   for (const [name, value] of parameters()) {
-    if (!isParameter(name)) tags[name.slice(4)] = value.slice(0, MAX_TAG_CHARS);
+    if (!isParameter(name)) tags[name.slice(4)] = value.slice(0, Limit.TagChars);
     // It may go into a cookie.
-    else if (!/[;@\s]/.test(value)) seen(name, value, now);
+    else if (!/[;@\s]/.test(value)) seen(name, value);
   }
-  if (Object.keys(tags)[0]) seen(UTM, JSON.stringify(tags), now);
+  if (Object.keys(tags)[0]) seen("utm", JSON.stringify(tags));
   readCookies();
 }
 
 /** Note what other scripts have put down by now, and mint Meta's two where there are none. */
 function readCookies(): void {
-  const now = Date.now();
   for (const from of COOKIES) {
     const name = from.replace(/^_+/, "");
     // Of a click, the address is nearer to the truth than a cookie is.
-    if (!ids[name] || !isParameter(name)) seen(name, cookie(from), now);
+    if (!ids[name] || !isParameter(name)) seen(name, cookie(from));
   }
   for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
-    seen(GOOGLE[kind], id, +seconds * 1e3);
-  seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."), now);
-  const stream = /(^|; )_ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies());
-  if (stream) seen("ga_session_id", stream[4], now);
+    seen(kind == "gb" ? "wbraid" : "dclid", id, +seconds * 1e3);
+  seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."));
+  seen("ga_session_id", /(^|; )_ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies())?.[4]);
   // Without a say over advertising, what is for it is neither kept nor sent.
-  if (!mayAdvertise()) {
-    for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];
-  } else if (mayMeasure()) readMeta(now);
-  write(IDENTIFIERS, JSON.stringify(ids));
+  const may = mayMeasure();
+  if (!mayAdvertise()) for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];
+  if (may && mayAdvertise()) readMeta();
+  else if (may != null) {
+    mint("_fbc");
+    mint("_fbp");
+  }
+  write(Key.Identifiers, JSON.stringify(ids));
 }
 
-function readMeta(now: number): void {
+function readMeta(): void {
   const click = ids.fbclid;
   const [, , minted, clicked] = cookie("_fbc").split(".");
   // A click that is not the cookie's, and later than it, beats it; a click that is too old is none.
-  if (click && click.value != clicked && now - click.first < META_DAYS * DAY_MS && !(+minted > click.last))
-    seen("fbc", mint("_fbc", click.first, click.value), now);
-  else seen("fbc", cookie("_fbc"), now);
-  seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", now, `${Math.floor(1e9 + Math.random() * 9e9)}`), now);
+  const isNews =
+    click && click.value != clicked && Date.now() - click.first < Limit.MetaSeconds * 1e3 && !(+minted > click.last);
+  seen("fbc", isNews ? mint("_fbc", click.first, click.value) : cookie("_fbc"));
+  seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", Date.now(), Math.floor(1e9 + Math.random() * 9e9)));
 }
 
-/** `fb.<labels of the cookie's domain less one>.<ms>.<id>`, set on the shortest domain that the browser takes. */
-function mint(name: string, at: number, id: string): string {
+/**
+ * `fb.<labels of the cookie's domain less one>.<ms>.<id>`, set on the shortest domain that the browser takes; without an
+ * id, removed from every domain.
+ */
+function mint(name: string, at?: number, id?: string | number): string {
   const labels = location.hostname.split(".");
   for (let count = 1; count <= labels.length; count++) {
     const value = `fb.${count - 1}.${at}.${id}`;
-    setCookie(name, value, META_DAYS, labels.slice(-count).join("."));
+    setCookie(name, value, id ? Limit.MetaSeconds : 0, ";domain=" + labels.slice(-count).join("."));
     if (cookie(name) == value) return value;
   }
   return `fb.1.${at}.${id}`;
@@ -111,5 +115,5 @@ export function read(): { identifiers: Identifiers; utm?: Utm } {
 
 export function forget(): void {
   ids = {};
-  write(IDENTIFIERS, null);
+  write(Key.Identifiers, null);
 }

@@ -17,7 +17,7 @@ const email: Rule = (text) => {
   const [local, domain] = tight.split("@");
   const bare = local.split("+")[0].replace(/\./g, "") || local;
   const nodots = bare + "@" + domain;
-  return [plain, /^(gmail|googlemail)\.com$/.test(domain) ? nodots : tight, nodots];
+  return [plain, /^g(oogle)?mail\.com$/.test(domain) ? nodots : tight, nodots];
 };
 
 const phone: Rule = (text) => {
@@ -26,17 +26,15 @@ const phone: Rule = (text) => {
   return /^\+[1-9]\d{6,14}$/.test(bare) ? [bare, bare.slice(1)] : undefined;
 };
 
-/** Field, its rule, and what the server's names add for each text that it gives. */
-const RULES: [keyof User, Rule, string[]][] = [
-  ["email", email, ["", "_google", "_nodots"]],
-  ["phone", phone, ["", "_digits"]],
-];
-
 /** Hashes by the server's names, `user_id` as it is. What cannot be used, or hashed (a page without TLS), is left out. */
 export async function hashed(user: User): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   if (user.userId) found.user_id = `${user.userId}`;
-  for (const [field, rule, variants] of RULES) {
+  // Field, its rule, and what the server's names add for each text that it gives.
+  for (const [field, rule, variants] of [
+    ["email", email, ["", "_google", "_nodots"]],
+    ["phone", phone, ["", "_digits"]],
+  ] as [keyof User, Rule, string[]][]) {
     const text = `${user[field] || ""}`.trim();
     const known = /^[\da-f]{64}$/i.test(text) && text.toLowerCase();
     const texts = known || (crypto.subtle && rule(text));

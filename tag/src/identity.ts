@@ -3,6 +3,7 @@
  * sessionStorage, ends after 30 minutes of rest or with a new campaign, and a new tab goes on with that of the last.
  */
 import { campaign } from "./clicks";
+import { isDenied, mayMeasure } from "./consent";
 import { cookie, cut, keep, read, readJson, SESSION, setCookie, write } from "./store";
 
 export interface Session {
@@ -15,49 +16,49 @@ export interface Session {
   told: { started_at: string; landing: string; referrer: string; new: boolean };
 }
 
-const VISITOR = "_pb_vid";
-const LAST_SESSION = "_pb_ls";
-const IDLE_MS = 18e5;
-const DAYS = 400;
-const USABLE = /^[\w.-]{1,128}$/;
+const enum Key {
+  Visitor = "_pb_vid",
+  LastSession = "_pb_ls",
+}
+const enum Limit {
+  IdleMs = 18e5,
+  /** 400 days. */
+  Seconds = 3456e4,
+}
 
 let visitor: string;
 let cookieName: string;
-let mayKeep = false;
 
 export const fresh = (kind: string): string => kind + "_" + crypto.getRandomValues(new Uint32Array(3)).join("");
 
 /** Find or make the visitor's id; `told`: the one that the page was told before we came. */
 export function begin(cookie_: string, told?: string): void {
   cookieName = cookie_;
-  setVisitor([told, cookie(cookieName), read(VISITOR)].find((one) => one && USABLE.test(one)) || fresh("v"));
+  setVisitor([told, cookie(cookieName), read(Key.Visitor)].find((one) => one && /^[\w.-]{1,128}$/.test(one)) || fresh("v"));
 }
 
 export const visitorId = (): string => visitor;
 
 export function setVisitor(id: string): void {
   visitor = id;
-  write(VISITOR, id);
+  write(Key.Visitor, id);
   // One that our server set may live longer than one that a script sets, so it is not written over.
-  if (mayKeep && cookie(cookieName) != id) setCookie(cookieName, id, DAYS);
+  if (mayMeasure() && cookie(cookieName) != id) setCookie(cookieName, id, Limit.Seconds);
 }
 
 /** From now on ids may outlive the page, or not; null: it is not known yet. */
-export function keepIds(allowed: boolean | null): void {
-  mayKeep = !!allowed;
-  keep(mayKeep);
-  if (allowed) setVisitor(visitor);
-  else if (allowed === false) setCookie(cookieName, "", 0);
+export function keepIds(): void {
+  keep(mayMeasure());
+  setVisitor(visitor);
+  if (isDenied()) setCookie(cookieName, "", 0);
 }
 
 /** The session of this moment, begun anew where it must be. `isEvent`: keeps it alive. `told` as in `begin`. */
 export function session(isEvent?: boolean, told?: string): Session {
   const now = Date.now();
   const by = campaign();
-  const known = [readJson<Session>(SESSION), readJson<Session>(LAST_SESSION)];
-  let found = known.find(
-    (one) => one && now - one.at < IDLE_MS && (!by || by == one.by),
-  );
+  const known = [readJson<Session>(SESSION), readJson<Session>(Key.LastSession)];
+  let found = known.find((one) => one && now - one.at < Limit.IdleMs && (!by || by == one.by));
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
     found = {
@@ -83,12 +84,12 @@ export function session(isEvent?: boolean, told?: string): Session {
 export function setSession(one: Session): void {
   const text = JSON.stringify(one);
   write(SESSION, text);
-  write(LAST_SESSION, text);
+  write(Key.LastSession, text);
 }
 
 /** Somebody else from here on. */
 export function forget(): void {
   write(SESSION, null);
-  write(LAST_SESSION, null);
+  write(Key.LastSession, null);
   setVisitor(fresh("v"));
 }

@@ -1,10 +1,10 @@
 /** Postback's browser tag. `start` may be called once a page; the script that a page loads is `browser.ts`. */
 import { forget as forgetClicks, readAddress } from "./clicks";
-import { choose, listen, mayMeasure, type Consent } from "./consent";
+import { choose, isDenied, listen, type Consent } from "./consent";
 import { hashed, type User } from "./hash";
 import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
-import { cut } from "./store";
+import { cut, on } from "./store";
 import { decide, open, put, send, type Event } from "./queue";
 
 export type { Consent, User };
@@ -60,7 +60,7 @@ export interface Postback {
   reset(): void;
 }
 
-const LIFTED = "event_id value currency order_id items experiments product widget placement user_data".split(" ");
+const LIFTED = /^(event_id|value|currency|order_id|items|experiments|product|widget|placement|user_data)$/;
 
 /** Begin; `told`: the visitor's and the session's id that the page knows already. */
 export function start(options: Options, ...told: (string | undefined)[]): Postback {
@@ -73,10 +73,10 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
       event_id: fresh("e"),
       occurred_at: new Date().toISOString(),
       // What is sent of somebody who may not be measured is the news of that alone.
-      ...(mayMeasure() !== false && { url: cut(location.href), referrer: cut(referrer), title: document.title }),
+      ...(!isDenied() && { url: cut(location.href), referrer: cut(referrer), title: document.title }),
     };
     const others: Properties = (made.properties = {});
-    for (const name in properties) (LIFTED.includes(name) ? made : others)[name] = properties[name];
+    for (const name in properties) (LIFTED.test(name) ? made : others)[name] = properties[name];
     put(made);
     return made.event_id;
   };
@@ -100,8 +100,8 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
         moved();
       };
     }
-    addEventListener("popstate", moved);
-    addEventListener("pageshow", (event) => event.persisted && page());
+    on("popstate", moved);
+    on("pageshow", (event) => event.persisted && page());
   };
 
   const { cookie = "_pb_vid", endpoint, site } = options;
@@ -111,13 +111,12 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   open(endpoint, { site_key: site, cookie, bot: navigator.webdriver || undefined }, link);
   watch(options.autofill != "off", () => send(true));
   listen(options.consent == "required", (isNews) => {
-    const may = mayMeasure();
-    keepIds(may);
-    if (may) readAddress();
+    keepIds();
+    readAddress();
     decide();
     if (isNews) track("consent");
   });
-  if ((document as any).prerendering) document.addEventListener("prerenderingchange", load);
+  if ((document as any).prerendering) on("prerenderingchange", load);
   else load();
 
   return {
@@ -134,6 +133,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
     reset() {
       forgetClicks();
       forget();
+      if (isDenied()) track("consent");
     },
   };
 }

@@ -3,7 +3,7 @@
  * the hosts that the site allows.
  */
 import { session, visitorId } from "./identity";
-import { attempt } from "./store";
+import { attempt, on } from "./store";
 
 export interface Answer {
   visitor_id?: string;
@@ -14,7 +14,9 @@ export interface Answer {
   link_domains?: string[];
 }
 
-const TOKEN = "pb_vid";
+const enum Parameter {
+  Token = "pb_vid",
+}
 const NAMES = /^(visitor|session)(_id|Id)$/;
 
 let token = "";
@@ -29,7 +31,7 @@ const without = (href: string): string => href.replace(/([?&])pb_vid=[^&#]*&?/, 
 
 /** The token in this page's address, which is taken out of it. */
 export function arrived(): string | undefined {
-  const found = new URLSearchParams(location.search).get(TOKEN);
+  const found = new URLSearchParams(location.search).get(Parameter.Token);
   if (found) attempt(() => history.replaceState(history.state, "", without(location.href)));
   return found || undefined;
 }
@@ -43,37 +45,35 @@ export function take(answer: Answer): void {
     clearTimeout(timer);
     timer = setTimeout(renew, lasts * 0.8);
   }
-  fill(document);
+  fill();
 }
 
 const renew = (): unknown => document.hidden || (domains[0] && ask());
 
 /** Fill forms and mark links from now on. `byName`: fields of a known name too. `asks`: for a fresh token. */
 export function watch(byName: boolean, asks: () => void): void {
-  const on = (types: string, then: (event: any) => void): void =>
-    types.split(" ").forEach((type) => addEventListener(type, then, true));
   ask = asks;
   isByName = byName;
-  fill(document);
-  on("DOMContentLoaded", () => fill(document));
+  fill();
+  on("DOMContentLoaded", () => fill());
   on("visibilitychange", renew);
   // Whatever makes a form be sent makes its data be gathered, and asks us then.
   on("formdata", ({ target, formData }) => {
     fill(target, formData);
-    if (leads(new URL(target.getAttribute("action") || "", location.href))) formData.set(TOKEN, token);
+    if (leads(new URL(target.getAttribute("action") || "", location.href))) formData.set(Parameter.Token, token);
   });
   on("pointerdown click", (event) => {
     const anchor: HTMLAnchorElement | undefined = event.target.closest?.("a[href]");
     if (!anchor || !leads(anchor)) return;
     const [href, hash] = without(anchor.href).split("#");
-    anchor.href = href + (href.includes("?") ? "&" : "?") + TOKEN + "=" + token + (hash ? "#" + hash : "");
+    anchor.href = href + (href.includes("?") ? "&" : "?") + Parameter.Token + "=" + token + (hash ? "#" + hash : "");
   });
 }
 
 const leads = ({ host, hostname }: { host: string; hostname: string }): boolean =>
   Date.now() < tokenUntil && host != location.host && domains.some((one) => `.${hostname}`.endsWith(`.${one}`));
 
-function fill(root: ParentNode, data?: FormData): void {
+function fill(root: ParentNode = document, data?: FormData): void {
   for (const input of root.querySelectorAll<HTMLInputElement>("input[type=hidden]")) {
     const marked = input.dataset.postback;
     if (marked != null || (isByName && NAMES.test(input.name) && (!input.value || filled.has(input)))) {

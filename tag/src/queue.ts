@@ -4,10 +4,10 @@
  * its own for a while, and renews that as it sends; when the claim has run out, the page has gone, and any other takes over.
  */
 import { CLICK, read as readClicks } from "./clicks";
-import { consented, mayAdvertise, mayMeasure } from "./consent";
+import { consented, isDenied, mayAdvertise, mayMeasure } from "./consent";
 import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
-import { CONSENT, keys, read, readJson, write } from "./store";
+import { CONSENT, keys, on, read, readJson, warn, write } from "./store";
 
 export interface Event {
   event: string;
@@ -20,13 +20,14 @@ export interface Event {
 /** Whose, of which visit, what, claimed until when. */
 type Entry = [visitor: string, visit: Session, event: Event, claimedUntil: number];
 
-const QUEUE = /^_pb_c?q/;
-const MAX_WAITING = 500;
-// Of an entry, and about of a batch: whatever the letters, less than the 64 KB that may outlive a page.
-const MAX_CHARS = 8e3;
-const TIMEOUT_MS = 1e4;
-const CLAIM_MS = 15e3;
-const LONGEST_PAUSE_MS = 3e5;
+const enum Limit {
+  Waiting = 500,
+  // Of an entry, and about of a batch: whatever the letters, less than the 64 KB that may outlive a page.
+  Chars = 8e3,
+  TimeoutMs = 1e4,
+  ClaimMs = 15e3,
+  PauseMs = 3e5,
+}
 
 let url: string;
 let about: object;
@@ -41,20 +42,20 @@ export function open(endpoint: string, said: object, token?: string): void {
   url = endpoint + "/collect";
   about = said;
   link = token;
-  addEventListener("online", () => {
+  on("online", () => {
     failures = 0;
     send();
   });
-  addEventListener("visibilitychange", () => document.hidden && send());
+  on("visibilitychange", () => document.hidden && send());
 }
 
 /** Queue an event as of now. What is denied never was; before it is known, the queue lives in memory. */
 export function put(event: Event): void {
   const isConsent = event.event == "consent";
-  if (!isConsent && mayMeasure() === false) return;
+  if (!isConsent && isDenied()) return;
   const now = Date.now();
-  const text = JSON.stringify([visitorId(), session(true), event, now + CLAIM_MS]);
-  if (text.length > MAX_CHARS || keys(QUEUE)[MAX_WAITING]) return console.warn("postback: too much");
+  const text = JSON.stringify([visitorId(), session(true), event, now + Limit.ClaimMs]);
+  if (text.length > Limit.Chars || keys(/^_pb_c?q/)[Limit.Waiting]) return warn("too much");
   const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
   mine[key] = true;
   write(key, text, isConsent);
@@ -63,13 +64,13 @@ export function put(event: Event): void {
 
 /** What was chosen decides what waits: it goes out, or goes away. */
 export function decide(): void {
-  if (mayMeasure() === false) for (const key of keys(/^_pb_q/)) write(key, null);
+  if (isDenied()) for (const key of keys(/^_pb_q/)) write(key, null);
   later(0);
 }
 
 function later(ms: number): void {
   clearTimeout(timer);
-  timer = setTimeout(() => send(), ms);
+  timer = setTimeout(send, ms);
 }
 
 /** Send what waits and is not claimed. `isAsking`: even nothing, for a fresh link. */
@@ -81,12 +82,12 @@ export async function send(isAsking?: boolean): Promise<void> {
   let first: Entry | undefined;
   let chars = 0;
   let next = 0;
-  for (const key of keys(QUEUE)) {
+  for (const key of keys(/^_pb_c?q/)) {
     const entry = readJson<Entry>(key);
     if (!entry) write(key, null, true);
     else if (entry[3] > now && !mine[key]) next ||= entry[3];
     // One batch is one visitor's, of one visit.
-    else if (chars < MAX_CHARS && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
+    else if (chars < Limit.Chars && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
       first ||= entry;
       batch[key] = entry;
       chars += read(key)!.length;
@@ -97,14 +98,14 @@ export async function send(isAsking?: boolean): Promise<void> {
   const body = written(visitor, visit, Object.values(batch));
   for (const key in batch) {
     mine[key] = false;
-    batch[key][3] = now + CLAIM_MS;
+    batch[key][3] = now + Limit.ClaimMs;
     write(key, JSON.stringify(batch[key]), true);
   }
   let status = 0;
   let after = 0;
   try {
     // It outlives the page, but then nobody hears the answer: the next page sends it again under the same id.
-    const signal = AbortSignal.timeout?.(TIMEOUT_MS);
+    const signal = AbortSignal.timeout?.(Limit.TimeoutMs);
     const answer = await fetch(url, { method: "POST", body, keepalive: true, credentials: "include", signal });
     status = answer.status;
     after = +answer.headers.get("Retry-After")! * 1e3 || 0;
@@ -113,10 +114,10 @@ export async function send(isAsking?: boolean): Promise<void> {
   if (status && status < 429 && status != 408) {
     for (const key in batch) write(key, null, true);
     failures = 0;
-    if (keys(QUEUE)[0]) later(0);
+    later(0);
   } else {
     for (const key in batch) mine[key] = true;
-    later(Math.max(after, Math.min(LONGEST_PAUSE_MS, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
+    later(Math.max(after, Math.min(Limit.PauseMs, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
   }
 }
 

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from tests.browser.recorder import Recorder
+from tests.browser.test_loading import stub
 
 ALL = "{analytics: true, ad_user_data: true, ad_personalization: true}"
 NO_ADS = "{analytics: true, ad_user_data: false, ad_personalization: false}"
@@ -75,13 +76,132 @@ async def test_denied_before_anything_was_sent_only_the_denial_leaves(
     await page.goto(recorder.url("/"))
     await page.evaluate("postback.track('lead')")
     await settle(page)
-    [batch] = recorder.batches
-    assert [event["event"] for event in batch["events"]] == ["consent"]
-    assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
-    assert not {"url", "referrer", "title"} & batch["events"][0].keys()
-    assert batch["consent"]["analytics"] is False
+    assert len(recorder.batches) == 2
+    only_the_denial(recorder)
     assert await page.evaluate(KEPT) == ["_pb_c"]
     assert await context.cookies() == []
+
+
+def only_the_denial(recorder: Recorder, since: int = 0) -> None:
+    """All batches from `since` on say that, and nothing else."""
+    for batch in recorder.batches[since:]:
+        assert [event["event"] for event in batch["events"]] == ["consent"]
+        assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
+        assert not {"url", "referrer", "title"} & batch["events"][0].keys()
+        assert batch["consent"]["analytics"] is False
+
+
+@pytest.mark.parametrize("attributes", ["", ASKING], ids=["", "required"])
+@pytest.mark.parametrize("is_by_stub", [False, True], ids=["script", "stub"])
+async def test_every_page_after_a_denial_tells_it_of_the_id_that_the_page_gives(
+    page: Page, recorder: Recorder, attributes: str, is_by_stub: bool
+) -> None:
+    await landed(page, recorder, attributes=attributes)
+    await page.evaluate(f"postback.consent({NONE})")
+    await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    head = stub(recorder, attributes) if is_by_stub else recorder.script(attributes)
+    recorder.pages["/"] = f"<!doctype html>{head}<script>var given = postback.getVisitorId()</script>"
+    before = len(recorder.batches)
+    for count in (1, 2):
+        await page.goto(recorder.url("/?gclid=G2"))
+        await recorder.until(lambda count=count: len(recorder.batches) == before + count)
+        assert recorder.batches[-1]["visitor_id"] == await page.evaluate("given")
+        assert await page.evaluate("postback.getVisitorId()") == await page.evaluate("given")
+        await page.wait_for_function(f"{KEPT}.length === 1")
+    await settle(page)
+    assert len(recorder.batches) == before + 2
+    only_the_denial(recorder, before)
+    # Somebody else on this device is told of too, since the denial is the device's.
+    await page.evaluate("postback.reset()")
+    await recorder.until(lambda: len(recorder.batches) == before + 3)
+    assert recorder.batches[-1]["visitor_id"] == await page.evaluate("postback.getVisitorId()")
+    only_the_denial(recorder, before)
+    await page.evaluate(f"postback.consent({ALL})")
+    await page.goto(recorder.url("/"))
+    await recorder.first("page_view")
+
+
+@pytest.mark.parametrize("said", ["granted", "denied"])
+async def test_a_denial_that_the_page_begins_with_is_told_once_and_not_where_it_is_taken_back(
+    page: Page, recorder: Recorder, said: str
+) -> None:
+    await landed(page, recorder, "dataLayer = []")
+    await page.evaluate(f"postback.consent({NONE})")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    before = len(recorder.batches)
+    await landed(page, recorder, f"dataLayer = [['consent', 'update', {{analytics_storage: '{said}'}}]]")
+    await recorder.until(lambda: len(recorder.batches) > before)
+    await settle(page)
+    news = [event for batch in recorder.batches[before:] for event in batch["events"] if event["event"] == "consent"]
+    assert len(news) == 1
+    assert {batch["consent"]["analytics"] for batch in recorder.batches[before:]} == {said == "granted"}
+
+
+@pytest.mark.parametrize("denial", [NONE, "{analytics: false}", NO_ADS])
+@pytest.mark.parametrize("host", ["shop.localhost", "localhost", "127.0.0.1"])
+async def test_a_denial_takes_metas_cookies_away_and_those_that_come_again(
+    context: BrowserContext, page: Page, recorder: Recorder, denial: str, host: str
+) -> None:
+    recorder.page("/")
+    await page.goto(recorder.url("/?fbclid=F1", host))
+    await recorder.first("page_view")
+    assert {"_fbc", "_fbp"} <= {one["name"] for one in await context.cookies()}
+    await page.evaluate(f"postback.consent({denial})")
+    assert not {"_fbc", "_fbp"} & {one["name"] for one in await context.cookies()}
+    await page.evaluate("document.cookie = '_fbp=fb.1.1763719200123.7;domain=' + location.hostname")
+    await page.goto(recorder.url("/", host))
+    await recorder.until(lambda: len(recorder.batches) > 2)
+    assert not {"_fbc", "_fbp"} & {one["name"] for one in await context.cookies()}
+    await page.evaluate(f"postback.consent({ALL})")
+    await recorder.until(lambda: "fbp" in recorder.batches[-1].get("identifiers", {}))
+
+
+async def test_what_was_not_asked_takes_no_cookie_away(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+    await context.add_cookies([{"name": "_fbp", "value": "fb.1.1763719200123.7", "url": recorder.url("/")}])
+    await landed(
+        page, recorder, "dataLayer = [['consent', 'default', {analytics_storage: 'denied', ad_storage: 'denied'}]]"
+    )
+    await settle(page)
+    assert "_fbp" in {one["name"] for one in await context.cookies()}
+
+
+@pytest.mark.parametrize("value", ["'denied'", "'no'", "0", "1", "''", "{}", "false"])
+async def test_any_value_but_true_and_granted_denies(page: Page, recorder: Recorder, value: str) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate(f"postback.consent({{analytics: 'granted', ad_user_data: {value}, ad_personalization: true}})")
+    await recorder.first("page_view")
+    assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": False, "ad_personalization": True}
+    await page.evaluate(f"postback.consent({{analytics: {value}, ad_personalization: null}})")
+    await recorder.until(lambda: recorder.batches[-1]["consent"]["analytics"] is False)
+    assert recorder.batches[-1]["consent"]["ad_personalization"] is True
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [("{ad_userdata: false}", "ad_userdata"), ("'granted'", "granted"), ("false", "false"), ("", "undefined")],
+)
+async def test_a_purpose_of_unknown_name_is_not_taken_and_told(
+    page: Page, recorder: Recorder, choice: str, name: str
+) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    async with page.expect_console_message() as told:
+        await page.evaluate(f"postback.consent({choice})")
+    assert (await told.value).type == "warning"
+    assert (await told.value).text == f"postback: no purpose {name}"
+    await page.evaluate("postback.track('lead')")
+    await recorder.first("lead")
+    assert recorder.batches[-1]["consent"] == {}
+
+
+@pytest.mark.parametrize("choice", ["'granted'", "true", "null"])
+async def test_what_names_no_purpose_ends_no_waiting(page: Page, recorder: Recorder, choice: str) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate(f"postback.consent({choice})")
+    await settle(page)
+    assert recorder.batches == []
+    assert await page.evaluate(KEPT) == []
 
 
 async def test_withdrawn_what_waits_goes_away_and_so_does_what_was_stored(

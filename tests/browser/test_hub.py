@@ -216,3 +216,26 @@ async def test_what_a_visitor_denied_never_reaches_a_platform(
     # The address of the landing is all that still tells of the click.
     told = [re.sub(r"https?://[^\"]*", "", raw) for raw in raws]
     assert not [raw for raw in told if "Cj0K" in raw or "IwAR2" in raw or "fb.1." in raw or digest in raw]
+
+
+async def test_an_order_by_the_id_of_a_page_after_a_denial_is_skipped(
+    served: Any, platforms: StandIns, worker: Any, shop: Recorder, shopper: Page
+) -> None:
+    await shopper.goto(shop.url("/"))
+    await shopper.wait_for_function(HEARD)
+    async with shopper.expect_response("**/collect") as answered:
+        await shopper.evaluate("Selektable.consent({analytics: false, ad_user_data: false, ad_personalization: false})")
+    await (await answered.value).finished()
+    async with shopper.expect_response("**/collect") as answered:
+        await shopper.goto(shop.url("/checkout"))
+    await (await answered.value).finished()
+    visitor = await shopper.input_value("input[name=visitorId]")
+    order = {"event": "purchase", "order_id": "o-1", "value": 4, "currency": "EUR", "visitor_id": visitor,
+             "user_data": {"email": "jane@example.com", "client_user_agent": AGENT}}  # fmt: skip
+    assert (await served.call("POST", "/v1/events", order, key=served.keys.api_key))[0] == 202
+    async with worker:
+        await until(lambda: settled(served), seconds=20)
+    [purchase] = await all_purchases(served)
+    became = {one["connector"]: (one["status"], one["reason"]) for one in purchase["deliveries"]}
+    assert became.pop("webhook")[0] == "delivered"
+    assert set(became.values()) == {("skipped", "consent: denied by the visitor")}
