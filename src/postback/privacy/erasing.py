@@ -27,7 +27,7 @@ from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
 from postback.db.buckets import BUCKETS
 from postback.pii import Sealer
 from postback.pii.person import ERASED, Maker, stripped
-from postback.privacy import erasures, lent, people, receipt
+from postback.privacy import erasures, lent, people, receipt, visitor_rows
 from postback.privacy.erasures import Erasure, State
 from postback.privacy.people import LAST, Found, Kind, Person, Reader
 from postback.visitors import links
@@ -71,7 +71,7 @@ async def begin(
             return await _renew(tx, held, held.state, person, maker), False
     removed: Counter[str] = Counter()
     erased_at = await _mark(tx, workspace_id, person, maker, list(person.visitors))
-    await _drop(tx, person, erased_at, removed, is_all=True)
+    await visitor_rows.drop(tx, person, erased_at, removed, is_all=True)
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
@@ -84,7 +84,7 @@ async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: 
     person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
     removed = Counter(erasure.removed)
     at = await _mark(tx, erasure.workspace_id, person, maker, list(person.visitors))
-    await _drop(tx, person, at, removed, is_all=True)
+    await visitor_rows.drop(tx, person, at, removed, is_all=True)
     state.person, state.erased_at, state.until = person, at, _until(at)
     state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
     renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
@@ -166,28 +166,6 @@ async def _mark(
     return now
 
 
-async def _drop(tx: Tx, person: Person, erased_at: datetime, removed: Counter[str], *, is_all: bool) -> None:
-    """The person's links, at once, so that what is linked from now on is a new person's; rows of visitors; but for
-    `is_all`, what was seen of them since `erased_at` is a new person's too, and stays."""
-    own = _places(sorted(person.macs())) | {"erased_at": erased_at}
-    removed["links"] += (await tx.execute(_queries.drop_own_links, own)).rowcount
-    if person.visitors:
-        await _drop_visitors(tx, person.visitors, erased_at, removed, is_all=is_all)
-
-
-async def _drop_visitors(
-    tx: Tx, keys: Sequence[bytes], erased_at: datetime, removed: Counter[str], *, is_all: bool = False
-) -> None:
-    places = _places(keys)
-    row = places | {"until": None if is_all else erased_at}
-    removed["visitors"] += (await tx.execute(_queries.drop_visitors, row)).rowcount
-    if not is_all:
-        since = {"erased_at": erased_at, "erased_ms": int(erased_at.timestamp() * 1000)}
-        removed["visitors_narrowed"] += (await tx.execute(_queries.narrow_visitors, places | since)).rowcount
-    span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
-    removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
-
-
 async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
     maker = tools.maker(erasure.workspace_id)
     reader = Reader(erasure.workspace_id, tools.sealer, maker)
@@ -217,7 +195,7 @@ async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, re
         return
     visitor_keys = take(person, found, maker)
     now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
-    await _drop(tx, person, state.erased_at, removed, is_all=False)
+    await visitor_rows.drop(tx, person, state.erased_at, removed, is_all=False)
     state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
@@ -262,7 +240,7 @@ async def _strip(
     orders = order_keys(mine)
     removed["conversions"] += (await tx.execute(_queries.strip_conversions, spans(ids, orders))).rowcount
     if orders:
-        named = _places(sorted(set(orders.values()))) | {"order_id": ERASED}
+        named = visitor_rows.places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
         await tombstones.lay(tx, map(maker.of_order, orders.values()), (), state.erased_at)
 
@@ -318,7 +296,7 @@ async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], n
         # One by one: a flush locks them in the order of their keys too.
         # More of them are a line of many.
         if is_nameless and not state.is_shared and len(state.nameless) < SHARED_BY["visitor"]:
-            await _drop_visitors(tx, [key.bytes], state.erased_at, removed)
+            await visitor_rows.remove(tx, [key.bytes], state.erased_at, removed)
             state.nameless.append(key.bytes)
         elif names:
             row = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
@@ -338,7 +316,7 @@ async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
         removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
     if state.bucket == 0 and theirs:
         spans = [links.aliases_of(key) for key in theirs]
-        removed["links"] += (await tx.execute(_queries.drop_aliases, _places([low for low, _ in spans]) | {
+        removed["links"] += (await tx.execute(_queries.drop_aliases, visitor_rows.places([low for low, _ in spans]) | {
             "highs": [UUID(bytes=high) for _, high in spans], "erased_at": state.erased_at})).rowcount  # fmt: skip
     state.bucket += LINK_BUCKETS
     if state.bucket >= len(BUCKETS):
@@ -378,8 +356,3 @@ def _done(erasure: Erasure, state: State, removed: Counter[str], tools: Tools, n
         },
     )
     return structs.replace(erasure, status="done", state=None, receipt=text, signature=signature)
-
-
-def _places(keys: Sequence[bytes]) -> dict[str, object]:
-    own = [buckets.of_key(key) for key in keys]
-    return {"buckets": own, "keys": [UUID(bytes=key) for key in keys], "touched": sorted(set(own))}
