@@ -15,7 +15,7 @@ from postback.event import Consent
 from postback.privacy.people import Kind
 from postback.queue import sending
 from tests.intake.taking import scalar
-from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms
+from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, PHONE_HASH, Erasable, everything, forms
 
 DENIED = Skipped("consent: denied by the visitor")
 NO = Consent(ad_user_data=False, analytics=True)
@@ -98,3 +98,50 @@ async def test_what_was_denied_holds_for_who_comes_back_to_the_browser_since(
         "consent.ad_user_data", "email_google_sha256", "email_nodots_sha256", "email_sha256",
     ]  # fmt: skip
     assert await built(hub, tx, bob, meta) == DENIED
+
+
+async def test_a_browser_that_somebody_else_shares_keeps_what_is_theirs(hub: Erasable, tx: Tx) -> None:
+    phone = {"phone": JANE["phone"], "first_name": "Jane"}
+    await hub.put("e1", {"email": JANE["email"]}, visitor_id="tablet", session_id="s-jane")
+    await hub.put("e2", phone, visitor_id="tablet")
+    bob = await hub.put("b", BOB, visitor_id="tablet", session_id="s-bob", click_ids={"gclid": "bobs-click"})
+    counted = await hub.count("email", JANE["email"])
+    done = await hub.erase("email", JANE["email"])
+    assert (done.removed["visitors"], done.removed["visitors_narrowed"]) == (0, 2)  # the phone is found on the way
+    assert (counted.visitors, len(counted.events)) == (0, done.removed["events"])
+    assert str(bob) not in await hub.erased()
+    assert await scalar(tx, LEFT) == ["email_google_sha256", "email_nodots_sha256", "email_sha256", "gclid"]
+    assert await scalar(tx, "SELECT array_agg(kind ORDER BY kind) FROM link") == ["email", "session"]
+    assert not [form for form in (*forms(EMAIL_HASH), *forms(PHONE_HASH)) if form in await everything(tx)]
+
+
+async def test_who_uses_a_shared_browser_while_the_erasure_runs_keeps_what_is_theirs(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", {"email": JANE["email"]}, visitor_id="tablet")
+    await hub.put("e2", {"phone": JANE["phone"]}, visitor_id="tablet")
+    await hub.put("b", BOB, visitor_id="tablet", click_ids={"gclid": "bobs-click"})
+    asked = await hub.ask("email", JANE["email"])
+    await hub.put("b2", BOB, visitor_id="tablet")
+    await hub.finish(asked.id)
+    assert await scalar(tx, LEFT) == ["email_google_sha256", "email_nodots_sha256", "email_sha256", "gclid"]
+    assert await scalar(tx, "SELECT array_agg(kind ORDER BY kind) FROM link") == ["email"]
+
+
+async def test_a_browser_whose_name_is_found_to_be_the_persons_goes(hub: Erasable, tx: Tx) -> None:
+    phone, second = {"phone": JANE["phone"]}, {"email": "jane@work.example"}
+    await hub.put("e1", phone | second, visitor_id="v1")
+    await hub.put("e2", second | {"phone": "+14155550199"}, visitor_id="v1")
+    counted = await hub.count("phone", JANE["phone"])
+    done = await hub.erase("phone", JANE["phone"])
+    assert (counted.visitors, done.removed["visitors"]) == (1, 1)
+    assert [await scalar(tx, f"SELECT count(*) FROM {table}") for table in ("visitor", "link")] == [0, 0]
+
+
+async def test_a_shared_browser_is_no_longer_proved_to_be_the_persons(hub: Erasable, tx: Tx) -> None:
+    for n, (user, visitor_id) in enumerate([(JANE, "janes"), (JANE, "tablet"), (BOB, "tablet"), (BOB, "bobs")]):
+        await hub.put(f"e{n}", {"email": user["email"]}, visitor_id=visitor_id)
+    keys = dict(await (await tx.execute("SELECT id, key FROM visitor")).fetchall())
+    await hub.erase("email", JANE["email"])
+    aliases = "SELECT array_agg(visitor_key ORDER BY visitor_key) FROM link WHERE kind = 'alias' AND others IS NULL"
+    assert await scalar(tx, aliases) == sorted([keys["tablet"], keys["bobs"]])
+    emails = "SELECT array_agg(a) FROM (SELECT unnest(visitor_key || others) a FROM link WHERE kind = 'email' ORDER BY 1) l"
+    assert await scalar(tx, emails) == sorted([keys["tablet"], keys["bobs"]])

@@ -56,6 +56,9 @@ class Tools(Struct, frozen=True):
     def maker(self, workspace_id: UUID) -> Maker:
         return Maker(self.installation_key, workspace_id.bytes)
 
+    def reader(self, workspace_id: UUID) -> Reader:
+        return Reader(workspace_id, self.sealer, self.maker(workspace_id))
+
 
 async def begin(
     tx: Tx, tools: Tools, workspace_id: UUID, kind: Kind, value: str, *, country: str | None, created_by: str, id: UUID
@@ -63,28 +66,29 @@ async def begin(
     """Ask for an erasure, in the caller's transaction, and whether it is new: while one of the same identifier runs,
     that one is given, and begins its round anew. Raises Invalid."""
     await workspaces.hold(tx, workspace_id)
-    maker = tools.maker(workspace_id)
-    person = await people.meant(tx, workspace_id, kind, value, country, maker)
+    reader = tools.reader(workspace_id)
+    person = await people.meant(tx, workspace_id, kind, value, country, reader.maker)
     for other in await erasures.list_all(tx, workspace_id, before=LAST, limit=1, running_of=person.seeds[0]):
         held = await erasures.hold(tx, other.id)
         if held is not None and held.state is not None:
-            return await _renew(tx, held, held.state, person, maker), False
+            return await _renew(tx, held, held.state, person, reader), False
     removed: Counter[str] = Counter()
-    erased_at = await _mark(tx, workspace_id, person, maker, list(person.visitors))
-    await visitor_rows.drop(tx, person, erased_at, removed, is_all=True)
+    erased_at = await _mark(tx, workspace_id, person, reader.maker, list(person.visitors))
+    shared = await visitor_rows.drop(tx, reader, person, erased_at, removed, is_all=True)
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
+    state.share(shared, erased_at)
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
     )
     return made, True
 
 
-async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: Maker) -> Erasure:
+async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, reader: Reader) -> Erasure:
     """Until now, in place of until when it was asked for first. What the round found is kept."""
-    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
+    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, reader.maker)
     removed = Counter(erasure.removed)
-    at = await _mark(tx, erasure.workspace_id, person, maker, list(person.visitors))
-    await visitor_rows.drop(tx, person, at, removed, is_all=True)
+    at = await _mark(tx, erasure.workspace_id, person, reader.maker, list(person.visitors))
+    state.share(await visitor_rows.drop(tx, reader, person, at, removed, is_all=True), at)
     state.person, state.erased_at, state.until = person, at, _until(at)
     state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
     renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
@@ -128,14 +132,13 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         if state.is_walked:
             if not is_marking:  # another process walked it to its end meanwhile
                 return True
-            await _next_round(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
+            await _next_round(tx, tools.reader(erasure.workspace_id), state, removed)
         elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)
         elif state.stage == "visitors":
-            reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
-            await _unname(tx, reader, state, removed, now)
+            await _unname(tx, tools.reader(erasure.workspace_id), state, removed, now)
         elif state.stage == "links":
-            await _unlink(tx, state, removed)
+            await _unlink(tx, tools.reader(erasure.workspace_id), state, removed)
         elif state.stage == "wait":
             if any(at is not None and now < at + tools.grace for at in (state.cancelled_at, state.lent_at)):
                 return False
@@ -143,8 +146,7 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
             state.stage, state.bucket, state.after = "log", 0 if state.lent_at else len(BUCKETS), UUID(int=0)
         if state.stage == "log":
             if state.lent_at is not None:
-                reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
-                await _unlend(tx, reader, state, _until(state.lent_at), removed)
+                await _unlend(tx, tools.reader(erasure.workspace_id), state, _until(state.lent_at), removed)
             if state.bucket == len(BUCKETS):
                 erasure = _done(erasure, state, removed, tools, now)
         await erasures.write(tx, structs.replace(erasure, removed=dict(removed)), now)
@@ -167,8 +169,8 @@ async def _mark(
 
 
 async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
-    maker = tools.maker(erasure.workspace_id)
-    reader = Reader(erasure.workspace_id, tools.sealer, maker)
+    reader = tools.reader(erasure.workspace_id)
+    maker = reader.maker
     left = EXAMINED
     while left > 0 and state.bucket < len(BUCKETS):
         bucket = BUCKETS[state.bucket]
@@ -186,16 +188,20 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         left -= max(len(rows), LEAST_PER_BUCKET)
 
 
-async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:
+async def _next_round(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
     """Another one where more was found to be the person's; else what leads to them goes."""
     state.bucket, state.after = 0, UUID(int=0)
     person, found = state.person, state.found
     if state.is_shared or not any(new_in(person, found).values()) or state.round == MOST_ROUNDS:
         state.stage = "visitors"
         return
-    visitor_keys = take(person, found, maker)
-    now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
-    await visitor_rows.drop(tx, person, state.erased_at, removed, is_all=False)
+    visitor_keys = take(person, found, reader.maker)
+    now = await _mark(tx, reader.workspace_id, person, reader.maker, visitor_keys, state.erased_at)
+    state.share(
+        await visitor_rows.drop(
+            tx, reader, person, state.erased_at, removed, is_all=False, narrowed=state.shared
+        ), now
+    )  # fmt: skip
     state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
@@ -299,23 +305,27 @@ async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], n
             await visitor_rows.remove(tx, [key.bytes], state.erased_at, removed)
             state.nameless.append(key.bytes)
         elif names:
-            row = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
-            removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, row)).rowcount
+            await visitor_rows.unname(tx, key.bytes, names, state.erased_at, removed)
     state.pass_by([key for key, _ in page], EXAMINED)
     if state.bucket == len(BUCKETS):
         state.stage, state.bucket = "links", 0
 
 
-async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
+async def _unlink(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
+    if state.bucket == 0 and state.shared:
+        await visitor_rows.drop_sessions(tx, reader, state.person, state.shared, state.erased_at, removed)
     keys = [UUID(bytes=mac) for mac in sorted(state.person.macs())]
-    theirs = [*state.person.visitors, *state.nameless]
+    theirs = [*(key for key in state.person.visitors if key not in state.shared), *state.nameless]
     visitor_keys = [UUID(bytes=key) for key in theirs]
     for bucket in BUCKETS[state.bucket : state.bucket + LINK_BUCKETS]:
         row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys, "erased_at": state.erased_at}
         removed["links"] += (await tx.execute(_queries.drop_links, row)).rowcount
         removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
-    if state.bucket == 0 and theirs:
+    if state.bucket == 0 and (theirs or state.shared):
         spans = [links.aliases_of(key) for key in theirs]
+        # Of a row that stays, what the person's own email or id proved.
+        proofs = [mac for kind in links.PROOFS for mac in state.person.known.get(kind, ())]
+        spans += [(alias, alias) for key in state.shared for alias in (links.alias_key(key, mac) for mac in proofs)]
         removed["links"] += (await tx.execute(_queries.drop_aliases, visitor_rows.places([low for low, _ in spans]) | {
             "highs": [UUID(bytes=high) for _, high in spans], "erased_at": state.erased_at})).rowcount  # fmt: skip
     state.bucket += LINK_BUCKETS

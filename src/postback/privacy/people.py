@@ -124,17 +124,22 @@ class Reader:
         page = await (await tx.execute(_queries.visitors, row, binary=True)).fetchall()
         return [(key, identifiers or {}) for key, identifiers in page]
 
-    def said(self, identifiers: Mapping[str, Any], known: Set[bytes], erased_at: datetime) -> tuple[list[str], bool]:
+    def said(
+        self, identifiers: Mapping[str, Any], known: Set[bytes], erased_at: datetime, *, is_theirs: bool = False
+    ) -> tuple[list[str], bool]:
         """Which hashes of a visitor's row may be the person's, of those said until a moment: all but another's email,
-        id and phone. And whether the row names nobody else."""
+        id and phone. And whether the row named nobody else until then. `is_theirs`: the person was seen in it, whatever
+        it bears."""
         until_ms = erased_at.timestamp() * 1000
-        hashes = {name: one[0] for name, one in identifiers.items() if name.endswith("_sha256") and one[2] <= until_ms}
+        since = 1 if is_theirs else 2
+        hashes = {n: one[0] for n, one in identifiers.items() if n.endswith("_sha256") and one[since] <= until_ms}
         traces = self.maker.of_user(hashes)
         others = {kind for kind, macs in traces if known.isdisjoint(macs)}
-        if len(others) == len(traces):
+        if len(others) == len(traces) and not is_theirs:
             return [], False
         kept = tuple(f"{kind}_" for kind in others)
-        return [name for name in hashes if not name.startswith(kept)], others.isdisjoint(NAMES)
+        names = [name for name in hashes if identifiers[name][2] <= until_ms and not name.startswith(kept)]
+        return names, others.isdisjoint(NAMES)
 
     async def nameless(
         self, tx: Tx, person: Person, erased_at: datetime, examined: int
