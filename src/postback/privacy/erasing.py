@@ -7,8 +7,8 @@
     visitors rows that bear what is the person's beside another's name lose it; those that bear no other name go
     links    links that lead to these and to the person's visitors go
     wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked now
-    log      where rows bore what is the person's beside what is another's, and may have lent it: once more over all
-             events, those whose log bears what they do not bear themselves lose it there
+    log      where rows of the person, or others that bore what is theirs, may have lent it to another's event: once
+             more over all events, those whose log bears what they do not bear themselves lose it there
 
 What is counted stays: events, usage, deliveries, conversions and their value. Repeating a step is harmless.
 """
@@ -175,7 +175,11 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
     while left > 0 and state.bucket < len(BUCKETS):
         bucket = BUCKETS[state.bucket]
         rows = await reader.page(tx, bucket, state.after, state.until, left)
-        if mine := list(reader.theirs(rows, state.person, state.erased_at)):
+        beside: list[UUID] = []
+        mine = list(reader.theirs(rows, state.person, state.erased_at, beside=beside))
+        if beside and (removed["visitors"] or removed["visitors_narrowed"]):
+            state.lent_at = now
+        if mine:
             await _strip(tx, bucket, mine, state, maker, removed, now)
             for own, posts in (await posts_of(tx, reader, mine, state.person, state.erased_at)).items():
                 await _strip(tx, own, posts, state, maker, removed, now)

@@ -26,7 +26,8 @@ class State(Struct):
     finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
     BUCKETS, `after` the last row seen. `cancelled`: events that were waiting to be sent. `nameless`: keys of visitors
     that bore no name but what leads to the person, and went. `shared`: keys of the person's visitors that name somebody
-    else too, and stay. `lent_at`: when the last row that bore what is the person's beside what is another's lost it."""
+    else too, and stay. `lent_at`: when it was last seen that a row may have lent what is the person's to another's
+    event."""
 
     person: Person
     erased_at: datetime

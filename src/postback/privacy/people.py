@@ -95,10 +95,12 @@ class Reader:
             return await cursor.fetchall()
 
     def theirs(
-        self, rows: Sequence[Stored], person: Person, erased_at: datetime, *, are_all: bool = False
-    ) -> Iterator[Found]:
+        self, rows: Sequence[Stored], person: Person, erased_at: datetime, *,
+        are_all: bool = False, beside: list[UUID] | None = None,
+    ) -> Iterator[Found]:  # fmt: skip
         """Those of the person, or `are_all`, that occurred, or came, until a moment. What was erased already is
-        nobody's."""
+        nobody's. `beside` takes the ids of others, of whenever, that share a browser, a line or a name with the
+        person."""
         seeds, known = set(person.seeds), person.macs()
         for row in rows:
             if row.body is None:
@@ -108,15 +110,18 @@ class Reader:
             except msgspec.DecodeError:
                 log.error("a stored event cannot be read", event_id=row.id.hex)
                 continue
-            if ERASED in event.notes or (event.occurred_at > erased_at and buckets.time_of(row.id) > erased_at):
+            is_since = event.occurred_at > erased_at and buckets.time_of(row.id) > erased_at
+            if ERASED in event.notes or (is_since and beside is None):
                 continue
             readable = self.open(row.sealed)
             visitor_key = row.visitor_key.bytes if row.visitor_key is not None else None
             visitor_keys = visitors.keys_of(event, self.workspace_id, visitor_key)
             traces = self.maker.of_event(event, visitor_keys, readable.get("user_id"))
             is_theirs, spreads = belongs(traces, seeds, known)
-            if is_theirs or are_all:
+            if (is_theirs or are_all) and not is_since:
                 yield Found(row, event, readable, traces, visitor_keys, spreads)
+            elif beside is not None and any(not known.isdisjoint(macs) for _, macs in traces):
+                beside.append(row.id)
 
     async def visitors(self, tx: Tx, bucket: int, after: UUID, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
         """The next visitors of a bucket: the keys of their rows, and the identifiers as they lie there."""
