@@ -16,7 +16,7 @@ from postback.privacy import erasing, receipt
 from postback.privacy.people import Kind
 from postback.visitors import links
 from tests.intake.taking import scalar
-from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms
+from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, PHONE_HASH, Erasable, everything, forms
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,30 @@ async def test_what_many_share_leads_to_nobody(hub: Erasable) -> None:
     assert await hub.erased() == {str(id_) for id_ in own}
     assert done.receipt is not None
     assert '"shared":true' in done.receipt
+
+
+@pytest.mark.parametrize(("count", "is_shared"), [(10, False), (11, True)])
+async def test_of_what_many_share_identifiers_are_counted_however_they_are_written(
+    hub: Erasable, count: int, is_shared: bool
+) -> None:
+    account = {"external_id": "acc"}
+    for n in range(count):
+        # A phone is hashed in two ways; these addresses are one at Google.
+        address = "janedoe"[: n % 6 + 1] + "." + "janedoe"[n % 6 + 1 :]
+        await hub.put(f"e{n}", account | {"phone": f"+141555501{n:02}", "email": f"{address}@gmail.com"})
+    own = await hub.put("p", {"phone": "+14155550100"})
+    done = await hub.erase("external_id", "acc")
+    assert f'"shared":{str(is_shared).lower()}' in str(done.receipt)
+    assert (str(own) in await hub.erased()) is not is_shared
+
+
+async def test_what_is_known_already_is_not_counted_in_another_spelling(
+    hub: Erasable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(erasing.SHARED_BY, "phone", 0)
+    await hub.put("e1", {"phone": JANE["phone"]})
+    done = await hub.erase("phone", PHONE_HASH)
+    assert '"shared":false' in str(done.receipt)
 
 
 async def test_rows_of_visitors_past_the_limit_of_a_link_lose_what_was_asked_for(hub: Erasable, tx: Tx) -> None:

@@ -208,9 +208,7 @@ async def sent(tx: Tx, event_id: UUID, said: str) -> None:
 @pytest.mark.parametrize(
     "shared", [{"visitor_id": "v1"}, {"session_id": "s1"}, {"user": {"phone": JANE["phone"]}}], ids=str
 )
-async def test_what_the_persons_own_browser_lent_leaves_the_log(
-    hub: Erasable, tx: Tx, shared: dict[str, Any]
-) -> None:
+async def test_what_the_persons_own_browser_lent_leaves_the_log(hub: Erasable, tx: Tx, shared: dict[str, Any]) -> None:
     """She named herself there last, so that nothing of the other is left in the row."""
     account_hash = hashlib.sha256(b"cust-7").hexdigest()
     account, phone = {"external_id": "cust-7"}, {"phone": JANE["phone"]}

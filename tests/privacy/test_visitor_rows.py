@@ -81,9 +81,7 @@ async def test_what_was_denied_in_a_browser_that_bore_the_phone_alone_holds(hub:
     assert await built(hub, tx, waits, meta) == DENIED
 
 
-async def test_what_was_denied_holds_for_who_comes_back_to_the_browser_since(
-    hub: Erasable, tx: Tx, meta: UUID
-) -> None:
+async def test_what_was_denied_holds_for_who_comes_back_to_the_browser_since(hub: Erasable, tx: Tx, meta: UUID) -> None:
     await hub.put("e1", {"email": JANE["email"]}, visitor_id="v1")
     await hub.put("e2", JANE)
     await hub.put("e3", {"external_id": "cust-7"}, visitor_id="v2", click_ids={"gclid": "janes"}, consent=NO)
@@ -143,5 +141,7 @@ async def test_a_shared_browser_is_no_longer_proved_to_be_the_persons(hub: Erasa
     await hub.erase("email", JANE["email"])
     aliases = "SELECT array_agg(visitor_key ORDER BY visitor_key) FROM link WHERE kind = 'alias' AND others IS NULL"
     assert await scalar(tx, aliases) == sorted([keys["tablet"], keys["bobs"]])
-    emails = "SELECT array_agg(a) FROM (SELECT unnest(visitor_key || others) a FROM link WHERE kind = 'email' ORDER BY 1) l"
+    emails = (
+        "SELECT array_agg(a) FROM (SELECT unnest(visitor_key || others) a FROM link WHERE kind = 'email' ORDER BY 1) l"
+    )
     assert await scalar(tx, emails) == sorted([keys["tablet"], keys["bobs"]])

@@ -216,8 +216,12 @@ def new_in(person: Person, found: Person) -> dict[str, set[bytes]]:
 
 
 def is_shared(person: Person, found: Person) -> bool:
-    """Whether a round found more than is a single person's."""
-    return any(len(macs) > SHARED_BY[kind] for kind, macs in new_in(person, found).items())
+    """Whether a round found more identifiers than are a single person's."""
+    known = person.macs()
+    return any(
+        sum(known.isdisjoint(macs) for macs in identifiers) > SHARED_BY[kind]
+        for kind, identifiers in found.identifiers.items()
+    )
 
 
 def take(person: Person, found: Person, maker: Maker) -> list[bytes]:

@@ -31,11 +31,13 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 class Person(Struct):
-    """MACs by kind; `seeds`: those that were asked for. `visitors`: keys of the rows. All are 16 bytes."""
+    """MACs by kind; `seeds`: those that were asked for. `visitors`: keys of the rows. All are 16 bytes. `identifiers`:
+    the same MACs, each identifier's as it was met first."""
 
     seeds: list[bytes]
     known: dict[str, list[bytes]]
     visitors: list[bytes]
+    identifiers: dict[str, list[tuple[bytes, ...]]] = {}
 
     def macs(self) -> set[bytes]:
         return {mac for macs in self.known.values() for mac in macs}
@@ -45,7 +47,10 @@ class Person(Struct):
         self.visitors += [key for key in dict.fromkeys(visitor_keys) if key not in self.visitors]
         for kind, macs in [*traces, *(("visitor", (maker.of_visitor(key),)) for key in visitor_keys)]:
             held = self.known.setdefault(kind, [])
-            held += [mac for mac in dict.fromkeys(macs) if mac not in held]
+            new = [mac for mac in dict.fromkeys(macs) if mac not in held]
+            if len(new) == len(set(macs)):
+                self.identifiers.setdefault(kind, []).append(macs)
+            held += new
 
 
 class Stored(Struct, frozen=True):
@@ -146,9 +151,7 @@ class Reader:
         names = [name for name in hashes if identifiers[name][2] <= until_ms and not name.startswith(kept)]
         return names, others.isdisjoint(NAMES)
 
-    async def nameless(
-        self, tx: Tx, person: Person, erased_at: datetime, examined: int
-    ) -> AsyncIterator[list[bytes]]:
+    async def nameless(self, tx: Tx, person: Person, erased_at: datetime, examined: int) -> AsyncIterator[list[bytes]]:
         """Keys of rows, beside the person's, that bear what is theirs and name nobody else: a list for each page of
         all visitors."""
         known, own = person.macs(), set(person.visitors)
