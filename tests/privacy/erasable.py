@@ -8,7 +8,8 @@ from uuid import UUID
 
 from postback.db import Tx, buckets
 from postback.event import RawUser
-from postback.privacy import erasing, erasures, exporting, people
+from postback.privacy import counting, erasing, erasures, exporting, people
+from postback.privacy.counting import Counted
 from postback.privacy.erasures import Erasure
 from postback.privacy.people import Kind, Reader
 from tests.intake.taking import Hub
@@ -61,6 +62,14 @@ class Erasable(Hub):
             person = await people.meant(tx, self.workspace.id, kind, value, None, maker)
             reader = Reader(self.workspace.id, self.vault.sealer, maker)
             return json.loads(b"".join([p async for p in exporting.export(tx, reader, person, datetime.now(UTC))]))
+
+    async def count(self, kind: Kind, value: str, seconds: float = 60) -> Counted:
+        """A dry run."""
+        maker = self.tools.maker(self.workspace.id)
+        async with self.pool.connection() as tx:
+            person = await people.meant(tx, self.workspace.id, kind, value, None, maker)
+            reader = Reader(self.workspace.id, self.vault.sealer, maker)
+            return await counting.count(tx, reader, person, datetime.now(UTC), seconds)
 
     async def put(self, event_id: str, user: dict[str, str] | None = None, **fields: Any) -> UUID:
         person = RawUser(**user) if user else None

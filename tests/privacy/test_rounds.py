@@ -1,7 +1,9 @@
 """An erasure runs in rounds: it goes on where it was stopped, waits for changes, and ends when nothing can be under way."""
 
 import asyncio
+import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -193,3 +195,50 @@ async def test_what_she_says_anew_stays_in_the_log(hub: Erasable, tx: Tx) -> Non
     done = await hub.finish(asked.id)
     assert done.removed["visitors_narrowed"] == 1
     assert await scalar(tx, "SELECT convert_from(request, 'UTF8') FROM attempt") == PHONE_HASH
+
+
+async def sent(tx: Tx, event_id: UUID, said: str) -> None:
+    """That a delivery went out with something."""
+    await tx.execute(
+        "INSERT INTO attempt SELECT bucket, event_id, destination_id, 1, now(), 'delivered', NULL, 200, 5, 'POST x', %s, 'r'"
+        "  FROM delivery WHERE event_id = %s", (said.encode(), event_id),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shared", [{"visitor_id": "v1"}, {"session_id": "s1"}, {"user": {"phone": JANE["phone"]}}], ids=str
+)
+async def test_what_the_persons_own_browser_lent_leaves_the_log(hub: Erasable, tx: Tx, shared: dict[str, Any]) -> None:
+    """She named herself there last, so that nothing of the other is left in the row."""
+    account_hash = hashlib.sha256(b"cust-7").hexdigest()
+    account, phone = {"external_id": "cust-7"}, {"phone": JANE["phone"]}
+    await hub.put("e1", account | phone, visitor_id="v1", session_id="s1")
+    fields = shared | {"user": {"email": "bob@x.example"} | shared.get("user", {})}
+    bob = await hub.put("b", **fields)
+    await hub.put("e2", {"email": JANE["email"]}, visitor_id="v1")
+    await sent(tx, bob, f"{account_hash} {PHONE_HASH}")
+    done = await hub.erase("external_id", "cust-7")
+    assert (done.removed["visitors"], str(bob) in await hub.erased()) == (1, False)
+    assert await scalar(tx, "SELECT request FROM attempt") is None
+
+
+async def test_what_her_browser_lent_while_the_erasure_ran_leaves_the_log(hub: Erasable, tx: Tx) -> None:
+    """v2 is found to be hers on the way; until then it lends to who bears no name."""
+    await hub.put("e1", JANE, visitor_id="v1")
+    await hub.put("e2", {"external_id": "cust-7"}, visitor_id="v2")
+    await hub.put("e3", {"email": JANE["email"]})
+    asked = await hub.ask("email", JANE["email"])
+    since = await hub.put("b", visitor_id="v2")
+    await sent(tx, since, hashlib.sha256(b"cust-7").hexdigest())
+    await hub.finish(asked.id)
+    assert str(since) not in await hub.erased()
+    assert await scalar(tx, "SELECT request FROM attempt") is None
+
+
+async def test_the_log_is_not_read_where_nobody_else_was_seen(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    await hub.put("o", {"email": "bob@x.example"}, visitor_id="v-bob")
+    asked = await hub.ask("email", JANE["email"])
+    while (state := (await erasures.look(tx, asked.id)).state) is not None:
+        assert state.lent_at is None
+        await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))

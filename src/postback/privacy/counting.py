@@ -9,7 +9,7 @@ from msgspec import Struct
 from postback import visitors
 from postback.db import Tx
 from postback.db.buckets import BUCKETS
-from postback.privacy import people
+from postback.privacy import people, visitor_rows
 from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, posts_of, take
 from postback.privacy.people import LAST, Person, Reader
 
@@ -36,7 +36,8 @@ async def count(tx: Tx, reader: Reader, person: Person, now: datetime, seconds: 
         if not is_walked or shared or not any(new_in(person, found).values()) or n == MOST_ROUNDS - 1:
             break
         await people.widen(tx, person, take(person, found, reader.maker), reader.maker)
-    counted.visitors = len(await visitors.find(tx, person.visitors)) if person.visitors else 0
+    rows = await visitors.find(tx, person.visitors) if person.visitors else {}
+    counted.visitors = len(rows) - len(visitor_rows.shared(reader, person, rows))
     counted.is_all = is_walked and await _nameless(tx, reader, person, counted, now, deadline, shared)
     return counted
 

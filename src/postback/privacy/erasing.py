@@ -7,8 +7,8 @@
     visitors rows that bear what is the person's beside another's name lose it; those that bear no other name go
     links    links that lead to these and to the person's visitors go
     wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked now
-    log      where rows bore what is the person's beside what is another's, and may have lent it: once more over all
-             events, those whose log bears what they do not bear themselves lose it there
+    log      where rows of the person, or others that bore what is theirs, may have lent it to another's event: once
+             more over all events, those whose log bears what they do not bear themselves lose it there
 
 What is counted stays: events, usage, deliveries, conversions and their value. Repeating a step is harmless.
 """
@@ -27,7 +27,7 @@ from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
 from postback.db.buckets import BUCKETS
 from postback.pii import Sealer
 from postback.pii.person import ERASED, Maker, stripped
-from postback.privacy import erasures, lent, people, receipt
+from postback.privacy import erasures, lent, people, receipt, visitor_rows
 from postback.privacy.erasures import Erasure, State
 from postback.privacy.people import LAST, Found, Kind, Person, Reader
 from postback.visitors import links
@@ -56,6 +56,9 @@ class Tools(Struct, frozen=True):
     def maker(self, workspace_id: UUID) -> Maker:
         return Maker(self.installation_key, workspace_id.bytes)
 
+    def reader(self, workspace_id: UUID) -> Reader:
+        return Reader(workspace_id, self.sealer, self.maker(workspace_id))
+
 
 async def begin(
     tx: Tx, tools: Tools, workspace_id: UUID, kind: Kind, value: str, *, country: str | None, created_by: str, id: UUID
@@ -63,28 +66,29 @@ async def begin(
     """Ask for an erasure, in the caller's transaction, and whether it is new: while one of the same identifier runs,
     that one is given, and begins its round anew. Raises Invalid."""
     await workspaces.hold(tx, workspace_id)
-    maker = tools.maker(workspace_id)
-    person = await people.meant(tx, workspace_id, kind, value, country, maker)
+    reader = tools.reader(workspace_id)
+    person = await people.meant(tx, workspace_id, kind, value, country, reader.maker)
     for other in await erasures.list_all(tx, workspace_id, before=LAST, limit=1, running_of=person.seeds[0]):
         held = await erasures.hold(tx, other.id)
         if held is not None and held.state is not None:
-            return await _renew(tx, held, held.state, person, maker), False
+            return await _renew(tx, held, held.state, person, reader), False
     removed: Counter[str] = Counter()
-    erased_at = await _mark(tx, workspace_id, person, maker, list(person.visitors))
-    await _drop(tx, person, erased_at, removed, is_all=True)
+    erased_at = await _mark(tx, workspace_id, person, reader.maker, list(person.visitors))
+    shared = await visitor_rows.drop(tx, reader, person, erased_at, removed, is_all=True)
     state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
+    state.share(shared, erased_at)
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
     )
     return made, True
 
 
-async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, maker: Maker) -> Erasure:
+async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, reader: Reader) -> Erasure:
     """Until now, in place of until when it was asked for first. What the round found is kept."""
-    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, maker)
+    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, reader.maker)
     removed = Counter(erasure.removed)
-    at = await _mark(tx, erasure.workspace_id, person, maker, list(person.visitors))
-    await _drop(tx, person, at, removed, is_all=True)
+    at = await _mark(tx, erasure.workspace_id, person, reader.maker, list(person.visitors))
+    state.share(await visitor_rows.drop(tx, reader, person, at, removed, is_all=True), at)
     state.person, state.erased_at, state.until = person, at, _until(at)
     state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
     renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
@@ -128,14 +132,13 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         if state.is_walked:
             if not is_marking:  # another process walked it to its end meanwhile
                 return True
-            await _next_round(tx, erasure.workspace_id, state, tools.maker(erasure.workspace_id), removed)
+            await _next_round(tx, tools.reader(erasure.workspace_id), state, removed)
         elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)
         elif state.stage == "visitors":
-            reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
-            await _unname(tx, reader, state, removed, now)
+            await _unname(tx, tools.reader(erasure.workspace_id), state, removed, now)
         elif state.stage == "links":
-            await _unlink(tx, state, removed)
+            await _unlink(tx, tools.reader(erasure.workspace_id), state, removed)
         elif state.stage == "wait":
             if any(at is not None and now < at + tools.grace for at in (state.cancelled_at, state.lent_at)):
                 return False
@@ -143,8 +146,7 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
             state.stage, state.bucket, state.after = "log", 0 if state.lent_at else len(BUCKETS), UUID(int=0)
         if state.stage == "log":
             if state.lent_at is not None:
-                reader = Reader(erasure.workspace_id, tools.sealer, tools.maker(erasure.workspace_id))
-                await _unlend(tx, reader, state, _until(state.lent_at), removed)
+                await _unlend(tx, tools.reader(erasure.workspace_id), state, _until(state.lent_at), removed)
             if state.bucket == len(BUCKETS):
                 erasure = _done(erasure, state, removed, tools, now)
         await erasures.write(tx, structs.replace(erasure, removed=dict(removed)), now)
@@ -166,36 +168,18 @@ async def _mark(
     return now
 
 
-async def _drop(tx: Tx, person: Person, erased_at: datetime, removed: Counter[str], *, is_all: bool) -> None:
-    """The person's links, at once, so that what is linked from now on is a new person's; rows of visitors; but for
-    `is_all`, what was seen of them since `erased_at` is a new person's too, and stays."""
-    own = _places(sorted(person.macs())) | {"erased_at": erased_at}
-    removed["links"] += (await tx.execute(_queries.drop_own_links, own)).rowcount
-    if person.visitors:
-        await _drop_visitors(tx, person.visitors, erased_at, removed, is_all=is_all)
-
-
-async def _drop_visitors(
-    tx: Tx, keys: Sequence[bytes], erased_at: datetime, removed: Counter[str], *, is_all: bool = False
-) -> None:
-    places = _places(keys)
-    row = places | {"until": None if is_all else erased_at}
-    removed["visitors"] += (await tx.execute(_queries.drop_visitors, row)).rowcount
-    if not is_all:
-        since = {"erased_at": erased_at, "erased_ms": int(erased_at.timestamp() * 1000)}
-        removed["visitors_narrowed"] += (await tx.execute(_queries.narrow_visitors, places | since)).rowcount
-    span = {"min_id": UUID(int=0), "max_id": buckets.floor(erased_at)}
-    removed["touches"] += (await tx.execute(_queries.drop_touches, places | span)).rowcount
-
-
 async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
-    maker = tools.maker(erasure.workspace_id)
-    reader = Reader(erasure.workspace_id, tools.sealer, maker)
+    reader = tools.reader(erasure.workspace_id)
+    maker = reader.maker
     left = EXAMINED
     while left > 0 and state.bucket < len(BUCKETS):
         bucket = BUCKETS[state.bucket]
         rows = await reader.page(tx, bucket, state.after, state.until, left)
-        if mine := list(reader.theirs(rows, state.person, state.erased_at)):
+        beside: list[UUID] = []
+        mine = list(reader.theirs(rows, state.person, state.erased_at, beside=beside))
+        if beside and (removed["visitors"] or removed["visitors_narrowed"]):
+            state.lent_at = now
+        if mine:
             await _strip(tx, bucket, mine, state, maker, removed, now)
             for own, posts in (await posts_of(tx, reader, mine, state.person, state.erased_at)).items():
                 await _strip(tx, own, posts, state, maker, removed, now)
@@ -208,16 +192,20 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         left -= max(len(rows), LEAST_PER_BUCKET)
 
 
-async def _next_round(tx: Tx, workspace_id: UUID, state: State, maker: Maker, removed: Counter[str]) -> None:
+async def _next_round(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
     """Another one where more was found to be the person's; else what leads to them goes."""
     state.bucket, state.after = 0, UUID(int=0)
     person, found = state.person, state.found
     if state.is_shared or not any(new_in(person, found).values()) or state.round == MOST_ROUNDS:
         state.stage = "visitors"
         return
-    visitor_keys = take(person, found, maker)
-    now = await _mark(tx, workspace_id, person, maker, visitor_keys, state.erased_at)
-    await _drop(tx, person, state.erased_at, removed, is_all=False)
+    visitor_keys = take(person, found, reader.maker)
+    now = await _mark(tx, reader.workspace_id, person, reader.maker, visitor_keys, state.erased_at)
+    state.share(
+        await visitor_rows.drop(
+            tx, reader, person, state.erased_at, removed, is_all=False, narrowed=state.shared
+        ), now
+    )  # fmt: skip
     state.until, state.round = _until(now), state.round + 1
     state.found = Person(person.seeds, {}, [])
 
@@ -228,8 +216,12 @@ def new_in(person: Person, found: Person) -> dict[str, set[bytes]]:
 
 
 def is_shared(person: Person, found: Person) -> bool:
-    """Whether a round found more than is a single person's."""
-    return any(len(macs) > SHARED_BY[kind] for kind, macs in new_in(person, found).items())
+    """Whether a round found more identifiers than are a single person's."""
+    known = person.macs()
+    return any(
+        sum(known.isdisjoint(macs) for macs in identifiers) > SHARED_BY[kind]
+        for kind, identifiers in found.identifiers.items()
+    )
 
 
 def take(person: Person, found: Person, maker: Maker) -> list[bytes]:
@@ -262,7 +254,7 @@ async def _strip(
     orders = order_keys(mine)
     removed["conversions"] += (await tx.execute(_queries.strip_conversions, spans(ids, orders))).rowcount
     if orders:
-        named = _places(sorted(set(orders.values()))) | {"order_id": ERASED}
+        named = visitor_rows.places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
         await tombstones.lay(tx, map(maker.of_order, orders.values()), (), state.erased_at)
 
@@ -318,27 +310,31 @@ async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], n
         # One by one: a flush locks them in the order of their keys too.
         # More of them are a line of many.
         if is_nameless and not state.is_shared and len(state.nameless) < SHARED_BY["visitor"]:
-            await _drop_visitors(tx, [key.bytes], state.erased_at, removed)
+            await visitor_rows.remove(tx, [key.bytes], state.erased_at, removed)
             state.nameless.append(key.bytes)
         elif names:
-            row = {"bucket": bucket, "key": key, "names": names, "erased_at": state.erased_at}
-            removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, row)).rowcount
+            await visitor_rows.unname(tx, key.bytes, names, state.erased_at, removed)
     state.pass_by([key for key, _ in page], EXAMINED)
     if state.bucket == len(BUCKETS):
         state.stage, state.bucket = "links", 0
 
 
-async def _unlink(tx: Tx, state: State, removed: Counter[str]) -> None:
+async def _unlink(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
+    if state.bucket == 0 and state.shared:
+        await visitor_rows.drop_sessions(tx, reader, state.person, state.shared, state.erased_at, removed)
     keys = [UUID(bytes=mac) for mac in sorted(state.person.macs())]
-    theirs = [*state.person.visitors, *state.nameless]
+    theirs = [*(key for key in state.person.visitors if key not in state.shared), *state.nameless]
     visitor_keys = [UUID(bytes=key) for key in theirs]
     for bucket in BUCKETS[state.bucket : state.bucket + LINK_BUCKETS]:
         row = {"bucket": bucket, "keys": keys, "visitor_keys": visitor_keys, "erased_at": state.erased_at}
         removed["links"] += (await tx.execute(_queries.drop_links, row)).rowcount
         removed["links"] += (await tx.execute(_queries.narrow_links, row)).rowcount
-    if state.bucket == 0 and theirs:
+    if state.bucket == 0 and (theirs or state.shared):
         spans = [links.aliases_of(key) for key in theirs]
-        removed["links"] += (await tx.execute(_queries.drop_aliases, _places([low for low, _ in spans]) | {
+        # Of a row that stays, what the person's own email or id proved.
+        proofs = [mac for kind in links.PROOFS for mac in state.person.known.get(kind, ())]
+        spans += [(alias, alias) for key in state.shared for alias in (links.alias_key(key, mac) for mac in proofs)]
+        removed["links"] += (await tx.execute(_queries.drop_aliases, visitor_rows.places([low for low, _ in spans]) | {
             "highs": [UUID(bytes=high) for _, high in spans], "erased_at": state.erased_at})).rowcount  # fmt: skip
     state.bucket += LINK_BUCKETS
     if state.bucket >= len(BUCKETS):
@@ -378,8 +374,3 @@ def _done(erasure: Erasure, state: State, removed: Counter[str], tools: Tools, n
         },
     )
     return structs.replace(erasure, status="done", state=None, receipt=text, signature=signature)
-
-
-def _places(keys: Sequence[bytes]) -> dict[str, object]:
-    own = [buckets.of_key(key) for key in keys]
-    return {"buckets": own, "keys": [UUID(bytes=key) for key in keys], "touched": sorted(set(own))}

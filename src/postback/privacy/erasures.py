@@ -25,8 +25,9 @@ class State(Struct):
     """Where the walk is. A round looks at all events up to the id `until`, for the person as far as known; what it
     finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
     BUCKETS, `after` the last row seen. `cancelled`: events that were waiting to be sent. `nameless`: keys of visitors
-    that bore no name but what leads to the person, and went. `lent_at`: when the last row that bore what is the
-    person's beside what is another's lost it."""
+    that bore no name but what leads to the person, and went. `shared`: keys of the person's visitors that name somebody
+    else too, and stay. `lent_at`: when it was last seen that a row may have lent what is the person's to another's
+    event."""
 
     person: Person
     erased_at: datetime
@@ -40,6 +41,7 @@ class State(Struct):
     cancelled_at: datetime | None = None
     is_shared: bool = False
     nameless: list[bytes] = []
+    shared: list[bytes] = []
     lent_at: datetime | None = None
 
     def pass_by(self, ids: Sequence[UUID], limit: int) -> None:
@@ -48,6 +50,10 @@ class State(Struct):
             self.bucket, self.after = self.bucket + 1, UUID(int=0)
         else:
             self.after = ids[-1]
+
+    def share(self, keys: list[bytes], at: datetime) -> None:
+        """These stay, and may have lent what they lost."""
+        self.shared, self.lent_at = keys, at if keys else self.lent_at
 
     @property
     def is_walked(self) -> bool:

@@ -31,11 +31,13 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 class Person(Struct):
-    """MACs by kind; `seeds`: those that were asked for. `visitors`: keys of the rows. All are 16 bytes."""
+    """MACs by kind; `seeds`: those that were asked for. `visitors`: keys of the rows. All are 16 bytes. `identifiers`:
+    the same MACs, each identifier's as it was met first."""
 
     seeds: list[bytes]
     known: dict[str, list[bytes]]
     visitors: list[bytes]
+    identifiers: dict[str, list[tuple[bytes, ...]]] = {}
 
     def macs(self) -> set[bytes]:
         return {mac for macs in self.known.values() for mac in macs}
@@ -45,7 +47,10 @@ class Person(Struct):
         self.visitors += [key for key in dict.fromkeys(visitor_keys) if key not in self.visitors]
         for kind, macs in [*traces, *(("visitor", (maker.of_visitor(key),)) for key in visitor_keys)]:
             held = self.known.setdefault(kind, [])
-            held += [mac for mac in dict.fromkeys(macs) if mac not in held]
+            new = [mac for mac in dict.fromkeys(macs) if mac not in held]
+            if len(new) == len(set(macs)):
+                self.identifiers.setdefault(kind, []).append(macs)
+            held += new
 
 
 class Stored(Struct, frozen=True):
@@ -95,10 +100,12 @@ class Reader:
             return await cursor.fetchall()
 
     def theirs(
-        self, rows: Sequence[Stored], person: Person, erased_at: datetime, *, are_all: bool = False
-    ) -> Iterator[Found]:
+        self, rows: Sequence[Stored], person: Person, erased_at: datetime, *,
+        are_all: bool = False, beside: list[UUID] | None = None,
+    ) -> Iterator[Found]:  # fmt: skip
         """Those of the person, or `are_all`, that occurred, or came, until a moment. What was erased already is
-        nobody's."""
+        nobody's. `beside` takes the ids of others, of whenever, that share a browser, a line or a name with the
+        person."""
         seeds, known = set(person.seeds), person.macs()
         for row in rows:
             if row.body is None:
@@ -108,15 +115,18 @@ class Reader:
             except msgspec.DecodeError:
                 log.error("a stored event cannot be read", event_id=row.id.hex)
                 continue
-            if ERASED in event.notes or (event.occurred_at > erased_at and buckets.time_of(row.id) > erased_at):
+            is_since = event.occurred_at > erased_at and buckets.time_of(row.id) > erased_at
+            if ERASED in event.notes or (is_since and beside is None):
                 continue
             readable = self.open(row.sealed)
             visitor_key = row.visitor_key.bytes if row.visitor_key is not None else None
             visitor_keys = visitors.keys_of(event, self.workspace_id, visitor_key)
             traces = self.maker.of_event(event, visitor_keys, readable.get("user_id"))
             is_theirs, spreads = belongs(traces, seeds, known)
-            if is_theirs or are_all:
+            if (is_theirs or are_all) and not is_since:
                 yield Found(row, event, readable, traces, visitor_keys, spreads)
+            elif beside is not None and any(not known.isdisjoint(macs) for _, macs in traces):
+                beside.append(row.id)
 
     async def visitors(self, tx: Tx, bucket: int, after: UUID, limit: int) -> list[tuple[UUID, dict[str, Any]]]:
         """The next visitors of a bucket: the keys of their rows, and the identifiers as they lie there."""
@@ -124,17 +134,22 @@ class Reader:
         page = await (await tx.execute(_queries.visitors, row, binary=True)).fetchall()
         return [(key, identifiers or {}) for key, identifiers in page]
 
-    def said(self, identifiers: Mapping[str, Any], known: Set[bytes], erased_at: datetime) -> tuple[list[str], bool]:
+    def said(
+        self, identifiers: Mapping[str, Any], known: Set[bytes], erased_at: datetime, *, is_theirs: bool = False
+    ) -> tuple[list[str], bool]:
         """Which hashes of a visitor's row may be the person's, of those said until a moment: all but another's email,
-        id and phone. And whether the row names nobody else."""
+        id and phone. And whether the row named nobody else until then. `is_theirs`: the person was seen in it, whatever
+        it bears."""
         until_ms = erased_at.timestamp() * 1000
-        hashes = {name: one[0] for name, one in identifiers.items() if name.endswith("_sha256") and one[2] <= until_ms}
+        since = 1 if is_theirs else 2
+        hashes = {n: one[0] for n, one in identifiers.items() if n.endswith("_sha256") and one[since] <= until_ms}
         traces = self.maker.of_user(hashes)
         others = {kind for kind, macs in traces if known.isdisjoint(macs)}
-        if len(others) == len(traces):
+        if len(others) == len(traces) and not is_theirs:
             return [], False
         kept = tuple(f"{kind}_" for kind in others)
-        return [name for name in hashes if not name.startswith(kept)], others.isdisjoint(NAMES)
+        names = [name for name in hashes if identifiers[name][2] <= until_ms and not name.startswith(kept)]
+        return names, others.isdisjoint(NAMES)
 
     async def nameless(self, tx: Tx, person: Person, erased_at: datetime, examined: int) -> AsyncIterator[list[bytes]]:
         """Keys of rows, beside the person's, that bear what is theirs and name nobody else: a list for each page of

@@ -97,24 +97,28 @@ UPDATE orders o
   FROM unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
  WHERE o.bucket = u.bucket AND o.key = u.key AND o.bucket = ANY (%(touched)s::int[]) AND o.order_id <> %(order_id)s;
 
--- drop_visitors: those last seen until a moment; null: all. -> nothing; counts rows
+-- drop_visitors: those last seen until a moment who denied nothing. -> nothing; counts rows
 DELETE FROM visitor v
  USING unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
  WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
-   AND (%(until)s::timestamptz IS NULL OR v.last_seen_at <= %(until)s);
+   AND v.last_seen_at <= %(until)s
+   AND NOT v.identifiers @? '$.keyvalue() ? (@.key starts with "consent." && @.value[0] == "denied")';
 
--- narrow_visitors: what was seen until a moment of visitors who came again goes. -> nothing; counts rows
+-- narrow_visitors: of others what was seen until a moment goes, but for what was denied. -> whether nothing else is left
 UPDATE visitor v
-   SET identifiers = COALESCE((SELECT jsonb_object_agg(n.key, jsonb_set(n.value, '{1}',
-                                          GREATEST(n.value -> 1, to_jsonb(%(erased_ms)s::bigint))))
+   SET identifiers = COALESCE((SELECT jsonb_object_agg(n.key, jsonb_set(n.value, '{1}', LEAST(n.value -> 2,
+                                          GREATEST(n.value -> 1, to_jsonb(%(erased_ms)s::bigint)))))
                                  FROM jsonb_each(v.identifiers) n
-                                WHERE (n.value ->> 2)::bigint > %(erased_ms)s), '{}'),
-       sealed = CASE WHEN v.sealed_at > %(erased_at)s THEN v.sealed END,
-       device = CASE WHEN v.device_at > %(erased_at)s THEN v.device END,
+                                WHERE (n.value ->> 2)::bigint > %(until_ms)s
+                                   OR (starts_with(n.key, 'consent.') AND n.value ->> 0 = 'denied')), '{}'),
+       id = CASE WHEN v.last_seen_at > %(until)s THEN v.id END,
+       sealed = CASE WHEN v.sealed_at > %(until)s THEN v.sealed END,
+       device = CASE WHEN v.device_at > %(until)s THEN v.device END,
        first_seen_at = %(erased_at)s
   FROM unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
  WHERE v.bucket = u.bucket AND v.key = u.key AND v.bucket = ANY (%(touched)s::int[])
-   AND v.first_seen_at < %(erased_at)s;
+   AND v.first_seen_at < %(until)s
+RETURNING v.last_seen_at <= %(until)s;
 
 -- visitors: the next ones of one bucket, in key order; without identifiers: another workspace's. -> key, identifiers
 SELECT v.key, CASE WHEN v.workspace_id = %(workspace_id)s THEN v.identifiers END
