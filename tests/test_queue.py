@@ -199,6 +199,26 @@ async def test_the_ledger_still_tells_of_months_that_were_dropped(hub: Hub) -> N
     await hub.balances(to)
 
 
+async def test_what_a_platform_said_is_not_filed_in_the_ledger(hub: Hub) -> None:
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    now = datetime.now(UTC)
+    old = partitions.month(now) - timedelta(days=70)
+    await partitions.make_ahead(hub.tx, old, months=0)
+    reasons = {
+        "failed": ["answered 400: jane-1", "answered 400: jane-2", "gave up: Acme's code 7: jane-3"],
+        "skipped": ["order not completed: it is pending"],
+    }
+    ids = iter(await hub.put([to], 4, at=old + timedelta(hours=5)))
+    for status, texts in reasons.items():
+        for text in texts:
+            row = (status, text, next(ids))
+            await hub.tx.execute("UPDATE delivery SET status = %s, reason = %s WHERE event_id = %s", row)
+    await housekeeping.keep_partitions(hub.pool, now, MONTH)
+    [filed] = await ledger.read(hub.tx, [to.id], old, old + timedelta(days=1))
+    assert filed.failed == {"answered 400": 2, "gave up: Acme's code 7": 1}
+    assert (filed.skipped, filed.difference) == ({"order not completed: it is pending": 1}, 0)
+
+
 async def test_visitors_and_links_that_were_not_seen_for_the_retention_time_are_forgotten(hub: Hub) -> None:
     now = datetime.now(UTC)
     for days in (1, 400):

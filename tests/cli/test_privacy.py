@@ -33,6 +33,13 @@ def test_a_person_is_exported_erased_and_the_receipt_is_theirs(on_database: Run,
     assert "jane" not in done["receipt"]["text"]
 
 
+def test_an_export_that_fails_leaves_no_part(on_database: Run, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    assert on_database("privacy", "export", str(taken), "--email", "jane@x.example").code != 0
+    assert list(tmp_path.iterdir()) == [taken]
+
+
 async def test_a_dry_run_counts_and_does_nothing(on_database: Run, installed: installation.Made, tx: Tx) -> None:
     key = visitors.key_of(UUID(installed.workspace), "v-1")
     await tx.execute(

@@ -1,12 +1,14 @@
 """Every fixture is run: what is built, what an answer means, what a probe proves."""
 
+import re
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
-from postback import secret
-from postback.connectors import Connector, Item, Skipped
+from postback import queue, secret
+from postback.connectors import Connector, Delivered, Item, Skipped
 from tests.connectors.fixture import (
     CONNECTORS,
     BuildCase,
@@ -55,6 +57,30 @@ def test_an_event_is_built_as_its_fixture_says(connector: Connector, fixture: Fi
 @pytest.mark.parametrize("connector, fixture, case", cases("interpret"))
 def test_an_answer_means_what_its_fixture_says(connector: Connector, fixture: Fixture, case: InterpretCase) -> None:
     assert connector.interpret(response_of(case.response), case.count) == outcome_of(case.outcome)
+
+
+@pytest.mark.parametrize("connector, fixture, case", cases("interpret"))
+def test_a_reason_begins_with_our_words(connector: Connector, fixture: Fixture, case: InterpretCase) -> None:
+    """Up to where it is kept of an erased event, and of a request that many share; a code has no space."""
+    outcomes = outcome_of(case.outcome)
+    for outcome in outcomes if isinstance(outcomes, list) else [outcomes]:
+        reason = (outcome.note if isinstance(outcome, Delivered) else outcome.reason) or ""
+        ours = re.match(queue.OURS, reason)
+        assert ours is not None
+        theirs = [text for text in texts(response_of(case.response).json) if " " in text]
+        assert not [text for text in theirs if text[:20] in ours[0]], reason
+
+
+def texts(answer: Any) -> list[str]:
+    match answer:
+        case str():
+            return [answer]
+        case dict():
+            return [text for value in answer.values() for text in texts(value)]
+        case list():
+            return [text for value in answer for text in texts(value)]
+        case _:
+            return []
 
 
 @pytest.mark.parametrize("connector, fixture, case", cases("probe"))

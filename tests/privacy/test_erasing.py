@@ -303,3 +303,29 @@ async def test_a_visitor_proved_to_be_the_same_is_erased_too(hub: Erasable, tx: 
     await hub.erase("visitor_id", "v1")
     assert await hub.erased() == {str(first), str(second)}
     assert await scalar(tx, "SELECT count(*) FROM link") == 0
+
+
+async def test_what_a_platform_said_of_them_goes_and_what_is_ours_stays(hub: Erasable, tx: Tx) -> None:
+    reasons = {
+        "failed": "Meta's error 100 (33): bad em jane-quoted",
+        "gave up": "gave up: answered 503: jane-quoted is not known",
+        "noted": "sent without value; jane-quoted",
+        "skipped": "consent denied: ad_user_data",
+    }
+    ids = {name: await hub.put(name, {"email": JANE["email"]}) for name in reasons}
+    for name, reason in reasons.items():
+        status = {"noted": "delivered", "skipped": "skipped"}.get(name, "failed")
+        await tx.execute(
+            "UPDATE delivery SET status = %s, reason = %s, fix = 'jane-quoted', settled_at = now() WHERE event_id = %s",
+            (status, reason, ids[name]),
+        )
+    await tx.execute("UPDATE delivery SET fix = NULL WHERE status = 'skipped'")
+    await hub.erase("email", JANE["email"])
+    found = [reason for _, reason in await hub.fates()]
+    assert found == [
+        "Meta's error 100 (33)",
+        "gave up: answered 503",
+        "sent without value",
+        "consent denied: ad_user_data",
+    ]
+    assert "jane-quoted" not in await everything(tx)

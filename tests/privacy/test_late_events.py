@@ -7,7 +7,7 @@ from uuid import UUID
 from postback import tombstones
 from postback.db import Tx, buckets
 from tests.intake.taking import scalar
-from tests.privacy.erasable import JANE, PERSON, Erasable, everything, forms, raw
+from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms, raw
 
 
 async def test_an_order_goes_on_after_its_person_was_erased(hub: Erasable, tx: Tx) -> None:
@@ -102,3 +102,34 @@ async def test_a_late_post_that_bears_only_an_erased_orders_number_is_kept_witho
     assert (await hub.bodies())[str(late)].get("order", {}).get("id") is None
     assert await scalar(tx, "SELECT count(*) FROM orders") == 1
     assert await scalar(tx, f"SELECT count(*) FROM conversion WHERE event_id = '{late}'") == 1
+
+
+async def test_a_repeat_that_bears_no_time_does_not_bring_them_back(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    before = datetime.now(UTC)
+    await hub.erase("email", JANE["email"])
+    await hub.put("late", **PERSON, occurred_at=before)
+    for event_id in ("e1", "late"):
+        assert (await hub.send(event_id=event_id, **raw(PERSON))).duplicate
+    assert await scalar(tx, "SELECT count(*) FROM visitor") == 0
+    assert await scalar(tx, "SELECT count(*) FROM link") == 0
+    text = await everything(tx)
+    assert not [form for needle in ("v-jane", EMAIL_HASH) for form in forms(needle) if form in text]
+
+
+async def test_a_repeat_does_not_bring_them_back_before_the_walk_has_come_by(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    asked = await hub.ask("email", JANE["email"])
+    assert (await hub.send(event_id="e1", **raw(PERSON))).duplicate
+    assert await scalar(tx, "SELECT count(*) FROM visitor") == 0
+    await hub.finish(asked.id)
+    assert await scalar(tx, "SELECT count(*) FROM link") == 0
+
+
+async def test_somebody_elses_repeat_shows_what_it_bears(hub: Erasable, tx: Tx) -> None:
+    bob = {"email": "bob@x.example"}
+    await hub.put("e1", **PERSON)
+    await hub.put("e2", visitor_id="v-bob")
+    await hub.erase("email", JANE["email"])
+    await hub.put("e2", bob, visitor_id="v-bob")
+    assert "email_sha256" in str(await scalar(tx, "SELECT identifiers FROM visitor"))

@@ -157,10 +157,13 @@ async def export(
         reader = people.Reader(owner.id, vault.sealer, maker)
         part = file.with_name(f"{file.name}.part")
         part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
-            async for piece in exporting.export(s.tx, reader, person, s.now):
-                out.write(piece)
-        part.replace(file)
+        try:
+            with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+                async for piece in exporting.export(s.tx, reader, person, s.now):
+                    out.write(piece)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
     size = file.stat().st_size
     if as_json:
         show.as_json({"file": str(file), "bytes": size})

@@ -320,8 +320,10 @@ def _error(response: Response, code: int, error: Mapping[str, Any]) -> Outcome:
 
 def _note(answer: Mapping[str, Any]) -> str | None:
     trace, messages = answer.get("fbtrace_id"), answer.get("messages")
-    trace = f"fbtrace_id {trace}" if isinstance(trace, str) else None
-    return said(trace, *(messages if isinstance(messages, list) else ()), between="; ") or None
+    told = messages if isinstance(messages, list) else []
+    # Ours first: what follows may quote an event.
+    ours = f"fbtrace_id {trace}" if isinstance(trace, str) else "Meta's note" if told else None
+    return said(ours, *told, between="; ") or None
 
 
 def _max_age(event: Event) -> timedelta:

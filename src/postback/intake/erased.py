@@ -1,37 +1,71 @@
 """Late events of erased people: what they did before they were erased is taken without them.
 
 Such an event is stored without any identifier, its conversions and its worth count, and nobody is sent it. Only an
-event that occurred before its workspace's newest erasure is looked up, so that live traffic costs one comparison.
+event that occurred before its workspace's newest erasure is looked up, so that live traffic costs one comparison. A
+repeat occurred no later than the first of its kind came, whatever it says.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from postback import tombstones, visitors
-from postback.db import Tx
+from postback.db import Tx, buckets
 from postback.intake.judge import Pending, Whole
 from postback.intake.sales import skipped
 from postback.pii.person import ERASED, Maker, Trace, belongs, stripped
+from postback.queue import lists
+
+
+class _Noted(Struct, frozen=True):
+    """What is read of a stored event."""
+
+    notes: tuple[str, ...] = ()
+
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Noted).decode
 
 
 async def strip_late(tx: Tx, events: Sequence[Pending]) -> None:
     """Take the person from those events that are of one who was erased since. `tx` outside a transaction: an erasure
     bumps the version, so that a flush which misses its tombstones does not commit."""
-    late = [(event, _traces(event)) for event in events if _is_late(event)]
-    if not late:
+    for event in await _of_erased(tx, [(event, event.event.occurred_at) for event in events if _is_late(event)]):
+        _strip(event)
+
+
+async def forget(tx: Tx, repeats: Sequence[tuple[Pending, UUID]]) -> None:
+    """Take from repeats what they show of people who were erased since; each with the id of the event that it repeats.
+    `tx` holds the versions that these were judged under."""
+    shown = [
+        (event, id_)
+        for event, id_ in repeats
+        if event.seen is not None and event.snapshot.workspace.erased_at is not None
+    ]
+    if not shown:
         return
-    keys = sorted({mac for _, traces in late for _, macs in traces for mac in macs})
+    first = await lists.event_rows(tx, sorted({id_ for _, id_ in shown}))
+    gone = {id_ for id_, row in first.items() if ERASED in _decode(row.body).notes}
+    # The walk may not have come to the others yet.
+    theirs = await _of_erased(tx, [(event, buckets.time_of(id_)) for event, id_ in shown if id_ not in gone])
+    for event in [*theirs, *(event for event, id_ in shown if id_ in gone)]:
+        event.seen = None
+
+
+async def _of_erased(tx: Tx, events: Sequence[tuple[Pending, datetime]]) -> list[Pending]:
+    """Those of people who were erased after a moment."""
+    traced = [(event, at, _traces(event)) for event, at in events]
+    keys = sorted({mac for _, _, traces in traced for _, macs in traces for mac in macs})
     found = await tombstones.find(tx, keys) if keys else {}
-    for event, traces in late:
-        at = event.event.occurred_at
+    theirs: list[Pending] = []
+    for event, at, traces in traced:
         known = {mac for mac, stone in found.items() if at <= stone.erased_at}
         if belongs(traces, {mac for mac in known if found[mac].is_seed}, known)[0]:
-            _strip(event)
+            theirs.append(event)
+    return theirs
 
 
 def _is_late(pending: Pending) -> bool:

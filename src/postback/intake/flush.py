@@ -158,7 +158,7 @@ class Flush:
         self, conn: Tx, events: Sequence[Pending], first: dict[bytes, Pending], bucket: int
     ) -> None:
         """The keys first, then what is new, and what repeats show of their visitors: two trips (three where these may
-        prove something), and one or two questions about the repeats between them."""
+        prove something), and one or two questions about the repeats between them; two more where people were erased."""
         self.is_committing = False
         keys = sorted(first)
         snapshots = _oldest(events)
@@ -181,11 +181,10 @@ class Flush:
                 self._answer(events, first, winners | own, found, stored)
                 return
         self._check_versions(versions, snapshots)
+        await erased.forget(conn, [(e, found[e.dedup_key].event_id) for e in events if e.dedup_key in found])
         collided = rows.collisions(events, first, found)
         new = [event for k, event in first.items() if k in winners]
-        for event in events:
-            event.is_counted = False
-        sold = await self._sell_held(conn, new)
+        sold = await self._sell_held(conn, events, new)
         trip = Trip(conn, self._prepared)
         if sold.held:
             conversions.write(trip, sold.held.values(), self.now())
@@ -227,8 +226,10 @@ class Flush:
                 sales.convert(event, sold)
         return sold
 
-    async def _sell_held(self, conn: Tx, new: Sequence[Pending]) -> Sold:
-        """The same, with orders as they stand, held to the end of the transaction."""
+    async def _sell_held(self, conn: Tx, events: Sequence[Pending], new: Sequence[Pending]) -> Sold:
+        """The same, with orders as they stand, held to the end of the transaction. Repeats count nothing."""
+        for event in events:
+            event.is_counted = False
         held = {event.post.key: sales.held(event.post) for event in new if event.post is not None}
         if held:
             trip = Trip(conn, self._prepared)

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 from msgspec import Struct, structs
 
-from postback import conversions, tombstones, workspaces
+from postback import conversions, queue, tombstones, workspaces
 from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
 from postback.db.buckets import BUCKETS
 from postback.pii import Sealer
@@ -250,6 +250,7 @@ async def _strip(
     if cancelled:
         state.cancelled += sorted(set(cancelled) - set(state.cancelled))
         state.cancelled_at = now
+    await tx.execute(_queries.shorten_reasons, row | {"ours": queue.OURS})
     removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
     orders = order_keys(mine)
     removed["conversions"] += (await tx.execute(_queries.strip_conversions, spans(ids, orders))).rowcount

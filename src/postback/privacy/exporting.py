@@ -3,10 +3,13 @@
 One object, sent in parts while it is found: `events`, each with what is sealed opened, its deliveries, what was sent of
 it, and its conversions; `visitors`, with those that bear the person's phone and nobody's name, and their `touches`;
 `links` (how many lead to the person). While nothing is found, white space.
+
+Of what names somebody else too, only what is the person's: another's post of their order is shown without whose it is,
+a visitor's row that bears another's email or id with what of it an erasure takes away.
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -17,15 +20,18 @@ from msgspec import structs
 from postback import destinations, queue, visitors
 from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
+from postback.event import Order
+from postback.pii.person import NAMES, Trace, stripped
 from postback.privacy import people
 from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, order_keys, posts_of, spans, take
 from postback.privacy.people import Found, Person, Reader
-from postback.visitors import links, touches
+from postback.visitors import Visitor, links, touches
 from postback.visitors.touches import Touch
 
 PAGE = 1000
 TOGETHER = 200
 MOST_TOUCHES = 10_000
+ANOTHERS = "another person's: shown without them"
 FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _queries = Queries("privacy")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -38,18 +44,21 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
     yield b'{"events":['
     labels = {id_: label.name for id_, label in (await destinations.labels(tx, reader.workspace_id)).items()}
     is_first, given, shared = True, set[UUID](), False
+    others: dict[UUID, Found] = {}
     for _ in range(MOST_ROUNDS):
         found = Person(person.seeds, {}, [])
         shared = False
+        known = person.macs()
         for bucket in BUCKETS:
             yield b"\n"
-            async for mine in _of_bucket(tx, reader, person, bucket, now):
+            async for here in _of_bucket(tx, reader, person, bucket, now):
+                others |= {one.row.id: one for one in here if _is_anothers(one, known)}
+                mine = [one for one in here if not _is_anothers(one, known)]
                 new = [one for one in mine if one.row.id not in given]
                 given |= {one.row.id for one in new}
-                for start in range(0, len(new), TOGETHER):
-                    for shown in await _events(tx, new[start : start + TOGETHER], labels):
-                        yield (b"" if is_first else b",") + _encode(shown)
-                        is_first = False
+                async for shown in _shown(tx, new, labels):
+                    yield (b"" if is_first else b",") + shown
+                    is_first = False
                 for one in mine:
                     if one.spreads and not shared:
                         found.add(one.traces, one.visitor_keys, maker)
@@ -57,15 +66,49 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
         if shared or not any(new_in(person, found).values()):
             break
         await people.widen(tx, person, take(person, found, maker), maker)
+    async for shown in _shown(tx, [_without(one) for id_, one in others.items() if id_ not in given], labels):
+        yield (b"" if is_first else b",") + shown
+        is_first = False
     nameless: list[bytes] = []
     async for keys in reader.nameless(tx, person, now, PAGE):
         nameless += keys
         yield b"\n"
     own = [*person.visitors, *([] if shared else nameless[: SHARED_BY["visitor"]])]
-    yield b'],"visitors":' + _encode(await _visitors(tx, reader, own)) + b',"touches":'
+    rows = await visitors.find(tx, own) if own else {}
+    foreign = {key for key, row in rows.items() if _names_another(maker.of_user(_values(row)), person.macs())}
+    seen = [_visitor(reader, row, person, now if key in foreign else None) for key, row in rows.items()]
+    yield b'],"visitors":' + _encode(seen) + b',"touches":'
     met = await touches.of_visitors(tx, own, FIRST, now, MOST_TOUCHES) if own else []
-    yield _encode([_touch(one) for one in met]) + b',"links":'
-    yield _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
+    sessions = set(person.known.get("session", ()))
+    yield _encode(
+        [
+            _touch(one)
+            for one in met
+            if one.visitor_key not in foreign
+            or (one.session_id is not None and maker.mac("session", one.session_id) in sessions)
+        ]
+    )
+    yield b',"links":' + _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
+
+
+def _is_anothers(one: Found, known: Set[bytes]) -> bool:
+    """Whether a post of the person's order is somebody else's."""
+    return not one.spreads and _names_another(one.traces, known)
+
+
+def _names_another(traces: Iterable[Trace], known: Set[bytes]) -> bool:
+    return any(kind in NAMES and known.isdisjoint(macs) for kind, macs in traces)
+
+
+def _without(one: Found) -> Found:
+    """A post of the person's order without whose it is."""
+    order = one.event.order
+    event = structs.replace(
+        stripped(one.event, one.row.id),
+        order=Order(id=order.id, status=order.status) if order is not None else None,
+        notes=(ANOTHERS,),
+    )
+    return structs.replace(one, event=event, readable={})
 
 
 async def _of_bucket(
@@ -82,6 +125,12 @@ async def _of_bucket(
         after = rows[-1].id
 
 
+async def _shown(tx: Tx, found: Sequence[Found], labels: dict[UUID, str]) -> AsyncIterator[bytes]:
+    for start in range(0, len(found), TOGETHER):
+        for shown in await _events(tx, found[start : start + TOGETHER], labels):
+            yield _encode(shown)
+
+
 async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> list[dict[str, Any]]:
     ids = [one.row.id for one in mine]
     statuses = await queue.deliveries_of(tx, ids)
@@ -91,9 +140,9 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
         low, high = buckets.span(own)
         row = {"bucket": bucket, "ids": own, "min_id": low, "max_id": high}
         cursor = await tx.execute(_queries.attempts, row, binary=True)
-        for event_id, destination_id, n, at, outcome, request, response in await cursor.fetchall():
-            shown = {"n": n, "at": at, "outcome": outcome, "request": _text(request), "response": response}
-            sent[event_id, destination_id].append(shown)
+        for event_id, destination_id, n, at, outcome, reason, head, request, response in await cursor.fetchall():
+            shown = {"n": n, "at": at, "outcome": outcome, "reason": reason, "head": head}
+            sent[event_id, destination_id].append(shown | {"request": _text(request), "response": response})
     worth: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     cursor = await tx.execute(_queries.conversions, spans(ids, order_keys(mine)), binary=True)
     for event_id, id_, goal_id, value, currency, at in await cursor.fetchall():
@@ -112,7 +161,7 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
                     "settled_at": row.settled_at,
                     "attempts": sent[one.row.id, row.destination_id],
                 }
-                for row in statuses.get(one.row.id, ())
+                for row in (statuses.get(one.row.id, ()) if one.event.notes != (ANOTHERS,) else ())
             ],
             "conversions": worth[one.row.id],
         }
@@ -120,26 +169,31 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
     ]
 
 
-async def _visitors(tx: Tx, reader: Reader, keys: Sequence[bytes]) -> list[dict[str, Any]]:
-    found = await visitors.find(tx, keys) if keys else {}
-    return [
-        {
-            "identifiers": {
-                name: {
-                    "value": one.value,
-                    "first_seen_at": one.first_seen_at,
-                    "last_seen_at": one.last_seen_at,
-                    "origin": one.origin,
-                }
-                for name, one in visitor.identifiers.items()
-            },
-            "id": visitor.id,
-            "readable": reader.open(visitor.sealed) | reader.open(visitor.device),
-            "first_seen_at": visitor.first_seen_at,
-            "last_seen_at": visitor.last_seen_at,
-        }
-        for visitor in found.values()
-    ]
+def _values(visitor: Visitor) -> dict[str, str]:
+    return {name: one.value for name, one in visitor.identifiers.items()}
+
+
+def _visitor(reader: Reader, visitor: Visitor, person: Person, shared_at: datetime | None) -> dict[str, Any]:
+    """`shared_at`: of a row that names somebody else too, what was said until then and may be the person's."""
+    identifiers, readable = visitor.identifiers, reader.open(visitor.sealed) | reader.open(visitor.device)
+    if shared_at is not None:
+        theirs, _ = reader.said(identifiers, person.macs(), shared_at)
+        identifiers, readable = {name: identifiers[name] for name in theirs}, {}
+    return {
+        "identifiers": {
+            name: {
+                "value": one.value,
+                "first_seen_at": one.first_seen_at,
+                "last_seen_at": one.last_seen_at,
+                "origin": one.origin,
+            }
+            for name, one in identifiers.items()
+        },
+        "id": visitor.id,
+        "readable": readable,
+        "first_seen_at": visitor.first_seen_at,
+        "last_seen_at": visitor.last_seen_at if shared_at is None else None,
+    }
 
 
 def _touch(one: Touch) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class EventRow(Struct, frozen=True):
 
 
 OPEN = frozenset({"queued", "retrying"})
+# What a reason begins with, as far as it is ours: behind it a platform's own words may stand, which may quote an event.
+OURS = "^(?:(?:expired|gave up|outcome unknown|our bug|no access token): )*[^:;]*"
 
 
 def delivery_id(event_id: UUID, destination_id: UUID) -> str:

@@ -1,8 +1,9 @@
 """The ledger: accepted = delivered + skipped + failed + held + pending, by destination and hour.
 
 Accepted is what the writers counted (`usage`), the rest is read from the deliveries, both written by the same commit.
-What was dropped with its partition was counted into `ledger_hour` before. Read in one REPEATABLE READ transaction it
-balances at any moment; otherwise hours still being written may be off by what came in between.
+What was dropped with its partition was counted into `ledger_hour` before, by what is ours of a reason (`queue.OURS`).
+Read in one REPEATABLE READ transaction it balances at any moment; otherwise hours still being written may be off by
+what came in between.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,6 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from postback.db import Queries, Tx, arrays, buckets, partitions
+from postback.queue import OURS
 
 _queries = Queries("queue")
 _HOUR = timedelta(hours=1)
@@ -65,7 +67,7 @@ async def file_month(tx: Tx, start: datetime, now: datetime) -> None:
     end = partitions.next_month(start)
     row = {"since": start, "until": end, "low": buckets.floor(start), "high": buckets.floor(end), "now": now}
     for bucket in buckets.BUCKETS:
-        mine = row | {"bucket": bucket, "reason": EXPIRED, "fix": EXPIRED_FIX}
+        mine = row | {"bucket": bucket, "reason": EXPIRED, "fix": EXPIRED_FIX, "ours": OURS}
         for statement in (_queries.expire, _queries.file_deliveries, _queries.file_accepted):
             await tx.execute(statement, mine)
 

@@ -67,6 +67,12 @@ UPDATE delivery d
    AND d.status IN ('queued', 'retrying')
 RETURNING d.event_id;
 
+-- shorten_reasons: what a platform said of some events, in one bucket, goes; what is ours of a reason stays. -> nothing
+UPDATE delivery d
+   SET reason = substring(d.reason FROM %(ours)s::text), fix = NULL
+ WHERE d.bucket = %(bucket)s AND d.event_id = ANY (%(ids)s::uuid[]) AND d.event_id BETWEEN %(min_id)s AND %(max_id)s
+   AND d.status IN ('delivered', 'failed') AND (d.reason IS NOT NULL OR d.fix IS NOT NULL);
+
 -- blank_attempts: what was sent of some events and answered, in one bucket; one under way ends, so that nothing is
 -- written to it any more. -> nothing; counts rows
 UPDATE attempt a
@@ -165,8 +171,9 @@ DELETE FROM link l
  WHERE l.bucket = u.bucket AND l.key BETWEEN u.low AND u.high AND l.bucket = ANY (%(touched)s::int[])
    AND l.first_seen_at > %(erased_at)s IS NOT TRUE;
 
--- attempts: what was sent of some events, in one bucket. -> event_id, destination_id, n, at, outcome, request, response
-SELECT a.event_id, a.destination_id, a.n, a.at, a.outcome, a.request, a.response
+-- attempts: what was sent of some events, in one bucket.
+-- -> event_id, destination_id, n, at, outcome, reason, head, request, response
+SELECT a.event_id, a.destination_id, a.n, a.at, a.outcome, a.reason, a.head, a.request, a.response
   FROM attempt a
  WHERE a.bucket = %(bucket)s AND a.event_id = ANY (%(ids)s::uuid[]) AND a.event_id BETWEEN %(min_id)s AND %(max_id)s
  ORDER BY a.event_id, a.destination_id, a.n;

@@ -327,12 +327,15 @@ UPDATE delivery d
  WHERE d.bucket = %(bucket)s AND d.event_id >= %(low)s AND d.event_id < %(high)s
    AND d.status IN ('queued', 'retrying');
 
--- file_deliveries: count one bucket's deliveries of a month into ledger_hour, before they are dropped. -> nothing
+-- file_deliveries: count one bucket's deliveries of a month into ledger_hour, before they are dropped; of why they failed
+-- the part that is ours. -> nothing
 INSERT INTO ledger_hour AS t (bucket, hour, destination_id, status, reason, n)
 SELECT d.bucket,
        to_timestamp(('x' || substr(d.event_id::text, 1, 8) || substr(d.event_id::text, 10, 4))::bit(48)::bigint
                     / 3600000 * 3600),
-       d.destination_id, d.status, CASE WHEN d.status IN ('skipped', 'failed') THEN COALESCE(d.reason, '') ELSE '' END,
+       d.destination_id, d.status,
+       CASE d.status WHEN 'skipped' THEN COALESCE(d.reason, '')
+                     WHEN 'failed' THEN COALESCE(substring(d.reason FROM %(ours)s::text), '') ELSE '' END,
        count(*)
   FROM delivery d
  WHERE d.bucket = %(bucket)s AND d.event_id >= %(low)s AND d.event_id < %(high)s
