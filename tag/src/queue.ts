@@ -109,7 +109,10 @@ export async function send(isAsking?: boolean): Promise<void> {
     const answer = await fetch(url, { method: "POST", body, keepalive: true, credentials: "include", signal });
     status = answer.status;
     after = +answer.headers.get("Retry-After")! * 1e3 || 0;
-    if (answer.ok) adopt(visitor, visit.id, await answer.json());
+    const said = await answer.json();
+    if (answer.ok) adopt(visitor, visit.id, said);
+    // What is refused is lost; what the hub could not take now is sent again.
+    if (status < 500) for (const { error } of said.rejected || [said]) if (error) warn(error.message);
   } catch {}
   if (status && status < 429 && status != 408) {
     for (const key in batch) write(key, null, true);

@@ -58,6 +58,19 @@ async def test_loaded_twice_it_runs_once(page: Page, recorder: Recorder) -> None
     assert len(recorder.named("page_view")) == 1
 
 
+async def test_without_a_site_it_says_so_and_included_twice_it_is_silent(page: Page, recorder: Recorder) -> None:
+    told: list[str] = []
+    page.on("console", lambda one: told.append(one.text))
+    bare = recorder.script().replace("data-site", "data-not-site")
+    recorder.pages["/"] = f"<!doctype html>{bare}"
+    await page.goto(recorder.url("/"))
+    assert told == ["postback: no data-site"]
+    recorder.pages["/"] = f"<!doctype html>{recorder.script()}{recorder.script()}{bare}"
+    await page.goto(recorder.url("/"))
+    await recorder.first("page_view")
+    assert told == ["postback: no data-site"]
+
+
 async def test_events_go_to_any_path_that_the_page_names(page: Page, recorder: Recorder) -> None:
     recorder.page("/", attributes=f'data-endpoint="{recorder.url("/m/x/")}"')
     await page.goto(recorder.url("/"))

@@ -1,6 +1,7 @@
 """Nothing is lost and nothing counts twice: offline, a closed tab, a refusing hub, several tabs, blocked storage."""
 
 from collections import Counter
+from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page
 
@@ -102,6 +103,25 @@ async def test_a_batch_that_is_refused_for_good_is_not_sent_again(page: Page, re
     await page.wait_for_function(f"{QUEUED} === 0")
     await page.clock.run_for(600_000)
     assert len(recorder.batches) == 1
+
+
+async def test_what_is_refused_is_told_on_the_console(page: Page, recorder: Recorder) -> None:
+    told: list[str] = []
+    page.on("console", lambda one: told.append(one.text) if one.type == "warning" else None)
+    wrong = [{"index": at, "error": {"message": f"value is wrong {at}", "field": "value"}} for at in (0, 1)]
+    answers: list[tuple[int, dict[str, Any]]] = [
+        (200, {"rejected": wrong}),
+        (403, {"error": {"message": "no site has this key"}}),
+        (503, {"error": {"message": "away"}}),
+    ]
+    recorder.answer = lambda body: answers.pop(0) if answers else (200, {"rejected": []})
+    await page.goto(recorder.url("/"))
+    for count in (2, 3):
+        await page.wait_for_function(f"{QUEUED} === 0")
+        await page.evaluate("postback.track('lead')")
+        await recorder.until(lambda count=count: len(recorder.batches) >= count)
+    await page.wait_for_function(f"{QUEUED} === 0")
+    assert told == ["postback: value is wrong 0", "postback: value is wrong 1", "postback: no site has this key"]
 
 
 async def test_two_tabs_are_one_visitor_in_one_visit_and_send_each_event_once(
