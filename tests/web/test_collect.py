@@ -236,6 +236,12 @@ async def test_a_part_of_the_wrong_type_costs_no_event(served: Any, about: dict[
     assert (await taken(served, **about))["accepted"] == 1
 
 
+async def test_a_purpose_of_unknown_name_is_noted_and_the_others_hold(served: Any) -> None:
+    await taken(served, consent={"ad_userdata": False, "ad_user_data": False})
+    [only] = stored(served)
+    assert (only["consent"], only["notes"]) == ({"ad_user_data": False}, ["consent: one of unknown name, dropped"])
+
+
 @pytest.mark.parametrize("wrong_by", [timedelta(hours=5), -timedelta(days=40)])
 async def test_a_wrong_clock_is_corrected_by_the_time_of_sending(served: Any, wrong_by: timedelta) -> None:
     clock, real = datetime.now(UTC) + wrong_by, datetime.now(UTC)
@@ -371,7 +377,10 @@ async def test_the_first_answer_after_a_change_of_the_site_tells_it(served: Any)
 
 
 async def test_who_denied_advertising_is_not_told_by_an_address_nor_who_denied_all_by_any(served: Any) -> None:
-    place, landing = f"{ORIGIN}/?gclid=G1&a=1", {"landing": f"{ORIGIN}/l?fbclid=F1", "referrer": f"{ORIGIN}/?msclkid=M1"}
+    place, landing = (
+        f"{ORIGIN}/?gclid=G1&a=1",
+        {"landing": f"{ORIGIN}/l?fbclid=F1", "referrer": f"{ORIGIN}/?msclkid=M1"},
+    )
     about = {"consent": {"ad_user_data": False}, "session": {"started_at": NOW.isoformat()} | landing}
     await taken(served, event(url=place, referrer=place), **about)
     [page] = [one["page"] for one in stored(served)]

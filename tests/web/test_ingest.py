@@ -83,6 +83,13 @@ WRONG = [
 ]  # fmt: skip
 
 
+async def test_a_purpose_of_unknown_name_is_refused_and_the_known_ones_are_listed(served: Any) -> None:
+    status, answer = await served.call("POST", "/v1/events", NATIVE | {"consent": {"ad_userdata": False}})
+    assert (status, answer["error"]["field"]) == (422, "consent.ad_userdata")
+    assert "analytics, ad_user_data, ad_personalization" in answer["error"]["message"]
+    assert stored(served) == 0
+
+
 async def test_a_wrong_field_is_named(served: Any) -> None:
     for field, value in WRONG:
         body: dict[str, Any] = dict(NATIVE)

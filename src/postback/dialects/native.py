@@ -2,7 +2,8 @@
 
 A body is one event, `{"events": [...]}` of at most 1000, or NDJSON (`application/x-ndjson`), at most 1000 lines. A list
 answers 202 with one result each, in order, and a wrong item harms no other; a single event answers with its one result,
-422 where it is invalid. Unknown fields are ignored; a wrong type is an error that names the field.
+422 where it is invalid. Unknown fields are ignored, save inside `consent`, where one may be a denial; a wrong type is an
+error that names the field.
 
 Money: JSON numbers in major units. Times: ISO 8601, UTC where no zone is named. Dedup: name + `event_id`, in the space
 shared with ROASproof, Segment and the tag. Consent: true, false, "granted" or "denied".
@@ -34,6 +35,8 @@ from postback.money import amount
 
 MAX_EVENTS = 1000
 ORDER_STATUSES = ("pending", "on-hold", "processing", "completed", "cancelled", "refunded")
+PURPOSES = Consent.__struct_fields__
+_MAX_TOLD_CHARS = 64
 _NOTHING = Raw()
 
 
@@ -43,12 +46,6 @@ class _Item(Struct, gc=False):
     quantity: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
     price: Raw = _NOTHING
     total: Raw = _NOTHING
-
-
-class _Consent(Struct, gc=False):
-    analytics: bool | str | None = None
-    ad_user_data: bool | str | None = None
-    ad_personalization: bool | str | None = None
 
 
 class _Fields(Struct, kw_only=True, gc=False):
@@ -69,7 +66,7 @@ class _Fields(Struct, kw_only=True, gc=False):
     user_id: str | None = None
     user_data: RawUser | None = None
     click_ids: dict[str, str | None] | None = None
-    consent: _Consent | None = None
+    consent: dict[str, Any] | None = None
     experiments: dict[str, str | int | None] | None = None
     properties: dict[str, Any] | None = None
 
@@ -166,7 +163,7 @@ def _raw_event(name: str, sent: _Fields) -> RawEvent:
         event.click_ids = {name: value for name, value in click_ids.items() if value}
     if experiments:
         event.experiments = {name: str(value) for name, value in experiments.items() if value is not None}
-    if sent.consent:
+    if sent.consent is not None:
         event.consent = _consent(sent.consent)
     return event
 
@@ -187,15 +184,15 @@ def _items(sent: list[_Item]) -> tuple[Item, ...]:
     return tuple(read)
 
 
-def _consent(sent: _Consent) -> Consent:
-    return Consent(
-        analytics=_choice(sent.analytics, "consent.analytics"),
-        ad_user_data=_choice(sent.ad_user_data, "consent.ad_user_data"),
-        ad_personalization=_choice(sent.ad_personalization, "consent.ad_personalization"),
-    )
+def _consent(sent: dict[str, Any]) -> Consent:
+    for name in sent:
+        if name not in PURPOSES:
+            field = f"consent.{name[:_MAX_TOLD_CHARS]}"
+            raise Invalid(f"{field} is no purpose: there are {', '.join(PURPOSES)}.", field=field)
+    return Consent(**{name: _choice(value, f"consent.{name}") for name, value in sent.items()})
 
 
-def _choice(sent: bool | str | None, field: str) -> bool | None:
+def _choice(sent: Any, field: str) -> bool | None:
     if sent is None or isinstance(sent, bool):
         return sent
     if sent not in ("granted", "denied"):

@@ -232,6 +232,8 @@ def _utm(sent: Any, notes: list[str]) -> dict[str, str]:
 def _consent(sent: Any, notes: list[str]) -> Consent | None:
     if not isinstance(sent, dict):
         return None
+    if any(name not in PURPOSES for name in sent):
+        notes.append("consent: one of unknown name, dropped")
     chosen = {name: sent[name] for name in PURPOSES if isinstance(sent.get(name), bool)}
     for name in PURPOSES:
         if sent.get(name) in ("granted", "denied"):
