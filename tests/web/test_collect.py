@@ -242,6 +242,38 @@ async def test_a_purpose_of_unknown_name_is_noted_and_the_others_hold(served: An
     assert (only["consent"], only["notes"]) == ({"ad_user_data": False}, ["consent: one of unknown name, dropped"])
 
 
+@pytest.mark.parametrize(
+    ("part", "note"),
+    [
+        ({"user_data": {"user_id": 5}}, "user_data: one that is no text, dropped"),
+        ({"user_data": {"user_id": True, "email": []}}, "user_data: one that is no text, dropped"),
+        ({"user_data": ["jane@example.com"]}, "user_data: not an object, dropped"),
+        ({"user_data": "jane@example.com"}, "user_data: not an object, dropped"),
+        ({"user_data": 0}, "user_data: not an object, dropped"),
+        ({"experiments": {"a": True, "b": 0.5}}, "experiments: one that is neither text nor a whole number, dropped"),
+        ({"experiments": ["a"]}, "experiments: not an object, dropped"),
+        ({"experiments": False}, "experiments: not an object, dropped"),
+    ],
+)
+async def test_a_malformed_part_of_an_event_is_dropped_alone_with_a_note(
+    served: Any, part: dict[str, Any], note: str
+) -> None:
+    good = {"user_data": {"user_id": "u-1"}, "experiments": {"exp": "v", "n": 7, "none": None}}
+    both = {
+        name: good[name] | part[name] if isinstance(part.get(name), dict) else part.get(name, good[name])
+        for name in good
+    }
+    body = await taken(served, event(**both), event("lead"))
+    assert (body["accepted"], body["rejected"]) == (2, [])
+    first, second = stored(served)
+    assert set(first["notes"]) == {note}
+    assert "notes" not in second
+    if "user_data" in part:
+        assert first["experiments"] == {"exp": "v", "n": "7"}
+    else:
+        assert first.get("experiments", {}) == ({"exp": "v", "n": "7"} if isinstance(part["experiments"], dict) else {})
+
+
 @pytest.mark.parametrize("wrong_by", [timedelta(hours=5), -timedelta(days=40)])
 async def test_a_wrong_clock_is_corrected_by_the_time_of_sending(served: Any, wrong_by: timedelta) -> None:
     clock, real = datetime.now(UTC) + wrong_by, datetime.now(UTC)

@@ -2,8 +2,8 @@
 
 A body is one event, `{"events": [...]}` of at most 1000, or NDJSON (`application/x-ndjson`), at most 1000 lines. A list
 answers 202 with one result each, in order, and a wrong item harms no other; a single event answers with its one result,
-422 where it is invalid. Unknown fields are ignored, save inside `consent`, where one may be a denial; a wrong type is an
-error that names the field.
+422 where it is invalid. Unknown fields are ignored, save inside `consent`, where one may be a denial; a wrong type is
+an error that names the field.
 
 Money: JSON numbers in major units. Times: ISO 8601, UTC where no zone is named. Dedup: name + `event_id`, in the space
 shared with ROASproof, Segment and the tag. Consent: true, false, "granted" or "denied".

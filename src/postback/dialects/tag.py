@@ -63,8 +63,8 @@ class _Event(Struct, kw_only=True, gc=False):
     order_id: str | None = None
     items: list[Raw] | None = None
     properties: dict[str, Any] | None = None
-    user_data: dict[str, Any] | None = None
-    experiments: dict[str, str | int | None] | None = None
+    user_data: Any = None
+    experiments: Any = None
     product: str | None = None
     widget: str | None = None
     placement: str | None = None
@@ -271,28 +271,47 @@ def _raw_event(
     event.notes = []
     if sent.items:
         event.items = items.read(sent.items, "items", event.notes)
-    if sent.experiments:
-        event.experiments = {name: str(value) for name, value in sent.experiments.items() if value is not None}
+    if sent.experiments is not None:
+        event.experiments = _experiments(sent.experiments, event.notes)
     for name in ("title", "product", "widget", "placement"):
         if (value := getattr(sent, name)) is not None:
             event.properties = {name: value, **(event.properties or {})}
     event.user = RawUser(client_ip_address=address, client_user_agent=agent)
-    if sent.user_data and (consent is None or consent.ad_user_data is not False):
+    if sent.user_data is not None and (consent is None or consent.ad_user_data is not False):
         _take_person(event, event.user, sent.user_data)
     return event
 
 
-def _take_person(event: RawEvent, user: RawUser, sent: dict[str, Any]) -> None:
+def _fields(sent: Any, field: str, notes: list[str]) -> dict[str, Any]:
+    """Those that are not null."""
+    if isinstance(sent, dict):
+        return {name: value for name, value in sent.items() if value is not None}
+    notes.append(f"{field}: not an object, dropped")
+    return {}
+
+
+def _experiments(sent: Any, notes: list[str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for name, value in _fields(sent, "experiments", notes).items():
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            kept[name] = str(value)
+        else:
+            notes.append("experiments: one that is neither text nor a whole number, dropped")
+    return kept
+
+
+def _take_person(event: RawEvent, user: RawUser, sent: Any) -> None:
     """Hashes by our names, and what a page without TLS could not hash."""
     hashes: dict[str, str] = {}
-    for name, value in sent.items():
-        if isinstance(value, str) and value:
-            if name in HASHED:
-                hashes[name] = value
-            elif name in OF_PERSON:
-                setattr(user, name, value)
-            else:
-                event.notes.append("user_data: one of unknown name, dropped")
+    for name, value in _fields(sent, "user_data", event.notes).items():
+        if not isinstance(value, str):
+            event.notes.append("user_data: one that is no text, dropped")
+        elif value and name in HASHED:
+            hashes[name] = value
+        elif value and name in OF_PERSON:
+            setattr(user, name, value)
+        elif value:
+            event.notes.append("user_data: one of unknown name, dropped")
     event.hashes = hashes or None
 
 
