@@ -1,5 +1,6 @@
 """The queue's own promises: the fence, the ledger, what goes with its partition."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -10,6 +11,8 @@ from postback.connectors import catalog
 from postback.db import Pool, buckets, connect, partitions
 from postback.delivery import housekeeping
 from postback.delivery.housekeeping import Kept
+from postback.delivery.leases import Leases
+from postback.delivery.settler import Settler
 from postback.installation import Made
 from postback.queue import leases, ledger, sending
 from postback.queue.sending import Claimed, Ended, Settled, Ticket, Window
@@ -142,6 +145,29 @@ async def test_fair_shares_follow_the_workers_that_live(hub: Hub) -> None:
     await leases.leave(hub.tx, OTHER)
     assert await leases.workers(hub.tx, 8) == [ME]
     assert await leases.workers(hub.tx, 0) == []
+
+
+async def test_a_goal_is_remembered_only_of_what_was_settled(hub: Hub) -> None:
+    """What was ended while it was on its way, as by an erasure, leaves no link to its visitor."""
+    to = await hub.install("acme", url="http://x/", token="t0ken")
+    ids = await hub.put([to], 2)
+    held = Leases(ME, 60)
+    held.epochs = await leases.take(hub.tx, held.worker, buckets.BUCKETS, 60)
+    await hub.tx.execute("UPDATE delivery SET status = 'skipped', reason = 'erased' WHERE event_id = %s", (ids[0],))
+    now, settler, done = datetime.now(UTC), Settler(hub.dsn, held), asyncio.Event()
+    rows = [
+        Settled(
+            Ticket(buckets.of_id(id_), held.epochs[buckets.of_id(id_)], id_.bytes, to.id.bytes, 0), "delivered", now,
+            ended=Ended("delivered"), at=now, reached=(bytes([n] * 16), b"visitor-visitor."),
+        )
+        for n, id_ in enumerate(ids)
+    ]  # fmt: skip
+    running = asyncio.create_task(settler.run())
+    settler.put(rows, done.set)
+    await done.wait()
+    running.cancel()
+    found = await (await hub.tx.execute("SELECT key, first_seen_at FROM link")).fetchall()
+    assert found == [(UUID(bytes=bytes([1] * 16)), buckets.time_of(ids[1]))]
 
 
 async def test_the_oldest_pending_delivery_is_found_by_destination(hub: Hub) -> None:

@@ -274,9 +274,10 @@ async def _read_orders(tx: Tx, keys: Sequence[bytes]) -> list[Order]:
 
 
 async def find_orders(tx: Tx, site_ids: Sequence[UUID], order_id: str) -> list[Order]:
-    """The orders of this id, at most one of each site; the newest first."""
+    """The orders of this id, at most one of each site; the newest first. Of an erased one nobody is told."""
     keys = sorted({key_of(site_id.bytes, order_id) for site_id in site_ids})
-    return sorted(await _read_orders(tx, keys), key=lambda order: order.first_seen_at, reverse=True)
+    found = [order for order in await _read_orders(tx, keys) if order.order_id == order_id]
+    return sorted(found, key=lambda order: order.first_seen_at, reverse=True)
 
 
 async def list_orders(

@@ -56,6 +56,8 @@ def _interpret(response: Response, count: int) -> connectors.Outcome | list[conn
     match response.json:
         case {"each": [*each]}:
             return [Delivered() if one == "ok" else Failed(one, "Mend it.") for one in each]
+        case {"words": str(words)}:
+            return Delivered(words) if response.status == 200 else otherwise(response, words)
         case _ if response.status == 200:
             return Delivered()
         case _:

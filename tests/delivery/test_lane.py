@@ -192,3 +192,25 @@ async def test_an_answer_that_the_database_cannot_store_does_not_stop_the_lane(h
     await hub.put([to], 2)
     async with hub.worker():
         assert await hub.settled() == {"failed": 2}
+
+
+@pytest.mark.parametrize(("status", "ours"), [(200, "taken"), (503, "answered 503"), (400, "answered 400")])
+async def test_what_is_said_of_many_is_kept_with_none_of_them(
+    hub: Hub, platform: Receiver, status: int, ours: str
+) -> None:
+    """It may quote any of them, and an erasure would find it with its own event alone."""
+
+    async def quote(ids: list[str]) -> web.StreamResponse:
+        is_first = len(platform.requests) == 1
+        words = f"taken; {', '.join(ids)}" if status == 200 else ", ".join(ids)
+        return web.json_response({"words": words}, status=status if is_first else 200)
+
+    platform.answer = quote
+    to = await hub.install("acme", url=platform.url, token="t0ken")
+    await hub.put([to], 4, prefix="quoted-")
+    async with hub.worker():
+        assert await hub.settled() == {"delivered": 4}
+    told = await hub.attempts("reason, response", "n = 1")
+    assert told == [(ours, None)] * 4
+    alone = await hub.attempts("response", "response IS NOT NULL")
+    assert all(response.count("quoted-") == 1 for (response,) in alone)

@@ -50,6 +50,23 @@ async def test_an_erasure_is_asked_for_listed_and_read_and_names_nobody(served: 
     assert "jane" not in str([made, listed, audit]).lower()
 
 
+async def test_an_erased_event_and_order_are_not_found_by_what_the_sender_called_them(served: Any, pool: Pool) -> None:
+    await post(served, "e/1", order_id="o-1", value=5, currency="EUR")
+    _, events = await served.call("GET", "/v1/admin/events?event_id=e/1")
+    [event] = events["items"]
+    _, made = await served.call("POST", ERASURES, JANE)
+    await finish(served, pool, made["id"])
+    for path in ("events/e%2F1", "events/o-1", "admin/events/e%2F1", "admin/orders/o-1"):
+        assert (await served.call("GET", f"/v1/{path}"))[0] == 404, path
+    for path in ("events?event_id=e/1", "events?order_id=o-1", "orders?order_id=o-1", "conversions?order_id=o-1"):
+        assert (await served.call("GET", f"/v1/admin/{path}"))[1]["items"] == [], path
+    for text in ("e/1", "o-1"):
+        assert (await served.call("POST", "/v1/admin/find", {"q": text}))[1]["items"] == []
+    assert (await served.call("GET", f"/v1/admin/events/{event['id']}"))[1]["notes"] == ["erased"]
+    status, again = await served.call("POST", "/v1/events", {"event": "purchase", "event_id": "e/1", "user_data": JANE})
+    assert (status, again["status"]) == (202, "duplicate")
+
+
 async def test_an_export_is_the_whole_of_it_and_is_written_down(served: Any) -> None:
     await post(served, "e1", properties={"size": "M"})
     await post(served, "other", user_data={"email": "bob@x.example"}, visitor_id="v-bob")
@@ -122,14 +139,14 @@ async def test_a_phone_without_a_plus_is_of_the_first_sites_country(served: Any)
     assert (await served.call("POST", ERASURES, {"phone": "(415) 555-0100"}))[1]["subject"] == with_plus["subject"]
 
 
-async def test_an_erased_event_is_found_by_the_senders_id_and_shows_nobody(served: Any, pool: Pool) -> None:
+async def test_an_erased_event_is_found_by_our_id_and_shows_nobody(served: Any, pool: Pool) -> None:
     await post(served, "e1", order_id="order-of-jane", value=9, currency="EUR")
     _, made = await served.call("POST", ERASURES, JANE)
     done = await finish(served, pool, made["id"])
     assert (done["status"], done["percent"], done["removed"]["events"]) == ("done", 100, 1)
-    status, seen = await served.call("GET", "/v1/events/e1")
-    assert (status, seen["event"]) == (200, "purchase")
     _, events = await served.call("GET", "/v1/admin/events")
+    status, seen = await served.call("GET", f"/v1/events/{events['items'][0]['id']}")
+    assert (status, seen["event"]) == (200, "purchase")
     _, one = await served.call("GET", f"/v1/admin/events/{events['items'][0]['id']}")
     assert (one["notes"], one["value"], one["identifiers"]) == (["erased"], 9, {})
     _, conversions = await served.call("GET", "/v1/admin/conversions")

@@ -1,22 +1,25 @@
 """What an answer means for the deliveries of a request, and for their lane. Pure: time and randomness are arguments."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from postback import queue
 from postback.connectors import Connector, Delivered, Failed, Item, Outcome, Refused, Request, Response, Retry
 from postback.delivery import verdict
-from postback.delivery.record import RESPONSE_CHARS, SHARED_RESPONSE_CHARS, Record
+from postback.delivery.record import RESPONSE_CHARS, Record
 from postback.delivery.sender import Answer, NotSent, Unanswered, Unsendable
 from postback.delivery.verdict import Limits
 from postback.event import Event, JoinedEvent
 from postback.queue.sending import Ended, Settled, Ticket
 
 log = structlog.get_logger()
+_OURS = re.compile(queue.OURS).match
 _NAMES = {Delivered: "delivered", Retry: "retry", Failed: "failed", Refused: "refused"}
 
 
@@ -65,9 +68,15 @@ def judge(
     now: datetime,
     roll: Callable[[], float] = random.random,
 ) -> Judged:
-    """One row for each parcel. `leaving`: names of the identifiers that the destination is sent. `content`: the
-    request's; `at`: when the attempt began; `roll`: random numbers in [0, 1), for the waits."""
+    """One row for each parcel. What a platform says of many may quote any of them, and an erasure would find it with
+    its own event alone: of such an answer the log keeps what it means, in our words.
+
+    `leaving`: names of the identifiers that the destination is sent. `content`: the request's; `at`: when the attempt
+    began; `roll`: random numbers in [0, 1), for the waits."""
     outcomes = _outcomes(answer, connector, len(parcels))
+    is_of_many = len(parcels) > 1 and isinstance(answer, Response)
+    if is_of_many and len(outcomes) == 1:
+        outcomes = [_ours(outcomes[0])]
     judged = Judged([], is_failure=_is_failure(answer))
     if len(parcels) > 1 and isinstance(outcomes[0], Failed) and len(outcomes) == 1:
         judged.is_split = True
@@ -80,8 +89,7 @@ def judge(
     status, response = None, None
     if isinstance(answer, Response):
         status = answer.status
-        most = RESPONSE_CHARS if len(parcels) == 1 else SHARED_RESPONSE_CHARS
-        response = record.answer(answer, readable, most)
+        response = record.answer(answer, readable, RESPONSE_CHARS) if not is_of_many else None
     texts: dict[str, str] = {}
     # Where the item is the whole request, it was encoded already.
     is_whole = request.json is parcels[0].item.body
@@ -101,6 +109,18 @@ def judge(
     if (refused := judged.refused) is not None:
         judged.refused = Refused(record.text(refused.reason, readable), record.text(refused.fix, readable))
     return judged
+
+
+def _ours(outcome: Outcome | _Lost) -> Outcome | _Lost:
+    """The same without the platform's own words."""
+    if isinstance(outcome, Delivered):
+        return Delivered(_head(outcome.note)) if outcome.note is not None else outcome
+    return structs.replace(outcome, reason=_head(outcome.reason))
+
+
+def _head(reason: str) -> str:
+    found = _OURS(reason)
+    return found[0] if found is not None else ""
 
 
 def is_repeatable(connector: Connector, event: Event, sent_at: datetime, now: datetime) -> bool:

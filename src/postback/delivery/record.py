@@ -16,7 +16,6 @@ from postback.secret import MASK, Secret
 
 PRIVATE = "[private]"
 RESPONSE_CHARS = 4096
-SHARED_RESPONSE_CHARS = 1024  # of an answer to many events, kept with each of them
 _NESTED = frozenset({dict, list, tuple})
 _LEAST_CHARS = 4  # what is shorter occurs by chance
 

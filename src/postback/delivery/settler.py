@@ -8,12 +8,15 @@ stays under way, so that it is not sent again.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from postback.db import Tx, connect, is_unavailable
+from postback import queue
+from postback.db import Tx, buckets, connect, is_unavailable
 from postback.delivery.leases import Leases
 from postback.queue import sending
 from postback.queue.sending import Ended, Settled, Ticket
@@ -117,8 +120,8 @@ class Settler:
                 await sending.withdraw(tx, self._leases.worker, withdrawn)
             if rows:
                 took = await sending.settle(tx, self._leases.worker, rows, self._leases.now())
-            if marks := [row.reached for row in rows if row.reached is not None]:
-                await links.remember(tx, marks, self._leases.now())
+            if reached := [row for row in rows if row.reached is not None]:
+                await _remember(tx, reached, self._leases.now())
         return took.rowcount if took is not None else 0
 
     async def _split(self, rows: Sequence[Settled], withdrawn: Sequence[Ticket]) -> None:
@@ -141,3 +144,23 @@ class Settler:
         bare = Ended(row.ended.outcome, _NO_LOG)
         reason = None if row.reason is None else _NO_LOG
         await self._write([msgspec.structs.replace(row, ended=bare, reason=reason, fix=None)], ())
+
+
+async def _remember(tx: Tx, rows: Sequence[Settled], now: datetime) -> None:
+    """What was reached, but for what was not settled: its lease was lost, or it was ended. As old as its event, so that
+    an erasure which is under way takes it too."""
+    ids = [UUID(bytes=row.ticket.event_id) for row in rows]
+    stands = {
+        (one.event_id.bytes, one.destination_id.bytes, one.attempt)
+        for found in (await queue.deliveries_of(tx, ids)).values()
+        for one in found
+        if one.status == "delivered"
+    }
+    marks = [
+        (*row.reached, buckets.time_of(id_))
+        for row, id_ in zip(rows, ids, strict=True)
+        if row.reached is not None
+        and (row.ticket.event_id, row.ticket.destination_id, row.ticket.attempt + 1) in stands
+    ]
+    if marks:
+        await links.remember(tx, marks, now)

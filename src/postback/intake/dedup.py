@@ -17,6 +17,7 @@ from psycopg.rows import tuple_row
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Rows, Trip
 from postback.event import Event
+from postback.queue import lists
 
 _queries = Queries("intake")
 
@@ -96,7 +97,7 @@ async def find(tx: Tx, keys: Sequence[bytes]) -> dict[bytes, Filed]:
 
 
 async def find_by_sender_id(tx: Tx, workspace_id: UUID, id_: str) -> list[UUID]:
-    """Events that a sender gave this id, newest first."""
+    """Events that a sender gave this id, newest first; of an erased one nobody is told."""
     head = _head(workspace_id.bytes, "event", id_)
     row = {
         "bucket": buckets.of_key(head),
@@ -104,4 +105,6 @@ async def find_by_sender_id(tx: Tx, workspace_id: UUID, id_: str) -> list[UUID]:
         "high": UUID(bytes=head + b"\xff" * 6),
     }
     found = await (await tx.execute(_queries.find_by_sender_id, row)).fetchall()
-    return sorted((row[0] for row in found), reverse=True)
+    ids = sorted((row[0] for row in found), reverse=True)
+    stored = await lists.event_rows(tx, ids)
+    return [id_ for id_ in ids if id_ not in stored or not stored[id_].is_erased]

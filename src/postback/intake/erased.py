@@ -10,7 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from postback import tombstones, visitors
 from postback.db import Tx, buckets
@@ -19,15 +19,7 @@ from postback.intake.sales import skipped
 from postback.pii.person import ERASED, Maker, Trace, belongs, stripped
 from postback.queue import lists
 
-
-class _Noted(Struct, frozen=True):
-    """What is read of a stored event."""
-
-    notes: tuple[str, ...] = ()
-
-
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Noted).decode
 
 
 async def strip_late(tx: Tx, events: Sequence[Pending]) -> None:
@@ -48,7 +40,7 @@ async def forget(tx: Tx, repeats: Sequence[tuple[Pending, UUID]]) -> None:
     if not shown:
         return
     first = await lists.event_rows(tx, sorted({id_ for _, id_ in shown}))
-    gone = {id_ for id_, row in first.items() if ERASED in _decode(row.body).notes}
+    gone = {id_ for id_, row in first.items() if row.is_erased}
     # The walk may not have come to the others yet.
     theirs = await _of_erased(tx, [(event, buckets.time_of(id_)) for event, id_ in shown if id_ not in gone])
     for event in [*theirs, *(event for event, id_ in shown if id_ in gone)]:

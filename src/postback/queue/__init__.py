@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from psycopg.rows import args_row
 
 from postback.db import Queries, Tx, arrays, buckets
 from postback.db.trip import Trip
+from postback.pii.person import ERASED
 
 _queries = Queries("queue")
 NO_DESTINATION = bytes(16)
@@ -60,6 +62,19 @@ class EventRow(Struct, frozen=True):
     body: bytes
     notes: list[str] | None
 
+    @property
+    def is_erased(self) -> bool:
+        """Whether it was stripped of its person."""
+        return ERASED in _noted(self.body).notes
+
+
+class _Noted(Struct, frozen=True):
+    """What is read of a body."""
+
+    notes: tuple[str, ...] = ()
+
+
+_noted = msgspec.json.Decoder(_Noted).decode
 
 OPEN = frozenset({"queued", "retrying"})
 # What a reason begins with, as far as it is ours: behind it a platform's own words may stand, which may quote an event.

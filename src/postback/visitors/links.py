@@ -172,8 +172,9 @@ async def reached(tx: Tx, marks: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
     return {key.bytes for key, *_ in await (await tx.execute(_queries.find_links, row, binary=True)).fetchall()}
 
 
-async def remember(tx: Tx, marks: Sequence[tuple[bytes, bytes]], at: datetime) -> None:
-    """Keep (link key, visitor key) in the visitors' buckets; repeating is harmless."""
-    rows = sorted({key: (buckets.of_key(visitor_key), key, visitor_key) for key, visitor_key in marks}.values())
-    new = [NewLink(key, REACHED, (visitor_key,), "", at) for _, key, visitor_key in rows]
-    await tx.execute(_queries.upsert_links, _params([bucket for bucket, _, _ in rows], new, at))
+async def remember(tx: Tx, marks: Sequence[tuple[bytes, bytes, datetime]], at: datetime) -> None:
+    """Keep (link key, visitor key, since) in the visitors' buckets; repeating is harmless."""
+    own = {key: (buckets.of_key(visitor_key), key, visitor_key, since) for key, visitor_key, since in marks}
+    rows = sorted(own.values())
+    new = [NewLink(key, REACHED, (visitor_key,), "", since) for _, key, visitor_key, since in rows]
+    await tx.execute(_queries.upsert_links, _params([bucket for bucket, *_ in rows], new, at))

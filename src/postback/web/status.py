@@ -44,7 +44,8 @@ async def find(tx: Tx, snapshot: Snapshot, key: ApiKey, sent: str, name: str | N
     shown = await _first(tx, snapshot, key, ids, name)
     if shown is None:
         sites = [key.site_id] if key.site_id is not None else list(snapshot.sites)
-        posts = await conversions.posts_of(tx, [conversions.key_of(site.bytes, stored) for site in sites])
+        found = await conversions.find_orders(tx, sites, stored)
+        posts = sorted((UUID(entry.event_id) for order in found for entry in order.ledger.entries), reverse=True)
         shown = await _first(tx, snapshot, key, posts, name)
     if shown is None:
         raise NotFound("There is no event of this id.")
