@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -242,3 +243,86 @@ async def test_the_log_is_not_read_where_nobody_else_was_seen(hub: Erasable, tx:
     while (state := (await erasures.look(tx, asked.id)).state) is not None:
         assert state.lent_at is None
         await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("beside", [None, {"email": "bob@x.example"}], ids=["no name", "another's name"])
+async def test_the_log_is_read_for_a_row_of_others_that_bore_her_phone(
+    hub: Erasable, tx: Tx, beside: dict[str, str] | None
+) -> None:
+    """Alone: no event of theirs shares anything with her but the row."""
+    phone = {"phone": JANE["phone"]}
+    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
+    await hub.put("n2", phone, visitor_id="v2")
+    lent = await hub.put("o2", beside, visitor_id="v2")
+    await sent(tx, lent, PHONE_HASH)
+    await hub.erase("email", JANE["email"])
+    assert str(lent) not in await hub.erased()
+    assert await scalar(tx, "SELECT request FROM attempt") is None
+
+
+async def test_what_was_lent_is_waited_for_where_nothing_was_cancelled(hub: Erasable, tx: Tx) -> None:
+    await hub.put("n1", {"email": JANE["email"]}, visitor_id="v1")
+    await hub.put("b", {"email": "bob@x.example"}, visitor_id="v1")
+    await tx.execute("UPDATE delivery SET status = 'delivered', settled_at = now()")
+    asked = await hub.ask("email", JANE["email"])
+    tools = erasing.Tools(hub.vault.sealer, hub.vault.link_key, timedelta(seconds=60))
+    now = datetime.now(UTC)
+    while await erasing.step(tx, asked.id, tools, now):
+        pass
+    state = (await erasures.look(tx, asked.id)).state
+    assert (state.stage, state.cancelled_at) == ("wait", None)
+    assert not await erasing.step(tx, asked.id, tools, now + timedelta(seconds=59))
+    while await erasing.step(tx, asked.id, tools, now + timedelta(seconds=61)):
+        pass
+    assert (await erasures.look(tx, asked.id)).status == "done"
+
+
+@pytest.mark.parametrize("place", ["head", "request", "response"])
+async def test_what_was_lent_is_found_wherever_the_log_bears_it(hub: Erasable, tx: Tx, place: str) -> None:
+    await hub.put("e1", {"email": JANE["email"]}, visitor_id="v1")
+    bob = await hub.put("b", {"email": "bob@x.example"}, visitor_id="v1")
+    said = {"head": "POST x", "request": "{}", "response": "{}"} | {place: EMAIL_HASH}
+    await tx.execute(
+        "INSERT INTO attempt SELECT bucket, event_id, destination_id, 1, now(), 'delivered', NULL, 200, 5, %s, %s, %s"
+        "  FROM delivery WHERE event_id = %s", (said["head"], said["request"].encode(), said["response"], bob),
+    )  # fmt: skip
+    await hub.erase("email", JANE["email"])
+    assert EMAIL_HASH not in await everything(tx)
+    assert await scalar(tx, "SELECT (head, request, response)::text FROM attempt") == "(,,)"
+
+
+async def test_who_asks_again_is_nobody_in_the_browser_at_once(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", JANE, visitor_id="v1")
+    await hub.ask("email", JANE["email"])
+    await hub.put("e2", JANE, visitor_id="v1", occurred_at=datetime.now(UTC) + timedelta(seconds=1))
+    assert await scalar(tx, "SELECT count(*) FROM visitor") == 1
+    await hub.ask("email", JANE["email"])
+    rows = "SELECT (SELECT count(*) FROM visitor) + (SELECT count(*) FROM link WHERE kind = 'email')"
+    assert await scalar(tx, rows) == 0
+
+
+async def test_what_occurred_before_and_comes_while_it_is_not_known_to_be_hers_is_erased(hub: Erasable) -> None:
+    await hub.put("e1", JANE)
+    asked = await hub.ask("email", JANE["email"])
+    late = await hub.put("e2", {"external_id": "cust-7"}, occurred_at=datetime.now(UTC) - timedelta(minutes=5))
+    await asyncio.sleep(0.05)  # the writer's clock is as exact as its last flush
+    since = await hub.put("e3", {"external_id": "cust-7"})
+    assert await hub.erased() == set()
+    await hub.finish(asked.id)
+    assert str(late) in await hub.erased()
+    assert str(since) not in await hub.erased()
+
+
+async def test_what_came_before_and_is_dated_ahead_is_erased(hub: Erasable) -> None:
+    ahead = await hub.put("e1", JANE, occurred_at=datetime.now(UTC) + timedelta(hours=1))
+    await hub.erase("email", JANE["email"])
+    assert await hub.erased() == {str(ahead)}
+
+
+async def test_what_posts_of_her_orders_name_is_hers_whichever_is_come_by_first(hub: Erasable) -> None:
+    for n in range(6):
+        post = {"email": JANE["email"], "phone": f"+141555501{n:02}"}
+        await hub.put(f"e{n}", post, name="refund", order_id="o1", currency="EUR", amount=Decimal(3))
+    own = {str(await hub.put(f"p{n}", {"phone": f"+141555501{n:02}"})) for n in range(6)}
+    await hub.erase("email", JANE["email"])
+    assert own < await hub.erased()

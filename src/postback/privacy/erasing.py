@@ -314,7 +314,7 @@ async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], n
             await visitor_rows.remove(tx, [key.bytes], state.erased_at, removed)
             state.nameless.append(key.bytes)
         elif names:
-            await visitor_rows.unname(tx, key.bytes, names, state.erased_at, removed)
+            removed["visitors_narrowed"] += await visitor_rows.unname(tx, key.bytes, names, state.erased_at)
     state.pass_by([key for key, _ in page], EXAMINED)
     if state.bucket == len(BUCKETS):
         state.stage, state.bucket = "links", 0

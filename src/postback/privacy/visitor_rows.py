@@ -46,15 +46,16 @@ async def drop(
     others = shared(reader, person, await visitors.find(tx, person.visitors), until)
     for key, names in others.items():
         if names or key not in narrowed:
-            await unname(tx, key, names, until, removed)
+            count = await unname(tx, key, names, until)
+            removed["visitors_narrowed"] += count if key not in narrowed else 0
     await remove(tx, [key for key in person.visitors if key not in others], erased_at, removed, is_all=is_all)
     return sorted(others)
 
 
-async def unname(tx: Tx, key: bytes, names: Sequence[str], until: datetime, removed: Counter[str]) -> None:
-    """Some identifiers of a row go, and what was readable until then."""
+async def unname(tx: Tx, key: bytes, names: Sequence[str], until: datetime) -> int:
+    """Some identifiers of a row go, and what was readable until then. How many rows that were."""
     row = {"bucket": buckets.of_key(key), "key": UUID(bytes=key), "names": list(names), "erased_at": until}
-    removed["visitors_narrowed"] += (await tx.execute(_queries.unname_visitor, row)).rowcount
+    return (await tx.execute(_queries.unname_visitor, row)).rowcount
 
 
 async def drop_sessions(
