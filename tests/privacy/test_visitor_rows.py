@@ -202,3 +202,13 @@ async def test_of_an_erased_event_stays_which_goal_it_was_sent_for(hub: Erasable
     await hub.put("e1", JANE, name="lead", goal_id=goal.id)
     await hub.erase("email", JANE["email"])
     assert [body["goal_id"] for body in (await hub.bodies()).values()] == [goal.id]
+
+
+async def test_two_shared_browsers_are_no_longer_proved_to_be_one_by_the_person(hub: Erasable, tx: Tx) -> None:
+    for n in (1, 2):
+        await hub.put(f"j{n}", {"email": JANE["email"]}, visitor_id=f"tablet{n}")
+        await hub.put(f"o{n}", {"email": f"other{n}@x.example"}, visitor_id=f"tablet{n}")
+    aliases = "SELECT count(*) FROM link WHERE kind = 'alias'"
+    assert await scalar(tx, aliases) == 2
+    await hub.erase("email", JANE["email"])
+    assert await scalar(tx, aliases) == 0
