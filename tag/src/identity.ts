@@ -13,7 +13,7 @@ export interface Session {
   /** The campaign parameters of the page that it began with. */
   by: string;
   /** What our server is told; `new` until it has heard of it. */
-  told: { started_at: string; landing: string; referrer: string; new: boolean };
+  told: { started_at?: string; landing?: string; referrer?: string; new?: boolean };
 }
 
 const enum Key {

@@ -140,9 +140,11 @@ function written(visitor: string, { id, told }: Session, entries: Entry[]): stri
 
 /** The server knows who this is better than we do. */
 function adopt(visitor: string, id: string, answer: Answer): void {
-  link = undefined;
   const visit = session();
   if (visitor == visitorId() && answer.visitor_id) setVisitor(answer.visitor_id);
-  if (id == visit.id) setSession({ ...visit, id: answer.session_id || id, told: { ...visit.told, new: false } });
+  // One that came by a link began elsewhere.
+  const told = { ...(!link && visit.told), new: false };
+  if (id == visit.id) setSession({ ...visit, id: answer.session_id || id, told });
+  link = undefined;
   take(answer);
 }

@@ -107,6 +107,7 @@ async def test_the_tag_on_the_other_side_hands_the_token_in_and_becomes_who_it_p
     await recorder.first("lead")
     assert (recorder.batches[1]["visitor_id"], recorder.batches[1]["session_id"]) == ("v_first", "s_first")
     assert "link" not in recorder.batches[1]
+    assert recorder.batches[1]["session"] == {"new": False}  # it began elsewhere
 
 
 async def test_a_token_is_renewed_before_it_ends(page: Page, recorder: Recorder) -> None:
