@@ -64,11 +64,15 @@ def _native(schemas: Schemas) -> Schema:
             "value": AMOUNT,
             "occurred_at": TIME,
             "order_status": {"enum": [*native.ORDER_STATUSES, None]},
+            "consent": {
+                "type": ["object", "null"],
+                "properties": dict.fromkeys(native.PURPOSES, CHOICE),
+                "additionalProperties": False,
+            },
             **dict.fromkeys(IDS, ID),
         },
     )
     schemas.change("NativeItem", {"price": AMOUNT, "total": AMOUNT})
-    schemas.change("NativeConsent", dict.fromkeys(("analytics", "ad_user_data", "ad_personalization"), CHOICE))
     many: Schema = {
         "type": "object",
         "properties": {"events": _list(one, native.MAX_EVENTS)},
