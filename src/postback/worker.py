@@ -56,7 +56,7 @@ HOUSEKEEPING_SECONDS = 3600
 LOCKED_SECONDS = 600  # until what was refused is tried again
 FIRST_TRIM_SECONDS, TRIM_SECONDS = 300, 86_400
 HOUSEKEEPING_POLL_SECONDS = 60
-ON_THEIR_WAY = 4  # timeouts, after which what was claimed is settled: it waits for one at most
+ON_THEIR_WAY = 4  # timeouts, after which what was claimed is settled: it waits for two at most
 _AWAY_SECONDS = 0.5
 
 
@@ -145,7 +145,7 @@ class Worker:
             keys,
             settings.claim_deliveries_max,
             lambda: self._window,
-            timedelta(seconds=settings.send_timeout_seconds),
+            timedelta(seconds=2 * settings.send_timeout_seconds),
         )
 
     @property

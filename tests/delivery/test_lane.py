@@ -167,7 +167,7 @@ async def test_what_waits_in_a_slowed_lane_does_not_outlive_an_erasure(
     async with hub.worker(send_timeout_seconds=1):
         await until(lambda: platform.has_seen(61))
         await hub.tx.execute("DELETE FROM event")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(2.5)  # past two timeouts
         sent = len(platform.requests)
         await asyncio.sleep(1.5)
         assert len(platform.requests) == sent

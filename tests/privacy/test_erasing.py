@@ -160,8 +160,10 @@ async def test_of_many_visitors_that_bore_the_phone_the_others_stay_without_it(
     await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
     for n in range(2, 7):
         await hub.put(f"n{n}", phone, visitor_id=f"v{n}")
+    counted = await hub.count("email", JANE["email"])
     done = await hub.erase("email", JANE["email"])
     assert [done.removed[name] for name in ("events", "visitors", "visitors_narrowed")] == [6, 3, 3]
+    assert counted.visitors == 3
     assert await scalar(tx, "SELECT array_agg(DISTINCT identifiers::text) FROM visitor") == ["{}"]
 
 

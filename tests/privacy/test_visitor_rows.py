@@ -12,7 +12,6 @@ from postback.connectors import Skipped
 from postback.db import Tx
 from postback.delivery import prepare
 from postback.event import Consent
-from postback.privacy import erasing
 from postback.privacy.people import Kind
 from postback.queue import sending
 from tests.intake.taking import scalar
@@ -182,19 +181,6 @@ async def test_another_workspaces_visitor_that_bears_the_phone_is_not_touched(hu
     before = await scalar(tx, theirs)
     await hub.erase("email", JANE["email"])
     assert await scalar(tx, theirs) == before
-
-
-async def test_a_dry_run_counts_no_more_of_a_line_of_many_than_go(
-    hub: Erasable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(erasing.SHARED_BY, "visitor", 2)
-    phone = {"phone": JANE["phone"]}
-    await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
-    for n in range(2, 7):
-        await hub.put(f"n{n}", phone, visitor_id=f"v{n}")
-    counted = await hub.count("email", JANE["email"])
-    done = await hub.erase("email", JANE["email"])
-    assert counted.visitors == done.removed["visitors"] == 3
 
 
 async def test_of_an_erased_event_stays_which_goal_it_was_sent_for(hub: Erasable) -> None:

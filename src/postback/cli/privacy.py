@@ -76,10 +76,10 @@ async def erase(
     async with session(place.settings()) as s:
         owner = await workspace(s.tx, in_workspace)
         vault = await installation.open_vault(s.tx, s.settings)
+        tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
         if dry_run:
-            maker = Maker(vault.link_key, owner.id.bytes)
-            person = await people.meant(s.tx, owner.id, kind, value, await _country(s, owner.id), maker)
-            reader = people.Reader(owner.id, vault.sealer, maker)
+            reader = tools.reader(owner.id)
+            person = await people.meant(s.tx, owner.id, kind, value, await _country(s, owner.id), reader.maker)
             counted = await counting.count(s.tx, reader, person, s.now, math.inf)
             visitors, events = counted.visitors, len(counted.events)
             if as_json:
@@ -87,7 +87,6 @@ async def erase(
             else:
                 show.say(f"Would go: visitors {visitors}, events {events}. Nothing was done.")
             return 0
-        tools = erasing.Tools(vault.sealer, vault.link_key, timedelta(0))
         async with audit.changing(s.tx, owner.id, audit.COMMAND_LINE, s.now) as change:
             asked, is_new = await erasing.begin(
                 s.tx,

@@ -9,7 +9,7 @@ a visitor's row that bears another's email or id with what of it an erasure take
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence, Set
+from collections.abc import AsyncIterator, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,8 @@ from postback import destinations, queue, visitors
 from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
 from postback.event import Order
-from postback.pii.person import NAMES, Trace, stripped
-from postback.privacy import people
+from postback.pii.person import NAMES, stripped
+from postback.privacy import people, visitor_rows
 from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, order_keys, posts_of, spans, take
 from postback.privacy.people import Found, Person, Reader
 from postback.visitors import Visitor, links, touches
@@ -75,8 +75,8 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
         yield b"\n"
     own = [*person.visitors, *([] if shared else nameless[: SHARED_BY["visitor"]])]
     rows = await visitors.find(tx, own) if own else {}
-    foreign = {key for key, row in rows.items() if _names_another(maker.of_user(_values(row)), person.macs())}
-    seen = [_visitor(reader, row, person, now if key in foreign else None) for key, row in rows.items()]
+    shared_rows = visitor_rows.shared(reader, person, rows)
+    seen = [_visitor(reader, row, shared_rows.get(key)) for key, row in rows.items()]
     yield b'],"visitors":' + _encode(seen) + b',"touches":'
     met = await touches.of_visitors(tx, own, FIRST, now, MOST_TOUCHES) if own else []
     sessions = set(person.known.get("session", ()))
@@ -84,7 +84,7 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
         [
             _touch(one)
             for one in met
-            if one.visitor_key not in foreign
+            if one.visitor_key not in shared_rows
             or (one.session_id is not None and maker.mac("session", one.session_id) in sessions)
         ]
     )
@@ -93,11 +93,7 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
 
 def _is_anothers(one: Found, known: Set[bytes]) -> bool:
     """Whether a post of the person's order is somebody else's."""
-    return not one.spreads and _names_another(one.traces, known)
-
-
-def _names_another(traces: Iterable[Trace], known: Set[bytes]) -> bool:
-    return any(kind in NAMES and known.isdisjoint(macs) for kind, macs in traces)
+    return not one.spreads and any(kind in NAMES and known.isdisjoint(macs) for kind, macs in one.traces)
 
 
 def _without(one: Found) -> Found:
@@ -169,15 +165,10 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
     ]
 
 
-def _values(visitor: Visitor) -> dict[str, str]:
-    return {name: one.value for name, one in visitor.identifiers.items()}
-
-
-def _visitor(reader: Reader, visitor: Visitor, person: Person, shared_at: datetime | None) -> dict[str, Any]:
-    """`shared_at`: of a row that names somebody else too, what was said until then and may be the person's."""
+def _visitor(reader: Reader, visitor: Visitor, theirs: Sequence[str] | None) -> dict[str, Any]:
+    """`theirs`: of a row that names somebody else too, which hashes may be the person's."""
     identifiers, readable = visitor.identifiers, reader.open(visitor.sealed) | reader.open(visitor.device)
-    if shared_at is not None:
-        theirs, _ = reader.said(identifiers, person.macs(), shared_at)
+    if theirs is not None:
         identifiers, readable = {name: identifiers[name] for name in theirs}, {}
     return {
         "identifiers": {
@@ -192,7 +183,7 @@ def _visitor(reader: Reader, visitor: Visitor, person: Person, shared_at: dateti
         "id": visitor.id,
         "readable": readable,
         "first_seen_at": visitor.first_seen_at,
-        "last_seen_at": visitor.last_seen_at if shared_at is None else None,
+        "last_seen_at": visitor.last_seen_at if theirs is None else None,
     }
 
 
