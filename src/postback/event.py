@@ -180,6 +180,9 @@ class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         return (self.analytics if identifier.startswith(MEASURING) else self.ad_user_data) is False
 
 
+PURPOSES = Consent.__struct_fields__
+
+
 class RawBrowser(Struct, kw_only=True):
     """What the tag says of a browser, once for all events of a batch; every event of it has this same object.
 

@@ -18,7 +18,7 @@ from msgspec import Struct, structs
 
 from postback import pii, visitors
 from postback.db import Tx
-from postback.event import HASHED, Consent, Event
+from postback.event import HASHED, PURPOSES, Consent, Event
 from postback.queue.sending import StoredEvent
 from postback.visitors import Identifier, Visitor, links
 
@@ -163,7 +163,7 @@ def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
             for purpose, (may, at) in visitors.consent(visitor.identifiers).items():
                 choices.setdefault(purpose, []).append((at, not may))
     chosen: dict[str, bool] = {}
-    for purpose in Consent.__struct_fields__:
+    for purpose in PURPOSES:
         own: bool | None = getattr(event.consent, purpose, None)
         if own is not None:
             choices.setdefault(purpose, []).append((event.occurred_at, not own))

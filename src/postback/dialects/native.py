@@ -30,12 +30,11 @@ from postback.dialects import (
     problem,
 )
 from postback.errors import Invalid, PostbackError, Unavailable
-from postback.event import Consent, Item, RawEvent, RawUser
+from postback.event import PURPOSES, Consent, Item, RawEvent, RawUser
 from postback.money import amount
 
 MAX_EVENTS = 1000
 ORDER_STATUSES = ("pending", "on-hold", "processing", "completed", "cancelled", "refunded")
-PURPOSES = Consent.__struct_fields__
 _MAX_TOLD_CHARS = 64
 _NOTHING = Raw()
 

@@ -33,12 +33,11 @@ from postback.dialects import (
     problem,
 )
 from postback.errors import Forbidden, Invalid, PostbackError, Unavailable
-from postback.event import HASHED, MEASURING, Consent, RawBrowser, RawEvent, RawUser
+from postback.event import HASHED, PURPOSES, Consent, RawBrowser, RawEvent, RawUser
 from postback.money import amount
 
 MAX_EVENTS = 50
 MAX_BYTES = 64_000
-PURPOSES = Consent.__struct_fields__
 OF_PERSON = frozenset(RawUser.__struct_fields__) - {"client_ip_address", "client_user_agent"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # A foreign page can post too, so that no other cookie of the host may be named, and none but our own ids put into it.
@@ -136,14 +135,13 @@ _EVENT = Decoder(_Event)
 
 def _browser(about: _About, consent: Consent | None, notes: list[str]) -> RawBrowser:
     may_measure = consent is None or consent.analytics is not False
-    may_advertise = consent is None or consent.ad_user_data is not False
     session = about.session if isinstance(about.session, dict) else {}
     return RawBrowser(
         site_key=about.site_key,
         visitor_id=_id(about.visitor_id, "visitor_id", notes),
         session_id=_id(about.session_id, "session_id", notes),
         sent_at=_time(about.sent_at, "sent_at", notes),
-        identifiers=_identifiers(about.identifiers, notes, may_advertise=may_advertise) if may_measure else {},
+        identifiers=_identifiers(about.identifiers, notes, consent) if may_measure else {},
         utm=_utm(about.utm, notes) if may_measure else {},
         started_at=_started_at(session.get("started_at"), notes) if may_measure else None,
         landing=_address(_text(session.get("landing"), _MAX_URL), consent),
@@ -192,7 +190,7 @@ def _address(sent: str | None, consent: Consent | None) -> str | None:
     return pii.without_clicks(sent)
 
 
-def _identifiers(sent: Any, notes: list[str], *, may_advertise: bool) -> dict[str, tuple[str, int, int]]:
+def _identifiers(sent: Any, notes: list[str], consent: Consent | None) -> dict[str, tuple[str, int, int]]:
     """Those that a platform could have issued, with times in order; where one has none, it was seen now."""
     values: dict[str, str] = {}
     spans: dict[str, tuple[int, int]] = {}
@@ -200,7 +198,7 @@ def _identifiers(sent: Any, notes: list[str], *, may_advertise: bool) -> dict[st
         value = one.get("value") if isinstance(one, dict) else one
         if not isinstance(value, str):
             notes.append("identifiers: one that is no text, dropped")
-        elif may_advertise or name.startswith(MEASURING):
+        elif consent is None or not consent.withholds(name):
             values[name] = value
             first, last = (
                 (_ms(one.get(end), notes) for end in ("first", "last")) if isinstance(one, dict) else (None, None)

@@ -12,7 +12,7 @@ from postback.errors import (
     Unauthenticated,
     Unavailable,
 )
-from postback.event import RawUser
+from postback.event import PURPOSES, RawUser
 from postback.web.openapi import segment
 from postback.web.openapi.schemas import (
     AMOUNT,
@@ -66,7 +66,7 @@ def _native(schemas: Schemas) -> Schema:
             "order_status": {"enum": [*native.ORDER_STATUSES, None]},
             "consent": {
                 "type": ["object", "null"],
-                "properties": dict.fromkeys(native.PURPOSES, CHOICE),
+                "properties": dict.fromkeys(PURPOSES, CHOICE),
                 "additionalProperties": False,
             },
             **dict.fromkeys(IDS, ID),
