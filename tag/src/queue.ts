@@ -130,8 +130,10 @@ function written(visitor: string, { id, told }: Session, entries: Entry[]): stri
     ...about,
     sent_at: new Date().toISOString(),
     visitor_id: visitor,
+    // An order may bear either of the ids alone: a denial is to be known of by both.
+    session_id: id,
     consent: consented(),
-    ...(mayMeasure() && { session_id: id, session: told, ...readClicks(), link }),
+    ...(mayMeasure() && { session: told, ...readClicks(), link }),
     events: entries.map(([, , event]) => (may ? event : { ...event, user_data: undefined })),
   });
   // Addresses then say that a click brought the visitor, and not which.

@@ -86,7 +86,7 @@ def only_the_denial(recorder: Recorder, since: int = 0) -> None:
     """All batches from `since` on say that, and nothing else."""
     for batch in recorder.batches[since:]:
         assert [event["event"] for event in batch["events"]] == ["consent"]
-        assert not {"session_id", "session", "identifiers", "utm", "link"} & batch.keys()
+        assert not {"session", "identifiers", "utm", "link"} & batch.keys()
         assert not {"url", "referrer", "title"} & batch["events"][0].keys()
         assert batch["consent"]["analytics"] is False
 
@@ -101,13 +101,16 @@ async def test_every_page_after_a_denial_tells_it_of_the_id_that_the_page_gives(
     await recorder.first("consent")
     await page.wait_for_function(f"{KEPT}.length === 1")
     head = stub(recorder, attributes) if is_by_stub else recorder.script(attributes)
-    recorder.pages["/"] = f"<!doctype html>{head}<script>var given = postback.getVisitorId()</script>"
+    recorder.pages["/"] = f"<!doctype html>{head}<script>var given = postback.getIdentity()</script>"
     before = len(recorder.batches)
     for count in (1, 2):
         await page.goto(recorder.url("/?gclid=G2"))
         await recorder.until(lambda count=count: len(recorder.batches) == before + count)
-        assert recorder.batches[-1]["visitor_id"] == await page.evaluate("given")
-        assert await page.evaluate("postback.getVisitorId()") == await page.evaluate("given")
+        ids = {
+            name: recorder.batches[-1][key] for name, key in (("visitorId", "visitor_id"), ("sessionId", "session_id"))
+        }
+        assert ids == await page.evaluate("given")
+        assert ids == await page.evaluate("postback.getIdentity()")
         await page.wait_for_function(f"{KEPT}.length === 1")
     await settle(page)
     assert len(recorder.batches) == before + 2

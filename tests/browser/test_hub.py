@@ -3,7 +3,7 @@ say, and what the platforms' stand-ins got.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -116,7 +116,7 @@ async def bought(page: Page, shop: Recorder) -> dict[str, str]:
     return form | {"cookie": cookie["value"], "fbc": fbc}
 
 
-async def orders(served: Any, ids: dict[str, str]) -> None:
+async def orders(served: Any, ids: dict[str, str], dialects: Sequence[str] = DIALECTS) -> None:
     """The backend's posts, one a dialect, each with the ids that its document says."""
     _, goals = await served.call("GET", "/v1/admin/goals")
     [goal] = [one["id"] for one in goals["items"] if one["name"] == "Purchases"]
@@ -136,9 +136,10 @@ async def orders(served: Any, ids: dict[str, str]) -> None:
         ("/v1/track", {"event_type": "purchase", "session_id": ids["session_id"], "properties": {"order_id": "convultra", "value": 40, "currency": "EUR"}}),
         ("/Conversions/record", {"goalId": goal, "visitorId": ids["session_id"], "amount": 40, "integrationOrderId": "velaro"}),
     ]  # fmt: skip
-    for path, body in posts:
-        status, answer = await served.call("POST", path, body, key=served.keys.api_key)
-        assert status in (200, 202), (path, answer)
+    for dialect, (path, body) in zip(DIALECTS, posts, strict=True):
+        if dialect in dialects:
+            status, answer = await served.call("POST", path, body, key=served.keys.api_key)
+            assert status in (200, 202), (path, answer)
 
 
 async def test_an_order_with_the_visitors_id_alone_carries_all_that_the_browser_saw_to_every_platform(
@@ -218,9 +219,11 @@ async def test_what_a_visitor_denied_never_reaches_a_platform(
     assert not [raw for raw in told if "Cj0K" in raw or "IwAR2" in raw or "fb.1." in raw or digest in raw]
 
 
-async def test_an_order_by_the_id_of_a_page_after_a_denial_is_skipped(
-    served: Any, platforms: StandIns, worker: Any, shop: Recorder, shopper: Page
+@pytest.mark.parametrize("dialects", [DIALECTS[:3], DIALECTS[3:]], ids=["visitor", "session"])
+async def test_an_order_by_an_id_of_a_page_after_a_denial_is_skipped(
+    served: Any, platforms: StandIns, worker: Any, shop: Recorder, shopper: Page, dialects: Sequence[str]
 ) -> None:
+    shop.pages["/checkout"] += "<script>var given = Selektable.getIdentity()</script>"
     await shopper.goto(shop.url("/"))
     await shopper.wait_for_function(HEARD)
     async with shopper.expect_response("**/collect") as answered:
@@ -229,13 +232,15 @@ async def test_an_order_by_the_id_of_a_page_after_a_denial_is_skipped(
     async with shopper.expect_response("**/collect") as answered:
         await shopper.goto(shop.url("/checkout"))
     await (await answered.value).finished()
-    visitor = await shopper.input_value("input[name=visitorId]")
-    order = {"event": "purchase", "order_id": "o-1", "value": 4, "currency": "EUR", "visitor_id": visitor,
-             "user_data": {"email": "jane@example.com", "client_user_agent": AGENT}}  # fmt: skip
-    assert (await served.call("POST", "/v1/events", order, key=served.keys.api_key))[0] == 202
+    given = await shopper.evaluate("given")
+    ids = {"visitorId": given["visitorId"], "session_id": given["sessionId"]}
+    assert ids == {name: await shopper.input_value(f"input[name={name}]") for name in ids}
+    await orders(served, ids | {"cookie": ids["visitorId"]}, dialects)
     async with worker:
         await until(lambda: settled(served), seconds=20)
-    [purchase] = await all_purchases(served)
-    became = {one["connector"]: (one["status"], one["reason"]) for one in purchase["deliveries"]}
-    assert became.pop("webhook")[0] == "delivered"
-    assert set(became.values()) == {("skipped", "consent: denied by the visitor")}
+    purchases = await all_purchases(served)
+    assert sorted(event["dialect"] for event in purchases) == sorted(dialects)
+    for event in purchases:
+        became = {one["connector"]: (one["status"], one["reason"]) for one in event["deliveries"]}
+        assert became.pop("webhook")[0] == "delivered"
+        assert set(became.values()) == {("skipped", "consent: denied by the visitor")}, event["dialect"]

@@ -75,4 +75,7 @@ def test_a_platform_that_cannot_be_reached_fails_the_probe(on_database: Run, tmp
     assert tried.code == 1
     assert tried.json["ok"] is False
     blocked = on_database("destinations", "probe", made["id"])
-    assert (blocked.code, blocked.out.split(".")[0]) == (1, "Meta Conversions API was not asked: Only https is sent to, not http")
+    assert (blocked.code, blocked.out.split(".")[0]) == (
+        1,
+        "Meta Conversions API was not asked: Only https is sent to, not http",
+    )

@@ -155,29 +155,6 @@ async def test_an_order_carries_every_identifier_of_the_browser_that_each_platfo
         assert log["late_identifiers"] == {}
 
 
-async def test_an_edited_a_foreign_and_a_used_token_carry_nobody(served: Any) -> None:
-    here = Browser(served, "v_here", "s_here", LANDING)
-    await here.send()
-    token = here.link
-    first = Browser(served, "v_first", "s_first", LANDING)
-    await first.send(link=token)
-    assert first.visitor == "v_here"
-    again = Browser(served, "v_first", "s_first", LANDING)
-    await again.send(link=token)
-    assert again.visitor == "v_here"
-    for link in (token, token[:-4] + "AAAA", "x" * 900, "", "====", "A" * 40):
-        second = Browser(served, "v_second", "s_second", LANDING)
-        await second.send(link=link)
-        assert (second.visitor, second.session) == ("v_second", "s_second")
-    _, other = await served.call("POST", "/v1/admin/workspaces", {"name": "other"})
-    served.keys = type(served.keys)(**{
-        name: getattr(served.keys, name) for name in served.keys.__struct_fields__ if name != "site_key"
-    } | {"site_key": other["site_key"]})  # fmt: skip
-    theirs = Browser(served, "v_theirs", "s_theirs", LANDING)
-    await theirs.send(link=here.link)
-    assert theirs.visitor == "v_theirs"
-
-
 async def test_what_comes_after_the_delivery_is_noted_on_it(served: Any, stand_ins: StandIns, worker: Any) -> None:
     await install(served, stand_ins)
     await Browser(served, "v_1", "s_1", LANDING).send({"event": "purchase", "value": 1, "currency": "EUR"})

@@ -164,9 +164,7 @@ async def test_an_answer_that_does_not_come_is_unknown_not_unsent(sender: Sender
 
 
 @pytest.mark.parametrize(("seconds", "kind"), [(0.35, Response), (9, Unanswered)])
-async def test_each_request_of_a_kept_connection_has_its_whole_time(
-    sender: Sender, seconds: float, kind: type
-) -> None:
+async def test_each_request_of_a_kept_connection_has_its_whole_time(sender: Sender, seconds: float, kind: type) -> None:
     waits = iter([0.0, seconds])
     connections: set[object] = set()
 

@@ -1,60 +1,12 @@
-"""`/collect` over real sockets: who may post, what comes back, what is kept of it, and what malformed parts cost."""
+"""`/collect` over real sockets: who may post, what comes back and what is kept of it."""
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
-COLLECT = "/collect"
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0"
-ORIGIN = "https://shop.example"
-NOW = datetime.now(UTC)
-
-
-def ms(at: datetime) -> int:
-    return int(at.timestamp() * 1000)
-
-
-def event(name: str = "page_view", **fields: Any) -> dict[str, Any]:
-    return {"event": name, "event_id": f"{name}-1", "occurred_at": NOW.isoformat(), "url": f"{ORIGIN}/"} | fields
-
-
-def batch(served: Any, *events: dict[str, Any], **about: Any) -> dict[str, Any]:
-    usual = {
-        "site_key": served.keys.site_key, "sent_at": datetime.now(UTC).isoformat(), "visitor_id": "v_1",
-        "session_id": "s_1",
-    }  # fmt: skip
-    return usual | about | {"events": list(events)}
-
-
-async def post(served: Any, body: Any, **headers: str) -> tuple[int, Any, Any]:
-    sent = {"Content-Type": "text/plain;charset=UTF-8", "User-Agent": FIREFOX, "Origin": ORIGIN} | headers
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with served.http.post(served.url + COLLECT, data=data, headers=sent) as answer:
-        return answer.status, await answer.json(content_type=None), answer.headers
-
-
-async def taken(served: Any, *events: dict[str, Any], **about: Any) -> dict[str, Any]:
-    status, body, _ = await post(served, batch(served, *(events or (event(),)), **about))
-    assert status == 200, body
-    return body
-
-
-def rows(served: Any, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(served.dsn.reveal()) as conn:
-        return conn.execute(query.encode()).fetchall()
-
-
-def stored(served: Any) -> list[dict[str, Any]]:
-    return [json.loads(body) for (body,) in rows(served, "SELECT body FROM event ORDER BY id")]
-
-
-def identifiers(served: Any) -> dict[str, list[Any]]:
-    """Of the only visitor."""
-    [(found,)] = rows(served, "SELECT identifiers FROM visitor")
-    return found
+from tests.web.collecting import COLLECT, NOW, ORIGIN, batch, event, identifiers, ms, post, rows, stored, taken
 
 
 async def test_a_batch_is_taken_and_answered_with_ids_cookie_and_a_link(served: Any) -> None:
@@ -213,67 +165,6 @@ async def test_identifiers_go_to_the_visitor_each_with_its_times(served: Any) ->
     assert "click_ids" not in stored(served)[0]
 
 
-MALFORMED: dict[str, Any] = {
-    "fbclid": {"value": "x" * 10_000}, "fbc": {"value": "fbc.1.2"}, "gclid": {"value": "<script>"}, "ttclid": {"value": 7},
-    "msclkid": {"value": "a b"}, "unknown": {"value": "x"}, "wbraid": None, "twclid": [],
-}  # fmt: skip
-
-
-async def test_a_malformed_identifier_is_dropped_alone_with_a_note(served: Any) -> None:
-    about = {"identifiers": MALFORMED | {"epik": {"value": "good"}}, "utm": {"source": "<script>alert(1)</script>"}}
-    await taken(served, event("a"), event("b"), **about)
-    found = identifiers(served)
-    assert found.keys() & MALFORMED.keys() == set()
-    assert found["epik"][0] == "good"
-    notes = stored(served)[0]["notes"]
-    assert {"click_ids.fbclid: malformed, dropped", "click_ids.fbc: malformed, dropped"} <= set(notes)
-    assert "utm.source: malformed, dropped" in notes
-    assert "notes" not in stored(served)[1]
-
-
-@pytest.mark.parametrize("about", [{"identifiers": 7}, {"utm": []}, {"session": "x"}, {"consent": 1}, {"link": {}}])
-async def test_a_part_of_the_wrong_type_costs_no_event(served: Any, about: dict[str, Any]) -> None:
-    assert (await taken(served, **about))["accepted"] == 1
-
-
-async def test_a_purpose_of_unknown_name_is_noted_and_the_others_hold(served: Any) -> None:
-    await taken(served, consent={"ad_userdata": False, "ad_user_data": False})
-    [only] = stored(served)
-    assert (only["consent"], only["notes"]) == ({"ad_user_data": False}, ["consent: one of unknown name, dropped"])
-
-
-@pytest.mark.parametrize(
-    ("part", "note"),
-    [
-        ({"user_data": {"user_id": 5}}, "user_data: one that is no text, dropped"),
-        ({"user_data": {"user_id": True, "email": []}}, "user_data: one that is no text, dropped"),
-        ({"user_data": ["jane@example.com"]}, "user_data: not an object, dropped"),
-        ({"user_data": "jane@example.com"}, "user_data: not an object, dropped"),
-        ({"user_data": 0}, "user_data: not an object, dropped"),
-        ({"experiments": {"a": True, "b": 0.5}}, "experiments: one that is neither text nor a whole number, dropped"),
-        ({"experiments": ["a"]}, "experiments: not an object, dropped"),
-        ({"experiments": False}, "experiments: not an object, dropped"),
-    ],
-)
-async def test_a_malformed_part_of_an_event_is_dropped_alone_with_a_note(
-    served: Any, part: dict[str, Any], note: str
-) -> None:
-    good = {"user_data": {"user_id": "u-1"}, "experiments": {"exp": "v", "n": 7, "none": None}}
-    both = {
-        name: good[name] | part[name] if isinstance(part.get(name), dict) else part.get(name, good[name])
-        for name in good
-    }
-    body = await taken(served, event(**both), event("lead"))
-    assert (body["accepted"], body["rejected"]) == (2, [])
-    first, second = stored(served)
-    assert set(first["notes"]) == {note}
-    assert "notes" not in second
-    if "user_data" in part:
-        assert first["experiments"] == {"exp": "v", "n": "7"}
-    else:
-        assert first.get("experiments", {}) == ({"exp": "v", "n": "7"} if isinstance(part["experiments"], dict) else {})
-
-
 @pytest.mark.parametrize("wrong_by", [timedelta(hours=5), -timedelta(days=40)])
 async def test_a_wrong_clock_is_corrected_by_the_time_of_sending(served: Any, wrong_by: timedelta) -> None:
     clock, real = datetime.now(UTC) + wrong_by, datetime.now(UTC)
@@ -373,16 +264,6 @@ async def test_a_batch_sent_again_is_the_same_batch(served: Any) -> None:
         assert (await taken(served, event("page_view"), event("open", product="p"), **about))["accepted"] == 2
     assert len(stored(served)) == 2
     assert rows(served, "SELECT kind FROM touch ORDER BY kind") == [("open",), ("session",)]
-
-
-async def test_hashes_made_in_the_browser_are_taken_by_name_and_nothing_readable_is_kept(served: Any) -> None:
-    person = {"email_sha256": "A" * 64, "email_google_sha256": "b" * 64, "phone_sha256": "no hash", "user_id": "u1"}
-    await taken(served, event("identify", user_data=person))
-    [one] = stored(served)
-    assert (one["user"]["email_sha256"], one["user"]["email_google_sha256"]) == ("a" * 64, "b" * 64)
-    assert "user_data.phone_sha256: not a SHA-256 by a known name, dropped" in one["notes"]
-    assert {kind for (kind,) in rows(served, "SELECT kind FROM link")} == {"session", "email", "external_id"}
-    assert FIREFOX not in str(rows(served, "SELECT * FROM visitor"))
 
 
 async def test_what_is_denied_is_not_kept_though_it_was_sent(served: Any) -> None:

@@ -189,7 +189,7 @@ class Collect:
         browser = batch.browser
         workspace = snapshot.id_bytes
         token = tokens.read(self._link_key, workspace, browser.link or "", now)
-        if token is None or browser.visitor_id is None:
+        if token is None or browser.visitor_id is None or not browser.may_measure:
             browser.link = None
             return None
         own = visitors.key_of(snapshot.workspace.id, browser.visitor_id)
