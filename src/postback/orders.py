@@ -22,6 +22,11 @@ RANK = {status: rank for rank, status in enumerate(STATUSES)}
 UNCOUNTED = frozenset({"pending", "on-hold", "processing"})
 TAKEN_BACK = frozenset({"cancelled", "refunded"})
 MAX_ENTRIES = 1000
+# Its posts bear no time of the change, and are an order's whatever their event.
+_WITHOUT_TIMES = "selektable"
+# Its order id is a label alone.
+_LABELLING = "velaro"
+_NAMES = frozenset({"purchase", "refund"})
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 _NOTHING = Decimal(0)
 # By the status that a site counts from: those that are revenue.
@@ -29,6 +34,15 @@ COUNTED = {
     start: frozenset(status for status in STATUSES if RANK[status] >= RANK[start] and status not in TAKEN_BACK)
     for start in STATUSES
 }
+
+
+def has_times(dialect: str) -> bool:
+    return dialect != _WITHOUT_TIMES
+
+
+def is_post(name: str, dialect: str) -> bool:
+    """Whether an event of this name that bears an order id says something of the order."""
+    return dialect != _LABELLING and (name in _NAMES or not has_times(dialect))
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):

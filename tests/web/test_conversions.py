@@ -43,7 +43,7 @@ async def test_a_purchase_is_a_conversion_of_the_sites_own_goal(served: Any) -> 
     (found,) = await items(served)
     assert found | {"id": "", "event": ""} == {
         "id": "", "event": "", "event_id": "e1", "goal_id": await goal_named(served, "Purchases"), "site": served.keys.site,
-        "value": 129.90, "currency": "EUR", "order_id": "o1", "source": None, "visitor_id": "v1", "session_id": "s1",
+        "value": 129.90, "currency": "EUR", "order_id": "o1", "has_order": True, "source": None, "visitor_id": "v1", "session_id": "s1",
         "type": None, "time_to_conversion_seconds": None, "occurred_at": "2026-11-20T10:00:00Z",
     }  # fmt: skip
     unknown = {"source": "unknown", "medium": None, "campaign": None}
@@ -65,7 +65,7 @@ async def test_velaros_conversion_id_and_source_are_those_of_the_list(served: An
     (found,) = await items(served)
     assert found["id"] == answer["conversionId"]
     assert (found["goal_id"], found["value"], found["source"]) == (goal, 7.5, "crm")
-    assert (found["session_id"], found["order_id"]) == ("s9", "i1")
+    assert (found["session_id"], found["order_id"], found["has_order"]) == ("s9", "i1", False)
 
 
 async def test_a_conversion_without_an_amount_is_worth_what_the_goal_says(served: Any) -> None:

@@ -30,9 +30,6 @@ CANCELLED = "order cancelled"
 NEVER_COUNTED = "order never counted: there is nothing to take back"
 ENDED_ALREADY = "order taken back already"
 OVERTAKEN = "order counts: it was completed after this"
-# Its posts bear no time of the change.
-_WITHOUT_TIMES = "selektable"
-_ORDER_NAMES = frozenset({"purchase", "refund"})
 
 
 class Post(Struct, frozen=True):
@@ -73,11 +70,9 @@ class Sold(Struct):
 
 
 def post_of(event: Event, raw: RawEvent, site: Site | None) -> Post | None:
-    """What an event says of an order; None where it is none's. Velaro's order id is a label alone."""
+    """What an event says of an order; None where it is none's."""
     order = event.order
-    if order is None or order.id is None or site is None or raw.dialect == "velaro":
-        return None
-    if event.name not in _ORDER_NAMES and raw.dialect != _WITHOUT_TIMES:
+    if order is None or order.id is None or site is None or not orders.is_post(event.name, raw.dialect):
         return None
     site_id, value = site.id.bytes, event.value
     status = None if event.name == "refund" else order.status or "completed"
@@ -87,7 +82,7 @@ def post_of(event: Event, raw: RawEvent, site: Site | None) -> Post | None:
         order.id,
         status,
         value.amount if value else None,
-        None if raw.dialect == _WITHOUT_TIMES else event.occurred_at,
+        event.occurred_at if orders.has_times(raw.dialect) else None,
         site.order_counts_from,
         status in orders.COUNTED[site.order_counts_from],
     )

@@ -34,7 +34,7 @@ async def filled(served: Any) -> Any:
         ("type", f"{ADMIN}/event-types", {"name": x}),
         ("key", f"{ADMIN}/keys", {"label": x, "scopes": ["ingest"]}),
         ("event", "/v1/events", event),
-        ("purchase", "/v1/events", event | {"event": "purchase", "event_id": f"p{x}"}),
+        ("purchase", "/v1/events", event | {"event": "purchase", "event_id": f"p{x}", "order_id": f"{x}/2"}),
     ):
         status, made[name] = await served.call("POST", path, body)
         assert status in (201, 202), made[name]

@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(Event).decode
 
 class ConversionOut(Struct, frozen=True):
     """`event`: the id of `/v1/admin/events/{id}`; `event_id`: the sender's. `value`: what it is worth now; null: none
-    was given, and the goal has none. `source`: the sender's label. `type` null: not attributed yet.
+    was given, and the goal has none. `has_order`: `order_id` is of an order, and not a label alone. `source`: the sender's label. `type` null: not attributed yet.
     `time_to_conversion_seconds`: from the last touch."""
 
     id: UUID
@@ -45,6 +45,7 @@ class ConversionOut(Struct, frozen=True):
     value: Decimal | None
     currency: str | None
     order_id: str | None
+    has_order: bool
     source: str | None
     visitor_id: str | None
     session_id: str | None
@@ -133,6 +134,7 @@ async def shown(tx: Tx, caller: Caller, found: Sequence[Conversion]) -> list[Con
                 value=value,
                 currency=currency,
                 order_id=one.order_id,
+                has_order=one.order_key is not None and one.order_id is not None,
                 source=one.source,
                 visitor_id=_decode(event.body).visitor_id if event else None,
                 session_id=one.session_id,

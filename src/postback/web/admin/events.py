@@ -17,7 +17,7 @@ from litestar.di import NamedDependency as Needs
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
-from postback import destinations, keys, pii, queue, visitors, workspaces
+from postback import destinations, keys, orders, pii, queue, visitors, workspaces
 from postback.db import Tx, buckets
 from postback.delivery import prepare
 from postback.dialects import convultra
@@ -37,8 +37,8 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 class EventOut(Struct, frozen=True):
-    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id. `outcomes`: how
-    many of its deliveries are in which state."""
+    """`event_id`: the sender's. `name`: the standard name, `source_name` as sent. `site`: a site's id. `has_order`:
+    `order_id` is of an order, and not a label alone. `outcomes`: how many of its deliveries are in which state."""
 
     id: UUID
     event_id: str
@@ -50,6 +50,7 @@ class EventOut(Struct, frozen=True):
     value: Decimal | None
     currency: str | None
     order_id: str | None
+    has_order: bool
     order_status: str | None
     dialect: str
     notes: list[str]
@@ -243,6 +244,7 @@ def _fields(row: EventRow) -> dict[str, Any]:
         "value": event.value.amount if event.value else None,
         "currency": event.value.currency if event.value else None,
         "order_id": row.order_id,
+        "has_order": row.order_id is not None and orders.is_post(row.name, event.dialect),
         "order_status": event.order.status if event.order else None,
         "dialect": event.dialect,
         "notes": list(dict.fromkeys([*event.notes, *(row.notes or ())])),
