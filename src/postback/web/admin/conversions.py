@@ -34,8 +34,8 @@ _decode = msgspec.json.Decoder(Event).decode
 
 class ConversionOut(Struct, frozen=True):
     """`event`: the id of `/v1/admin/events/{id}`; `event_id`: the sender's. `value`: what it is worth now; null: none
-    was given, and the goal has none. `has_order`: `order_id` is of an order, and not a label alone. `source`: the sender's label. `type` null: not attributed yet.
-    `time_to_conversion_seconds`: from the last touch."""
+    was given, and the goal has none. `has_order`: `order_id` is of an order, and not a label alone. `source`: the
+    sender's label. `type` null: not attributed yet. `time_to_conversion_seconds`: from the last touch."""
 
     id: UUID
     event: UUID
