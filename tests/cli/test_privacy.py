@@ -28,6 +28,8 @@ def test_a_person_is_exported_erased_and_the_receipt_is_theirs(on_database: Run,
     assert on_database(*verify, "--email", "Jane@X.example", "--json").json["of_this_person"] is True
     other = on_database(*verify, "--email", "bob@x.example")
     assert (other.code, "another person's" in other.out) == (1, True)
+    by_phone = on_database(*verify, "--phone", "+4917012345678")
+    assert (by_phone.code, "It was asked for by --email" in by_phone.err) == (2, True)
     receipt.write_text(json.dumps(done["receipt"] | {"text": done["receipt"]["text"].replace("email", "phone")}))
     assert on_database(*verify).code == 1
     assert "jane" not in done["receipt"]["text"]

@@ -29,6 +29,13 @@ def test_a_site_is_made_with_its_goals_changed_and_removed(on_database: Run, dat
     assert actions == [("created",), ("changed",), ("removed",)]
 
 
+def test_a_list_is_set_as_text_with_commas_or_as_json(on_database: Run) -> None:
+    for text in ("a.example,b.example", '["a.example", "b.example"]'):
+        site = on_database("sites", "change", "default", "--set", f"link_domains={text}", "--json").json
+        assert site["link_domains"] == ["a.example", "b.example"]
+    assert on_database("sites", "change", "default", "--set", "link_domains=[]", "--json").json["link_domains"] == []
+
+
 def test_an_origin_with_a_wildcard_is_refused_by_name(on_database: Run, tmp_path: Path) -> None:
     file = tmp_path / "postback.toml"
     file.write_text('[[sites]]\nname = "Shop"\nallowed_origins = ["https://*.example"]\n')

@@ -119,8 +119,10 @@ async def _watch(s: Session, erasure: Erasure, tools: erasing.Tools, as_json: bo
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=as_json or not sys.stderr.isatty()) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as progress:
         task = progress.add_task("events", total=100)
+        stage = ""
         while erasure.status == "running":
             if await leases.workers(s.tx, s.settings.lease_seconds):
                 await asyncio.sleep(POLL_SECONDS)
@@ -132,6 +134,9 @@ async def _watch(s: Session, erasure: Erasure, tools: erasing.Tools, as_json: bo
             if erasure.state is not None:
                 said = f"round {erasure.state.round}" if erasure.state.stage == "events" else erasure.state.stage
                 progress.update(task, description=said, completed=erasure.state.percent)
+                if stage != erasure.state.stage == "wait" and not as_json:
+                    console.print("Waiting up to a minute for deliveries that may be on their way ...")
+                stage = erasure.state.stage
     return erasure
 
 
@@ -185,10 +190,15 @@ async def verify(
         is_genuine = receipt.is_genuine(vault.link_key, given)
         is_theirs: bool | None = None
         if is_genuine and who != NOBODY:
+            said = msgspec.json.decode(given.text)
+            kind, value = who.named()
+            if kind != said["asked_by"]:
+                asked_by = "visitor" if said["asked_by"] == "visitor_id" else said["asked_by"].replace("_", "-")
+                raise WrongUsage(f"It was asked for by --{asked_by}: name the person by that, which is what it proves.")
             owner = await workspace(s.tx, in_workspace)
             maker = Maker(vault.link_key, owner.id.bytes)
-            person = await people.meant(s.tx, owner.id, *who.named(), await _country(s, owner.id), maker)
-            is_theirs = msgspec.json.decode(given.text)["subject"] == person.seeds[0].hex()
+            person = await people.meant(s.tx, owner.id, kind, value, await _country(s, owner.id), maker)
+            is_theirs = said["subject"] == person.seeds[0].hex()
     if as_json:
         show.as_json({"genuine": is_genuine, "of_this_person": is_theirs})
     elif not is_genuine:

@@ -14,8 +14,9 @@ from postback.dialects import ClickIds
 from postback.event import Consent, RawEvent, RawUser
 
 Id = str | int | None
-# Segment's usual consent categories, in lower case, and what they mean here.
-CATEGORIES = {"analytics": ("analytics",), "advertising": ("ad_user_data", "ad_personalization")}
+# What categories of consent are usually called: parts of their names, in lower case.
+_MEASURING = ("analytic", "statistic", "performance", "measure")
+_ADVERTISING = ("advert", "market", "target")
 CAMPAIGN = {
     "source": "utm_source", "medium": "utm_medium", "name": "utm_campaign",
     "term": "utm_term", "content": "utm_content",
@@ -93,21 +94,35 @@ def fill(event: RawEvent, context: Context) -> None:
     if context.device and (context.device.type or "").lower() in MOBILE:
         event.action_source = "app"
     if context.consent:
-        event.consent = _consent(context.consent)
+        event.consent = _consent(context.consent, event.notes)
     if context.experiments:
         event.experiments = {name: str(value) for name, value in context.experiments.items() if value is not None}
 
 
-def _consent(sent: _Consent) -> Consent:
-    """Its own purposes, else what the categories of Segment's consent manager mean."""
+def _consent(sent: _Consent, notes: list[str]) -> Consent:
+    """Its own purposes, else what the categories of a consent manager mean; of two that mean one, the denial."""
     chosen: dict[str, bool] = {}
+    is_lost = False
     for name, choice in (sent.categoryPreferences or {}).items():
-        if choice is not None:
-            chosen |= dict.fromkeys(CATEGORIES.get(name.lower(), ()), choice)
+        if choice is None:
+            continue
+        meant = _purposes(name.lower())
+        is_lost |= not (meant or choice)
+        for purpose in meant:
+            chosen[purpose] = choice and chosen.get(purpose, True)
+    if is_lost:
+        notes.append("context.consent.categoryPreferences: a denial of a category that means no purpose here")
     for purpose in Consent.__struct_fields__:
         if (choice := getattr(sent, purpose)) is not None:
             chosen[purpose] = choice
     return Consent(**chosen)
+
+
+def _purposes(category: str) -> list[str]:
+    found = ["analytics"] if any(word in category for word in _MEASURING) else []
+    if any(word in category for word in _ADVERTISING):
+        found += ["ad_user_data", "ad_personalization"]
+    return found
 
 
 def take_traits(user: RawUser, traits: dict[str, Any], names: Mapping[str, str] = PERSON) -> None:
