@@ -10,6 +10,7 @@ import pytest
 from postback import destinations, visitors
 from postback.blueprint import Blueprint
 from postback.connectors import Failed, Item, Retry, Skipped
+from postback.db import buckets
 from postback.db.trip import Trip
 from postback.delivery import prepare
 from postback.destinations import Destination
@@ -50,7 +51,7 @@ class Place:
         key = visitors.key_of(self.workspace, visitor)
         trip = Trip(self.hub.tx, self.hub.prepared)
         seen = Seen(
-            key=key, workspace_id=workspace, identifiers=identifiers, sealed=sealed, device=device_sealed, at=at,
+            id=visitor, key=key, workspace_id=workspace, identifiers=identifiers, sealed=sealed, device=device_sealed, at=at,
             links=tuple((kind, self.link(kind, value)) for kind, value in links),
         )  # fmt: skip
         visitors.record(trip, [seen], datetime.now(UTC))
@@ -59,7 +60,8 @@ class Place:
     def stored(self, event: Event, *, readable: dict[str, str] | None = None) -> StoredEvent:
         key = visitors.key_of(self.workspace, event.visitor_id) if event.visitor_id else None
         sealed = self.keys.sealer.seal(msgspec.json.encode(readable)) if readable else None
-        return StoredEvent(UUID(int=7 << 76).bytes, self.workspace.bytes, msgspec.json.encode(event), sealed, key)
+        id_ = buckets.new_id(NOW)
+        return StoredEvent(id_.bytes, self.workspace.bytes, msgspec.json.encode(event), sealed, key)
 
     async def joined(self, event: Event, to: Destination | None = None, **more: Any) -> JoinedEvent:
         row = self.stored(event, **more)
@@ -82,6 +84,22 @@ async def test_the_visitor_fills_gaps_and_what_was_sent_wins(place: Place) -> No
     assert joined.click_ids == {"fbp": "ours", "fbclid": "click"}
     assert joined.provenance == {"email_sha256": "visitor", "fbclid": "visitor"}
     assert joined.captured_at == {"fbclid": seen_at}
+
+
+async def test_a_click_after_the_event_had_come_is_not_its(place: Place) -> None:
+    clicks = {"gclid": "c", "fbclid": "c", "fbc": "fb.1.1.c"}
+    event = msgspec.structs.replace(EVENT, visitor_id="v1")
+    await place.saw("v1", clicks | {"fbp": "p"}, at=NOW + timedelta(seconds=5))
+    assert (await place.joined(event)).click_ids == clicks | {"fbp": "p"}
+    await place.saw("v1", {"gclid": "later", "fbp": "p2", "email_sha256": "a" * 64}, at=NOW + timedelta(seconds=15))
+    joined = await place.joined(event)
+    assert joined.click_ids == {"fbclid": "c", "fbc": "fb.1.1.c", "fbp": "p2"}
+    assert joined.user == {"email_sha256": "a" * 64}
+    # Of somebody who is proved to be the same, an earlier one is taken.
+    await place.saw("v2", {"gclid": "earlier"}, at=NOW - timedelta(days=1), links=(("email", "a" * 64),))
+    by_link = msgspec.structs.replace(EVENT, user={"email_sha256": "a" * 64})
+    await place.saw("v1", {}, links=(("email", "a" * 64),))
+    assert (await place.joined(by_link)).click_ids["gclid"] == "earlier"
 
 
 async def test_a_click_id_that_the_visitor_brought_earlier_keeps_its_first_time(place: Place) -> None:
@@ -276,6 +294,16 @@ async def test_a_visitor_gives_nothing_of_what_was_denied_and_what_the_event_was
     assert (set(joined.click_ids), set(joined.readable)) == (click_ids, readable)
     assert (joined.click_ids["fbp"], joined.readable["city"]) == ("ours", "Sofia")
     assert set(joined.experiments) == ({"own"} if "analytics" in denied else {"own", "e1"})
+
+
+async def test_who_denied_to_be_measured_is_not_named_where_the_event_names_nobody(place: Place) -> None:
+    await place.saw("v1", {}, links=(("email", "a" * 64),))
+    event = msgspec.structs.replace(EVENT, user={"email_sha256": "a" * 64})
+    assert (await place.joined(event)).visitor_id == "v1"
+    denial = visitors.as_identifiers({}, Consent(analytics=False))
+    await place.saw("v1", denial, at=NOW + timedelta(seconds=1))
+    assert (await place.joined(event)).visitor_id is None
+    assert (await place.joined(msgspec.structs.replace(event, visitor_id="v1"))).visitor_id == "v1"
 
 
 async def test_what_a_bot_sent_is_not_built(place: Place) -> None:

@@ -7,23 +7,27 @@
 Two look-ups for any number of events: of links, then of visitors. Visitors of one kind count as one, whose identifiers
 are the latest seen. A link of too many visitors, and a visitor in whom too many people were seen, join nobody; see
 `visitors.links`. A visitor who bears another user id or another email than the event is another person in the same
-browser, and gives only what is the browser's. Nothing here depends on the order in which the facts arrived.
+browser, and gives only what is the browser's; a click that was first seen after the event had come led to something
+else, and is not given. Nothing here depends on the order in which the facts arrived.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct, structs
 
 from postback import pii, visitors
 from postback.db import Tx
-from postback.event import HASHED, PURPOSES, Consent, Event
+from postback.event import CLICK_PARAMETERS, HASHED, PURPOSES, WAY, Consent, Event
 from postback.queue.sending import StoredEvent
-from postback.visitors import Identifier, Visitor, links
+from postback.visitors import LATEST_MS, Identifier, Visitor, links
 
 _PROOFS = (("external_id", "external_id_sha256"), ("email", "email_sha256"))
 _WITHHOLDING = frozenset({"analytics", "ad_user_data"})
+_CLICKS = frozenset((*CLICK_PARAMETERS, "fbc", "gcl_aw"))
+# Browsers' clocks are corrected no closer.
+_WAY_MS = WAY // timedelta(milliseconds=1)
 _LINKED = (*_PROOFS, ("phone", "phone_sha256"))
 
 
@@ -68,7 +72,7 @@ async def find(
     found = await visitors.find(tx, sorted(wanted)) if wanted else {}
     if not found:
         return dict.fromkeys(asked, ())
-    return {row.id: _layers(asked[row.id], row.workspace_id, linked, twins, found) for row in rows if row.id in asked}
+    return {row.id: _layers(asked[row.id], row, linked, twins, found) for row in rows if row.id in asked}
 
 
 def _question(row: StoredEvent, event: Event, link_key: bytes) -> _Question:
@@ -88,7 +92,7 @@ def _question(row: StoredEvent, event: Event, link_key: bytes) -> _Question:
 
 def _layers(
     asked: _Question,
-    workspace_id: bytes,
+    row: StoredEvent,
     linked: dict[bytes, list[bytes]],
     twins: dict[bytes, list[bytes]],
     found: dict[bytes, Visitor],
@@ -96,21 +100,29 @@ def _layers(
     ways = [(origin, linked.get(key, ())) for key, origin in asked.links]
     if (own := asked.visitor_key) is not None:
         ways[asked.is_session_first : asked.is_session_first] = [("visitor", [own]), ("visitor", twins.get(own, ()))]
+    until = int.from_bytes(row.id[:6]) + _WAY_MS
     layers: list[Layer] = []
     used: set[bytes] = set()
     for origin, keys in ways:
         here = [
-            found[key]
+            _until(found[key], until)
             for key in keys
             if key in found
             and key not in used
-            and found[key].workspace_id.bytes == workspace_id
+            and found[key].workspace_id.bytes == row.workspace_id
             and (key == own or origin == "session" or not found[key].is_shared)
         ]
         used.update(visitor.key.bytes for visitor in here)
         if here:
             layers.append(Layer(origin, tuple(here)))
     return _without_others(layers, asked.user)
+
+
+def _until(visitor: Visitor, ms: int) -> Visitor:
+    later = [name for name, one in visitor.identifiers.items() if ms < one.first_ms < LATEST_MS and name in _CLICKS]
+    if not later:
+        return visitor
+    return structs.replace(visitor, identifiers={n: one for n, one in visitor.identifiers.items() if n not in later})
 
 
 def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, ...]:
@@ -146,10 +158,10 @@ def allowed(layers: tuple[Layer, ...], choice: Consent | None) -> tuple[Layer, .
 
 def _allowed(visitor: Visitor, choice: Consent) -> Visitor:
     identifiers = {name: one for name, one in visitor.identifiers.items() if not choice.withholds(name)}
+    id_, device = (visitor.id, visitor.device) if choice.analytics is not False else (None, None)
     if choice.ad_user_data is not False:
-        return structs.replace(visitor, identifiers=identifiers)
-    device = visitor.device if choice.analytics is not False else None
-    return structs.replace(visitor, identifiers=identifiers, sealed=None, sealed_at=None, device=device)
+        return structs.replace(visitor, identifiers=identifiers, id=id_)
+    return structs.replace(visitor, identifiers=identifiers, id=id_, sealed=None, sealed_at=None, device=device)
 
 
 def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:

@@ -199,7 +199,7 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
         action_source=event.action_source,
         site_id=event.site_id,
         goal_id=event.goal_id,
-        visitor_id=event.visitor_id or (known.visitor.id if known.visitor is not None else None),
+        visitor_id=event.visitor_id or (layers[0].visitors[0].id if layers else None),
         session_id=event.session_id,
         value=event.value,
         order=event.order,
