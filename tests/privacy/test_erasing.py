@@ -12,7 +12,7 @@ from postback.db import Tx, buckets
 from postback.db.trip import Trip
 from postback.errors import Invalid
 from postback.event import RawUser
-from postback.privacy import erasing, receipt
+from postback.privacy import erasing, receipt, rounds
 from postback.privacy.people import Kind
 from postback.visitors import links
 from tests.intake.taking import scalar
@@ -123,7 +123,7 @@ async def test_of_what_many_share_identifiers_are_counted_however_they_are_writt
 async def test_what_is_known_already_is_not_counted_in_another_spelling(
     hub: Erasable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(erasing.SHARED_BY, "phone", 0)
+    monkeypatch.setitem(rounds.SHARED_BY, "phone", 0)
     await hub.put("e1", {"phone": JANE["phone"]})
     done = await hub.erase("phone", PHONE_HASH)
     assert '"shared":false' in str(done.receipt)
@@ -155,7 +155,7 @@ async def test_a_visitor_that_bore_nothing_but_the_persons_phone_goes_with_its_e
 async def test_of_many_visitors_that_bore_the_phone_the_others_stay_without_it(
     hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(erasing.SHARED_BY, "visitor", 2)
+    monkeypatch.setitem(rounds.SHARED_BY, "visitor", 2)
     phone = {"phone": JANE["phone"]}
     await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
     for n in range(2, 7):

@@ -22,9 +22,10 @@ from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
 from postback.event import Order
 from postback.pii.person import NAMES, stripped
-from postback.privacy import people, visitor_rows
-from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, order_keys, posts_of, spans, take
+from postback.privacy import people, rounds, visitor_rows
+from postback.privacy.erasing import order_keys, posts_of, spans
 from postback.privacy.people import Found, Person, Reader
+from postback.privacy.rounds import SHARED_BY
 from postback.visitors import Visitor, links, touches
 from postback.visitors.touches import Touch
 
@@ -40,32 +41,33 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> AsyncIterator[bytes]:
     """`person` as `people.meant` gave it."""
     maker = reader.maker
-    await people.widen(tx, person, list(person.visitors), maker)
+    person, shared = await rounds.begin(tx, person, maker)
     yield b'{"events":['
     labels = {id_: label.name for id_, label in (await destinations.labels(tx, reader.workspace_id)).items()}
-    is_first, given, shared = True, set[UUID](), False
+    is_first, given, is_first_round = True, set[UUID](), True
     others: dict[UUID, Found] = {}
-    for _ in range(MOST_ROUNDS):
+    while True:
         found = Person(person.seeds, {}, [])
-        shared = False
         known = person.macs()
         for bucket in BUCKETS:
             yield b"\n"
-            async for here in _of_bucket(tx, reader, person, bucket, now):
+            async for here, is_asked in _of_bucket(tx, reader, person, bucket, now):
+                shared = shared or rounds.learn(person, found, here, maker)
+                if is_first_round and not is_asked:
+                    continue
                 others |= {one.row.id: one for one in here if _is_anothers(one, known)}
-                mine = [one for one in here if not _is_anothers(one, known)]
-                new = [one for one in mine if one.row.id not in given]
+                new = [one for one in here if one.row.id not in given and not _is_anothers(one, known)]
                 given |= {one.row.id for one in new}
                 async for shown in _shown(tx, new, labels):
                     yield (b"" if is_first else b",") + shown
                     is_first = False
-                for one in mine:
-                    if one.spreads and not shared:
-                        found.add(one.traces, one.visitor_keys, maker)
-                shared |= is_shared(person, found)
-        if shared or not any(new_in(person, found).values()):
+        if shared or rounds.is_last(person, found, is_first=is_first_round):
             break
-        await people.widen(tx, person, take(person, found, maker), maker)
+        if shared := not await rounds.take(tx, person, found, maker):
+            break
+        is_first_round = False
+    if shared and is_first_round:
+        person = person.asked(maker)
     async for shown in _shown(tx, [_without(one) for id_, one in others.items() if id_ not in given], labels):
         yield (b"" if is_first else b",") + shown
         is_first = False
@@ -109,13 +111,17 @@ def _without(one: Found) -> Found:
 
 async def _of_bucket(
     tx: Tx, reader: Reader, person: Person, bucket: int, now: datetime
-) -> AsyncIterator[Sequence[Found]]:
+) -> AsyncIterator[tuple[Sequence[Found], bool]]:
+    """The person's events, by the page: those that bear what was asked for (true), and the others; both with what else
+    was posted of their orders."""
     after, until = UUID(int=0), people.LAST
     while True:
         rows = await reader.page(tx, bucket, after, until, PAGE)
-        if mine := list(reader.theirs(rows, person, now)):
-            posts = await posts_of(tx, reader, mine, person, now)
-            yield [*mine, *(one for found in posts.values() for one in found)]
+        mine = list(reader.theirs(rows, person, now))
+        for is_asked in (True, False):
+            if own := [one for one in mine if one.is_asked == is_asked]:
+                posts = await posts_of(tx, reader, own, person, now)
+                yield [*own, *(one for found in posts.values() for one in found)], is_asked
         if len(rows) < PAGE:
             return
         after = rows[-1].id
