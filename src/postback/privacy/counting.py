@@ -9,8 +9,7 @@ from msgspec import Struct
 from postback import visitors
 from postback.db import Tx
 from postback.db.buckets import BUCKETS
-from postback.privacy import rounds, visitor_rows
-from postback.privacy.erasing import posts_of
+from postback.privacy import posts, rounds, visitor_rows
 from postback.privacy.people import LAST, Person, Reader
 from postback.privacy.rounds import SHARED_BY
 
@@ -62,8 +61,8 @@ async def _round(
             mine = list(reader.theirs(page, person, now))
             for ids, is_asked in zip(into, (True, False), strict=True):
                 own = [one for one in mine if one.is_asked == is_asked]
-                for posts in (await posts_of(tx, reader, own, person, now)).values() if own else ():
-                    own += posts
+                for found_posts in (await posts.find(tx, reader, own, person, now)).values() if own else ():
+                    own += found_posts
                 ids |= {one.row.id for one in own}
                 shared = shared or rounds.learn(person, found, own, reader.maker)
             if time.monotonic() > deadline:

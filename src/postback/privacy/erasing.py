@@ -2,9 +2,10 @@
 
     begin    in one transaction: tombstones of what was asked for, visitors' rows gone, the configuration's version
              bumped, so that no flush takes an older event of theirs any more
-    events   rounds over all events: those of the person are stripped, their open deliveries end as skipped, what was
-             sent of them is blanked; what they name beside (a second email, another browser) makes another round. The
-             first takes those alone that bear what was asked for, see `rounds`
+    events   rounds over all events: those of the person are stripped, and in the next transaction, when nothing else is
+             read of them any more, their open deliveries end as skipped and what was sent of them is blanked; what they
+             name beside (a second email, another browser) makes another round. The first takes those alone that bear
+             what was asked for, see `rounds`
     visitors rows that bear what is the person's beside another's name lose it; those that bear no other name go
     links    links that lead to these and to the person's visitors go
     wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked now
@@ -23,12 +24,12 @@ import msgspec
 import structlog
 from msgspec import Struct, structs
 
-from postback import conversions, queue, tombstones, workspaces
+from postback import queue, tombstones, workspaces
 from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
 from postback.db.buckets import BUCKETS
 from postback.pii import Sealer
 from postback.pii.person import ERASED, Maker, stripped
-from postback.privacy import erasures, lent, people, receipt, rounds, visitor_rows
+from postback.privacy import erasures, lent, people, posts, receipt, rounds, visitor_rows
 from postback.privacy.erasures import Erasure, State
 from postback.privacy.people import LAST, Found, Kind, Person, Reader
 from postback.privacy.rounds import SHARED_BY
@@ -145,6 +146,8 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         if erasure is None or (state := erasure.state) is None:
             return False
         removed = Counter(erasure.removed)
+        if state.stripped:
+            await _cancel(tx, state, removed, now)
         if state.is_walked:
             if not is_marking:  # another process walked it to its end meanwhile
                 return True
@@ -194,11 +197,11 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         mine = list(reader.theirs(rows, state.person, state.erased_at, beside=beside))
         if beside and (removed["visitors"] or removed["visitors_narrowed"]):
             state.lent_at = now
-        if gone := [found for found in mine if found.is_asked or state.round > 1]:
-            await _strip(tx, bucket, gone, state, maker, removed, now)
-            for own, posts in (await posts_of(tx, reader, gone, state.person, state.erased_at)).items():
-                await _strip(tx, own, posts, state, maker, removed, now)
-                mine += posts
+        if gone := [one for one in mine if one.is_asked or state.round > 1]:
+            await _strip(tx, bucket, gone, state, maker, removed)
+            for own, found in (await posts.find(tx, reader, gone, state.person, state.erased_at)).items():
+                await _strip(tx, own, found, state, maker, removed)
+                mine += found
         if not state.is_shared and rounds.learn(state.person, state.found, mine, maker):
             _hold_back(state, maker)
         state.pass_by([row.id for row in rows], left)
@@ -241,68 +244,34 @@ def _until(erased_at: datetime) -> UUID:
     return buckets.floor(erased_at + timedelta(hours=1))
 
 
-async def _strip(
-    tx: Tx, bucket: int, mine: Sequence[Found], state: State, maker: Maker, removed: Counter[str], now: datetime
-) -> None:
+async def _strip(tx: Tx, bucket: int, mine: Sequence[Found], state: State, maker: Maker, removed: Counter[str]) -> None:
     ids = [found.row.id for found in mine]
-    low, high = buckets.span(ids)
-    row: dict[str, object] = {"bucket": bucket, "ids": ids, "min_id": low, "max_id": high, "now": now}
     bodies = arrays.byteas(_encode(stripped(found.event, found.row.id)) for found in mine)
-    removed["events"] += (await tx.execute(_queries.strip_events, row | {"bodies": bodies})).rowcount
-    cursor = await tx.execute(_queries.cancel, row | {"reason": ERASED, "perhaps": PERHAPS}, binary=True)
-    cancelled = [id_ for (id_,) in await cursor.fetchall()]
-    removed["deliveries_cancelled"] += len(cancelled)
-    if cancelled:
-        state.cancelled += sorted(set(cancelled) - set(state.cancelled))
-        state.cancelled_at = now
-    await tx.execute(_queries.shorten_reasons, row | {"ours": queue.OURS})
-    removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
-    orders = order_keys(mine)
-    removed["conversions"] += (await tx.execute(_queries.strip_conversions, spans(ids, orders))).rowcount
+    removed["events"] += (
+        await tx.execute(_queries.strip_events, _of_bucket(bucket, ids) | {"bodies": bodies})
+    ).rowcount
+    state.stripped += ids
+    orders = posts.order_keys(mine)
+    removed["conversions"] += (await tx.execute(_queries.strip_conversions, posts.spans(ids, orders))).rowcount
     if orders:
         named = visitor_rows.places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
         await tombstones.lay(tx, map(maker.of_order, orders.values()), (), state.erased_at)
 
 
-async def posts_of(
-    tx: Tx, reader: Reader, mine: Sequence[Found], person: Person, erased_at: datetime
-) -> dict[int, list[Found]]:
-    """What else was posted of some events' orders, by bucket: it bears the order's number, whomever it names."""
-    keys = sorted(set(order_keys(mine).values()))
-    wanted = set(await conversions.posts_of(tx, keys)) - {found.row.id for found in mine}
-    posts: dict[int, list[Found]] = {}
-    for bucket in sorted({buckets.of_id(id_) for id_ in wanted}):
-        rows = await reader.some(tx, bucket, [id_ for id_ in wanted if buckets.of_id(id_) == bucket])
-        if found := list(reader.theirs(rows, person, erased_at, are_all=True)):
-            posts[bucket] = found
-    return posts
-
-
-def order_keys(mine: Sequence[Found]) -> dict[UUID, bytes]:
-    """Keys of the orders that events are posts of, by event."""
-    return {
-        found.row.id: conversions.key_of(found.row.site_id.bytes, order.id)
-        for found in mine
-        if (order := found.event.order) is not None and order.id is not None and found.row.site_id is not None
-    }
-
-
-def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
-    """Where the conversions of some events lie: in the bucket of each, or in its order's, beside its id."""
-    rows = [(buckets.of_id(id_), id_) for id_ in ids]
-    rows += [(buckets.of_key(key), id_) for id_, key in orders.items() if buckets.of_key(key) != buckets.of_id(id_)]
-    lows, highs = (list(ids) for ids in zip(*(conversions.near(id_) for _, id_ in rows), strict=True))
-    own = [bucket for bucket, _ in rows]
-    return {
-        "buckets": own,
-        "touched": sorted(set(own)),
-        "event_ids": [id_ for _, id_ in rows],
-        "lows": lows,
-        "highs": highs,
-        "min_id": min(lows),
-        "max_id": max(highs),
-    }
+async def _cancel(tx: Tx, state: State, removed: Counter[str], now: datetime) -> None:
+    """End the deliveries of what was stripped. What a replay opens from now on is built of what is left."""
+    for bucket, ids in _by_bucket(state.stripped):
+        row = _of_bucket(bucket, ids)
+        ending = row | {"reason": ERASED, "perhaps": PERHAPS, "now": now}
+        cancelled = [id_ for (id_,) in await (await tx.execute(_queries.cancel, ending, binary=True)).fetchall()]
+        removed["deliveries_cancelled"] += len(cancelled)
+        if cancelled:
+            state.cancelled += sorted(set(cancelled) - set(state.cancelled))
+            state.cancelled_at = now
+        await tx.execute(_queries.shorten_reasons, row | {"ours": queue.OURS})
+    await _blank(tx, state.stripped, removed)
+    state.stripped = []
 
 
 async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], now: datetime) -> None:
@@ -357,11 +326,20 @@ async def _unlend(tx: Tx, reader: Reader, state: State, until: UUID, removed: Co
 
 
 async def _blank(tx: Tx, ids: Sequence[UUID], removed: Counter[str]) -> None:
-    for bucket in sorted({buckets.of_id(id_) for id_ in ids}):
-        own = [id_ for id_ in ids if buckets.of_id(id_) == bucket]
-        low, high = buckets.span(own)
-        row = {"bucket": bucket, "ids": own, "min_id": low, "max_id": high}
-        removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
+    for bucket, own in _by_bucket(ids):
+        removed["attempts"] += (await tx.execute(_queries.blank_attempts, _of_bucket(bucket, own))).rowcount
+
+
+def _by_bucket(ids: Sequence[UUID]) -> list[tuple[int, list[UUID]]]:
+    own: dict[int, list[UUID]] = {}
+    for id_ in ids:
+        own.setdefault(buckets.of_id(id_), []).append(id_)
+    return sorted(own.items())
+
+
+def _of_bucket(bucket: int, ids: Sequence[UUID]) -> dict[str, object]:
+    low, high = buckets.span(ids)
+    return {"bucket": bucket, "ids": list(ids), "min_id": low, "max_id": high}
 
 
 def _done(erasure: Erasure, state: State, removed: Counter[str], tools: Tools, now: datetime) -> Erasure:

@@ -22,8 +22,7 @@ from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
 from postback.event import Order
 from postback.pii.person import NAMES, stripped
-from postback.privacy import people, rounds, visitor_rows
-from postback.privacy.erasing import order_keys, posts_of, spans
+from postback.privacy import people, posts, rounds, visitor_rows
 from postback.privacy.people import Found, Person, Reader
 from postback.privacy.rounds import SHARED_BY
 from postback.visitors import Visitor, links, touches
@@ -120,8 +119,8 @@ async def _of_bucket(
         mine = list(reader.theirs(rows, person, now))
         for is_asked in (True, False):
             if own := [one for one in mine if one.is_asked == is_asked]:
-                posts = await posts_of(tx, reader, own, person, now)
-                yield [*own, *(one for found in posts.values() for one in found)], is_asked
+                of_orders = await posts.find(tx, reader, own, person, now)
+                yield [*own, *(one for found in of_orders.values() for one in found)], is_asked
         if len(rows) < PAGE:
             return
         after = rows[-1].id
@@ -146,7 +145,7 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
             shown = {"n": n, "at": at, "outcome": outcome, "reason": reason, "head": head}
             sent[event_id, destination_id].append(shown | {"request": _text(request), "response": response})
     worth: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    cursor = await tx.execute(_queries.conversions, spans(ids, order_keys(mine)), binary=True)
+    cursor = await tx.execute(_queries.conversions, posts.spans(ids, posts.order_keys(mine)), binary=True)
     for event_id, id_, goal_id, value, currency, at in await cursor.fetchall():
         worth[event_id].append({"id": id_, "goal_id": goal_id, "value": value, "currency": currency, "occurred_at": at})
     return [
