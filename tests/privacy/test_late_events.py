@@ -4,8 +4,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
+
 from postback import tombstones
 from postback.db import Tx, buckets
+from postback.event import RawUser
 from tests.intake.taking import scalar
 from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms, raw
 
@@ -124,6 +127,31 @@ async def test_a_repeat_does_not_bring_them_back_before_the_walk_has_come_by(hub
     assert await scalar(tx, "SELECT count(*) FROM visitor") == 0
     await hub.finish(asked.id)
     assert await scalar(tx, "SELECT count(*) FROM link") == 0
+
+
+@pytest.mark.parametrize("timed", [0, 1])
+async def test_a_repeat_that_bears_no_time_does_not_bring_them_back_in_one_flush_with_the_late_one(
+    hub: Erasable, tx: Tx, timed: int
+) -> None:
+    """Whichever of the two comes first."""
+    await hub.put("e1", **PERSON)
+    before = {"occurred_at": datetime.now(UTC)}
+    await hub.erase("email", JANE["email"])
+    both = [await hub.pending(event_id="late", **raw(PERSON), **(before if n == timed else {})) for n in (0, 1)]
+    await hub.submit(both)
+    assert [await scalar(tx, f"SELECT count(*) FROM {table}") for table in ("event", "visitor", "link")] == [2, 0, 0]
+    text = await everything(tx)
+    assert not [form for needle in ("v-jane", EMAIL_HASH, "late") for form in forms(needle) if form in text]
+
+
+async def test_somebody_elses_event_of_the_same_id_stays_theirs(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    before = datetime.now(UTC)
+    await hub.erase("email", JANE["email"])
+    bobs = await hub.pending(event_id="late", user=RawUser(email="bob@x.example"), visitor_id="v-bob")
+    await hub.submit([bobs, await hub.pending(event_id="late", **raw(PERSON), occurred_at=before)])
+    assert str(UUID(bytes=bobs.id)) not in await hub.erased()
+    assert await scalar(tx, "SELECT array_agg(id) FROM visitor") == ["v-bob"]
 
 
 async def test_somebody_elses_repeat_shows_what_it_bears(hub: Erasable, tx: Tx) -> None:

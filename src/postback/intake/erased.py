@@ -2,7 +2,8 @@
 
 Such an event is stored without any identifier, its conversions and its worth count, and nobody is sent it. Only an
 event that occurred before its workspace's newest erasure is looked up, so that live traffic costs one comparison. A
-repeat occurred no later than the first of its kind came, whatever it says.
+repeat occurred no later than the first of its kind came, whatever it says; of those that come in one flush each is as
+old as the oldest.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,21 @@ _encode = msgspec.json.Encoder().encode
 async def strip_late(tx: Tx, events: Sequence[Pending]) -> None:
     """Take the person from those events that are of one who was erased since. `tx` outside a transaction: an erasure
     bumps the version, so that a flush which misses its tombstones does not commit."""
-    for event in await _of_erased(tx, [(event, event.event.occurred_at) for event in events if _is_late(event)]):
+    since: dict[bytes, datetime] = {}
+    for event in events:
+        if _is_late(event):
+            at = event.event.occurred_at
+            since[event.dedup_key] = min(at, since.get(event.dedup_key, at))
+    if not since:
+        return
+    alike = [event for event in events if event.dedup_key in since and event.whole is None]
+    theirs = await _of_erased(tx, [(event, since[event.dedup_key]) for event in alike])
+    for event in theirs:
         _strip(event)
+    first = {event.dedup_key: event for event in reversed(events)}
+    for event in alike:
+        if first[event.dedup_key].whole is not None:
+            event.seen = None
 
 
 async def forget(tx: Tx, repeats: Sequence[tuple[Pending, UUID]]) -> None:
