@@ -319,6 +319,17 @@ async def test_what_came_before_and_is_dated_ahead_is_erased(hub: Erasable) -> N
     assert await hub.erased() == {str(ahead)}
 
 
+async def test_what_she_opened_and_is_dated_ahead_is_erased(hub: Erasable, tx: Tx) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    await hub.put("e1", **PERSON)
+    widget = {"name": "open", "visitor_id": "v-jane", "session_id": "s-jane", "properties": {"product": "jane-product"}}
+    await hub.put("o1", occurred_at=ahead, **widget)
+    assert await scalar(tx, "SELECT product FROM touch WHERE at < now()") == "jane-product"
+    await hub.erase("email", JANE["email"])
+    text = await everything(tx)
+    assert not [needle for needle in ("s-jane", "jane-product") for form in forms(needle) if form in text]
+
+
 async def test_what_posts_of_her_orders_name_is_hers_whichever_is_come_by_first(hub: Erasable) -> None:
     for n in range(6):
         post = {"email": JANE["email"], "phone": f"+141555501{n:02}"}
