@@ -12,7 +12,7 @@ import pytest
 from postback.connectors import catalog
 from postback.db import Tx, buckets
 from postback.delivery import prepare
-from postback.privacy import exporting
+from postback.privacy import exporting, visitor_rows
 from postback.queue import sending
 from tests.intake.taking import scalar
 from tests.privacy.erasable import EMAIL_HASH, JANE, Erasable
@@ -130,3 +130,26 @@ async def test_what_the_persons_own_browser_lent_is_shown(hub: Erasable, tx: Tx)
     [attempt] = attempts(found, view)
     assert json.loads(attempt["request"]) == user
     assert {name.partition("_")[0] for name in user} == {"email", "phone", "external", "first"}
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_all_that_a_person_opened_is_shown_and_goes(
+    hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool
+) -> None:
+    """However much it is; in a browser that somebody else uses, what they opened stays."""
+    monkeypatch.setattr(exporting, "PAGE", 2)
+    monkeypatch.setattr(visitor_rows, "TOUCHES", 2)
+    for n in range(5):
+        await hub.put(
+            f"o{n}", EMAIL, name="open", visitor_id="v1", session_id="s-jane", properties={"product": f"p{n}"}
+        )
+        if is_shared:
+            bobs = {"email": BOB["email"]}
+            await hub.put(
+                f"b{n}", bobs, name="open", visitor_id="v1", session_id="s-bob", properties={"product": "bobs"}
+            )
+    found = await hub.export("email", JANE["email"])
+    assert [one["product"] for one in found["touches"]] == [f"p{n}" for n in range(4, -1, -1)]
+    done = await hub.erase("email", JANE["email"])
+    assert done.removed["touches"] == 5
+    assert await scalar(tx, "SELECT array_agg(DISTINCT product) FROM touch") == (["bobs"] if is_shared else None)

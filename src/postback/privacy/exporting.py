@@ -11,7 +11,7 @@ hashes which are not known to be theirs without what was sent and answered.
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence, Set
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -31,10 +31,8 @@ from postback.visitors.touches import Touch
 
 PAGE = 1000
 TOGETHER = 200
-MOST_TOUCHES = 10_000
 ANOTHERS = "another person's: shown without them"
 LENT = "not shown: its visitor lent it what may be another person's"
-FIRST = datetime(2000, 1, 1, tzinfo=UTC)
 _queries = Queries("privacy")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -97,18 +95,15 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
     rows = await visitors.find(tx, own) if own else {}
     shared_rows = visitor_rows.shared(reader, person, rows)
     seen = [_visitor(reader, row, shared_rows.get(key)) for key, row in rows.items()]
-    yield b'],"visitors":' + _encode(seen) + b',"touches":'
-    met = await touches.of_visitors(tx, own, FIRST, now, MOST_TOUCHES) if own else []
-    sessions = set(person.known.get("session", ()))
-    yield _encode(
-        [
-            _touch(one)
-            for one in met
-            if one.visitor_key not in shared_rows
-            or (one.session_id is not None and maker.mac("session", one.session_id) in sessions)
-        ]
-    )
-    yield b',"links":' + _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
+    yield b'],"visitors":' + _encode(seen) + b',"touches":['
+    sessions, is_first = set(person.known.get("session", ())), True
+    for key in own:
+        async for page in touches.all_of(tx, key, now, PAGE):
+            for one in page:
+                if key not in shared_rows or visitor_rows.is_of(one, sessions, maker):
+                    yield (b"" if is_first else b",") + _encode(_touch(one))
+                    is_first = False
+    yield b'],"links":' + _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
 
 
 async def _hashes(tx: Tx, reader: Reader, person: Person) -> set[str]:
