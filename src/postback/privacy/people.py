@@ -19,7 +19,7 @@ from postback.db.buckets import BUCKETS
 from postback.errors import Invalid
 from postback.event import Event
 from postback.pii import Sealer, SealError
-from postback.pii.person import ERASED, NAMES, Maker, Trace, belongs
+from postback.pii.person import ERASED, NAMES, Maker, Trace, belongs, hashes
 from postback.visitors import links
 
 log = structlog.get_logger()
@@ -159,13 +159,13 @@ class Reader:
         it bears."""
         until_ms = erased_at.timestamp() * 1000
         since = 1 if is_theirs else 2
-        hashes = {n: one[0] for n, one in identifiers.items() if n.endswith("_sha256") and one[since] <= until_ms}
-        traces = self.maker.of_user(hashes)
+        borne = {n: one[0] for n, one in identifiers.items() if n.endswith("_sha256") and one[since] <= until_ms}
+        traces = self.maker.of_user(borne)
         others = {kind for kind, macs in traces if known.isdisjoint(macs)}
         if len(others) == len(traces) and not is_theirs:
             return [], False
         kept = tuple(f"{kind}_" for kind in others)
-        names = [name for name in hashes if identifiers[name][2] <= until_ms and not name.startswith(kept)]
+        names = [name for name in borne if identifiers[name][2] <= until_ms and not name.startswith(kept)]
         return names, others.isdisjoint(NAMES)
 
     async def nameless(self, tx: Tx, person: Person, erased_at: datetime, examined: int) -> AsyncIterator[list[bytes]]:
@@ -202,11 +202,14 @@ async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str
         person.add([], [visitors.key_of(workspace_id, pii.stored_id(value))], maker)
         person.seeds = sorted(person.macs())
     else:
-        traces = maker.asked(kind, value.strip(), country)
-        if traces is None:
+        hashed = hashes(kind, value.strip(), country)
+        if not (traces := maker.of_user(hashed)):
             raise Invalid(f"This is no {kind} that an event could bear; nothing is stored under it.", field=kind)
         person.add(traces, [], maker)
         person.seeds = sorted(person.macs())
+        person.add(maker.all_of_user(hashed), [], maker)
+        # The first is the receipt's subject.
+        person.seeds += sorted(person.macs().difference(person.seeds))
         linked, _ = await links.find(tx, person.seeds)
         person.add([], sorted({key for found in linked.values() for key in found}), maker)
     return person

@@ -40,7 +40,7 @@ def learn(person: Person, found: Person, events: Iterable[Found], maker: Maker) 
                 for kind, macs in one.traces
                 if kind != "session" or not (is_full or not sessions.isdisjoint(macs))
             ]
-            found.add(traces, one.visitor_keys, maker)
+            found.add([*maker.all_of_user(one.event.user), *traces], one.visitor_keys, maker)
     return is_shared(person, found)
 
 
@@ -79,12 +79,12 @@ async def _widen(tx: Tx, person: Person, found: Person, visitor_keys: Sequence[b
     rows = await visitors.find(tx, [*visitor_keys, *others]) if own else {}
     named, known = Person(person.seeds, {}, []), person.macs() | found.macs()
     for key, visitor in rows.items():
-        traces = maker.of_user({name: one.value for name, one in visitor.identifiers.items()})
+        user = {name: one.value for name, one in visitor.identifiers.items()}
+        traces, itself = maker.of_user(user), ("visitor", (maker.of_visitor(key),))
         if key in own:
             named.add(traces, [], maker)
-        itself = ("visitor", (maker.of_visitor(key),))
         if belongs([*traces, itself], set(person.seeds), known | set(itself[1]))[1]:
-            found.add(traces, [key], maker)
+            found.add(maker.all_of_user(user), [key], maker)
             known |= found.macs()
     named.join(found, maker)
     return is_shared(person, named)
