@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -337,3 +338,23 @@ async def test_what_posts_of_her_orders_name_is_hers_whichever_is_come_by_first(
     own = {str(await hub.put(f"p{n}", {"phone": f"+141555501{n:02}"})) for n in range(6)}
     await hub.erase("email", JANE["email"])
     assert own < await hub.erased()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_two_erasures_of_one_person_go_side_by_side(hub: Erasable, seed: int) -> None:
+    roll = random.Random(seed)
+    email, account, phone = {"email": "a@x.example"}, {"external_id": "acc"}, {"phone": "+14155550100"}
+    facts: list[tuple[dict[str, str] | None, dict[str, str]]] = [
+        (email | account, {}), (account | phone, {}), (email, {"visitor_id": "v1", "session_id": "s1"}), (account, {"visitor_id": "v2"}),
+        (None, {"visitor_id": "v1", "session_id": "s2"}), (None, {"session_id": "s2"}), (phone, {}),
+        (None, {"visitor_id": "v2", "session_id": "s3"}), (None, {"session_id": "s3"}),
+    ]  # fmt: skip
+    roll.shuffle(facts)
+    ids = {str(await hub.put(f"e{n}", user, **more)) for n, (user, more) in enumerate(facts)}
+    both = await hub.ask("email", "a@x.example"), await hub.ask("external_id", "acc")
+    async with hub.pool.connection() as tx:
+        for _ in range(60):
+            await erasing.step(tx, roll.choice(both).id, hub.tools, datetime.now(UTC))
+    for one in both:
+        await hub.finish(one.id)
+    assert await hub.erased() == ids

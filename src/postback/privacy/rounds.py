@@ -6,7 +6,7 @@ all that came along with it is counted before it costs anybody anything. Each ro
 or a visitor, of which there are few, or sessions, that lead to these: so there is a last.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from postback import visitors
 from postback.db import Tx
@@ -29,8 +29,10 @@ async def begin(tx: Tx, person: Person, maker: Maker) -> tuple[Person, bool]:
     return person, False
 
 
-def learn(person: Person, found: Person, events: Iterable[Found], maker: Maker) -> bool:
+def learn(person: Person, found: Person, events: Sequence[Found], maker: Maker) -> bool:
     """What events of the person name beside goes into `found`. Whether that is many people's."""
+    if not events:
+        return False
     sessions = set(person.known.get("session", ()))
     for one in events:
         if one.spreads:
@@ -38,7 +40,7 @@ def learn(person: Person, found: Person, events: Iterable[Found], maker: Maker) 
             traces = [
                 (kind, macs)
                 for kind, macs in one.traces
-                if kind != "session" or not (is_full or not sessions.isdisjoint(macs))
+                if kind != "session" or (not is_full and sessions.isdisjoint(macs))
             ]
             found.add([*maker.all_of_user(one.event.user), *traces], one.visitor_keys, maker)
     return is_shared(person, found)

@@ -65,7 +65,7 @@ async def drop_sessions(
 ) -> None:
     """Touches of the person's sessions, in rows that stay."""
     sessions = set(person.known.get("session", ()))
-    for key in keys:
+    for key in keys if sessions else ():
         async for page in touches.all_of(tx, key, erased_at, TOUCHES):
             ids = [UUID(bytes=one.id) for one in page if is_of(one, sessions, reader.maker)]
             own = {"bucket": buckets.of_key(key), "key": UUID(bytes=key), "ids": ids}
