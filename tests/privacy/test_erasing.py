@@ -12,7 +12,7 @@ from postback.db import Tx, buckets
 from postback.db.trip import Trip
 from postback.errors import Invalid
 from postback.event import RawUser
-from postback.privacy import erasing, receipt
+from postback.privacy import erasing, receipt, rounds
 from postback.privacy.people import Kind
 from postback.visitors import links
 from tests.intake.taking import scalar
@@ -50,6 +50,54 @@ async def test_a_person_is_erased_by_whatever_names_them(hub: Erasable, tx: Tx, 
     planted = ["v-jane", "s-jane", "jane-click", "order-of-jane", "jane-page", "jane-note", "event-of-jane", *hashed]
     assert not [needle for needle in planted for form in forms(needle) if form in text]
     assert "v-bob" in text or b"v-bob".hex() in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "name", "alone"),
+    [
+        ("email", "bob.fox@x.example", "email_nodots_sha256", "bobfox@x.example"),
+        ("email", "bob.fox@gmail.com", "email_google_sha256", "bobfox@gmail.com"),
+        ("phone", "+1 415 555-0123", "phone_digits_sha256", "14155550123"),
+        ("external_id", "Cust-7", "external_id_lower_sha256", "cust-7"),
+        ("user_id", "Cust-7", "external_id_lower_sha256", "cust-7"),
+    ],
+)
+async def test_a_person_is_found_by_a_hash_of_another_form_that_stands_alone(
+    hub: Erasable, tx: Tx, kind: Kind, value: str, name: str, alone: str
+) -> None:
+    digest = hashlib.sha256(alone.encode()).hexdigest()
+    await hub.put("a", hashes={name: digest}, visitor_id="v9")
+    await hub.put("v", visitor_id="v9", session_id="s9")
+    counted, found = await hub.count(kind, value), await hub.export(kind, value)
+    await hub.erase(kind, value)
+    ids = set(await hub.bodies())
+    assert await hub.erased() == ids == {one["id"] for one in found["events"]} == {str(id_) for id_ in counted.events}
+    assert not [form for form in (*forms(digest), *forms("v9")) if form in await everything(tx)]
+
+
+async def test_a_hash_of_another_form_that_stands_alone_is_found_by_what_was_said_beside_the_main_one(
+    hub: Erasable,
+) -> None:
+    ids = [await hub.put("a", {"email": "bob.fox@x.example", "phone": JANE["phone"], "external_id": "Cust-7"})]
+    for name, alone in [("email_nodots_sha256", "bobfox@x.example"), ("external_id_lower_sha256", "cust-7")]:
+        ids.append(await hub.put(name, hashes={name: hashlib.sha256(alone.encode()).hexdigest()}))
+    await hub.erase("phone", JANE["phone"])
+    late = await hub.put(
+        "late",
+        hashes={"email_nodots_sha256": hashlib.sha256(b"bobfox@x.example").hexdigest()},
+        occurred_at=datetime.now(UTC) - timedelta(minutes=5),
+    )
+    assert await hub.erased() == {str(id_) for id_ in (*ids, late)}
+
+
+async def test_a_hash_of_another_form_beside_the_main_one_names_nobody_else(hub: Erasable) -> None:
+    """Two addresses that differ in a dot are two people's, outside of gmail."""
+    await hub.put("a", {"email": "bob.fox@x.example"})
+    other = await hub.put("b", {"email": "bobfox@x.example"})
+    upper = await hub.put("c", {"external_id": "CUST-7"})
+    await hub.erase("email", "bob.fox@x.example")
+    await hub.erase("external_id", "cust-7")
+    assert not await hub.erased() & {str(other), str(upper)}
 
 
 async def test_what_is_counted_stays_as_it_was(hub: Erasable, tx: Tx) -> None:
@@ -123,7 +171,7 @@ async def test_of_what_many_share_identifiers_are_counted_however_they_are_writt
 async def test_what_is_known_already_is_not_counted_in_another_spelling(
     hub: Erasable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(erasing.SHARED_BY, "phone", 0)
+    monkeypatch.setitem(rounds.SHARED_BY, "phone", 0)
     await hub.put("e1", {"phone": JANE["phone"]})
     done = await hub.erase("phone", PHONE_HASH)
     assert '"shared":false' in str(done.receipt)
@@ -155,7 +203,7 @@ async def test_a_visitor_that_bore_nothing_but_the_persons_phone_goes_with_its_e
 async def test_of_many_visitors_that_bore_the_phone_the_others_stay_without_it(
     hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(erasing.SHARED_BY, "visitor", 2)
+    monkeypatch.setitem(rounds.SHARED_BY, "visitor", 2)
     phone = {"phone": JANE["phone"]}
     await hub.put("n1", {"email": JANE["email"]} | phone, visitor_id="v1")
     for n in range(2, 7):

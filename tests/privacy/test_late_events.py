@@ -1,11 +1,16 @@
 """Events that come in after their person was erased, or while they are: what was done before stays gone, what is done afterwards is a new person's."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
+
+import pytest
 
 from postback import tombstones
 from postback.db import Tx, buckets
+from postback.event import RawBrowser, RawUser
 from tests.intake.taking import scalar
 from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, Erasable, everything, forms, raw
 
@@ -124,6 +129,76 @@ async def test_a_repeat_does_not_bring_them_back_before_the_walk_has_come_by(hub
     assert await scalar(tx, "SELECT count(*) FROM visitor") == 0
     await hub.finish(asked.id)
     assert await scalar(tx, "SELECT count(*) FROM link") == 0
+
+
+async def visit(hub: Erasable, event_ids: list[str], started_at: datetime, now: datetime, **fields: Any) -> None:
+    """A batch of the tag."""
+    ms = int(started_at.timestamp() * 1000)
+    identifiers = {"gclid": ("jane-click", ms, ms), "fbp": ("fb.1.1.2", ms, int(now.timestamp() * 1000))}
+    browser = RawBrowser(
+        site_key=hub.site.site_key, visitor_id="v-jane", session_id="s-jane", sent_at=now, started_at=started_at,
+        landing="https://shop.example/jane-page", utm={"source": "jane-news"}, identifiers=identifiers,
+    )  # fmt: skip
+    said = {"visitor_id": "v-jane", "session_id": "s-jane", "dialect": "tag", "name": "page_view", "browser": browser}
+    await hub.submit([await hub.pending(event_id=id_, **said | fields) for id_ in event_ids])
+
+
+@pytest.mark.parametrize("user", [None, {"user": RawUser(email="bob@x.example")}], ids=["nobody", "somebody else"])
+async def test_what_the_browser_says_of_before_stays_gone(hub: Erasable, tx: Tx, user: dict[str, Any] | None) -> None:
+    """It goes on with its session, and keeps its click ids."""
+    started_at = datetime.now(UTC) - timedelta(minutes=10)
+    await visit(hub, ["e1"], started_at, datetime.now(UTC), user=RawUser(email=JANE["email"]))
+    assert await scalar(tx, "SELECT source FROM touch") == "jane-news"
+    done = await hub.erase("email", JANE["email"])
+    assert (done.removed["visitors"], done.removed["touches"]) == (1, 1)
+    await asyncio.sleep(0.05)  # the writer's clock is as exact as its last flush
+    since = datetime.now(UTC)
+    await visit(hub, ["e2", "e3"], started_at, since, **(user or {}))
+    assert len(await hub.erased()) == 1
+    text = await everything(tx)
+    assert not [needle for needle in ("jane-click", "jane-news", "jane-page") for form in forms(needle) if form in text]
+    rows = "SELECT identifiers->'fbp'->>0, (identifiers->'fbp'->>1)::bigint FROM visitor"
+    value, first_ms = (await (await tx.execute(rows.encode())).fetchall())[0]
+    assert value == "fb.1.1.2"
+    assert first_ms > started_at.timestamp() * 1000
+    assert await scalar(tx, "SELECT count(*) FROM touch") == 0
+
+
+async def test_a_session_that_begins_after_the_erasure_and_another_browsers_are_kept(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    before = datetime.now(UTC)
+    await hub.erase("email", JANE["email"])
+    await asyncio.sleep(0.05)
+    now = datetime.now(UTC)
+    await visit(hub, ["e2"], now, now)
+    await visit(hub, ["e3"], before, now, visitor_id="v-bob", session_id="s-bob")
+    assert await scalar(tx, "SELECT count(*) FROM touch") == 2
+    assert await scalar(tx, "SELECT count(*) FROM visitor WHERE identifiers ? 'gclid'") == 2
+
+
+@pytest.mark.parametrize("timed", [0, 1])
+async def test_a_repeat_that_bears_no_time_does_not_bring_them_back_in_one_flush_with_the_late_one(
+    hub: Erasable, tx: Tx, timed: int
+) -> None:
+    """Whichever of the two comes first."""
+    await hub.put("e1", **PERSON)
+    before = {"occurred_at": datetime.now(UTC)}
+    await hub.erase("email", JANE["email"])
+    both = [await hub.pending(event_id="late", **raw(PERSON), **(before if n == timed else {})) for n in (0, 1)]
+    await hub.submit(both)
+    assert [await scalar(tx, f"SELECT count(*) FROM {table}") for table in ("event", "visitor", "link")] == [2, 0, 0]
+    text = await everything(tx)
+    assert not [form for needle in ("v-jane", EMAIL_HASH, "late") for form in forms(needle) if form in text]
+
+
+async def test_somebody_elses_event_of_the_same_id_stays_theirs(hub: Erasable, tx: Tx) -> None:
+    await hub.put("e1", **PERSON)
+    before = datetime.now(UTC)
+    await hub.erase("email", JANE["email"])
+    bobs = await hub.pending(event_id="late", user=RawUser(email="bob@x.example"), visitor_id="v-bob")
+    await hub.submit([bobs, await hub.pending(event_id="late", **raw(PERSON), occurred_at=before)])
+    assert str(UUID(bytes=bobs.id)) not in await hub.erased()
+    assert await scalar(tx, "SELECT array_agg(id) FROM visitor") == ["v-bob"]
 
 
 async def test_somebody_elses_repeat_shows_what_it_bears(hub: Erasable, tx: Tx) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -319,6 +320,17 @@ async def test_what_came_before_and_is_dated_ahead_is_erased(hub: Erasable) -> N
     assert await hub.erased() == {str(ahead)}
 
 
+async def test_what_she_opened_and_is_dated_ahead_is_erased(hub: Erasable, tx: Tx) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    await hub.put("e1", **PERSON)
+    widget = {"name": "open", "visitor_id": "v-jane", "session_id": "s-jane", "properties": {"product": "jane-product"}}
+    await hub.put("o1", occurred_at=ahead, **widget)
+    assert await scalar(tx, "SELECT product FROM touch WHERE at < now()") == "jane-product"
+    await hub.erase("email", JANE["email"])
+    text = await everything(tx)
+    assert not [needle for needle in ("s-jane", "jane-product") for form in forms(needle) if form in text]
+
+
 async def test_what_posts_of_her_orders_name_is_hers_whichever_is_come_by_first(hub: Erasable) -> None:
     for n in range(6):
         post = {"email": JANE["email"], "phone": f"+141555501{n:02}"}
@@ -326,3 +338,23 @@ async def test_what_posts_of_her_orders_name_is_hers_whichever_is_come_by_first(
     own = {str(await hub.put(f"p{n}", {"phone": f"+141555501{n:02}"})) for n in range(6)}
     await hub.erase("email", JANE["email"])
     assert own < await hub.erased()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_two_erasures_of_one_person_go_side_by_side(hub: Erasable, seed: int) -> None:
+    roll = random.Random(seed)
+    email, account, phone = {"email": "a@x.example"}, {"external_id": "acc"}, {"phone": "+14155550100"}
+    facts: list[tuple[dict[str, str] | None, dict[str, str]]] = [
+        (email | account, {}), (account | phone, {}), (email, {"visitor_id": "v1", "session_id": "s1"}), (account, {"visitor_id": "v2"}),
+        (None, {"visitor_id": "v1", "session_id": "s2"}), (None, {"session_id": "s2"}), (phone, {}),
+        (None, {"visitor_id": "v2", "session_id": "s3"}), (None, {"session_id": "s3"}),
+    ]  # fmt: skip
+    roll.shuffle(facts)
+    ids = {str(await hub.put(f"e{n}", user, **more)) for n, (user, more) in enumerate(facts)}
+    both = await hub.ask("email", "a@x.example"), await hub.ask("external_id", "acc")
+    async with hub.pool.connection() as tx:
+        for _ in range(60):
+            await erasing.step(tx, roll.choice(both).id, hub.tools, datetime.now(UTC))
+    for one in both:
+        await hub.finish(one.id)
+    assert await hub.erased() == ids

@@ -49,6 +49,12 @@ async def test_it_carries_the_first_who_brings_it_and_again_only_him(served: Any
     assert body["visitor_id"] == "v_thief"
 
 
+async def test_who_brings_their_own_is_answered_by_it_and_nothing_is_proved(served: Any) -> None:
+    body = await taken(served, event(), link=await made(served), visitor_id="v_old", session_id="s_new")
+    assert (body["visitor_id"], body["session_id"]) == ("v_old", "s_old")
+    assert rows(served, "SELECT kind FROM link") == [("session",)]
+
+
 async def test_one_that_has_expired_carries_nobody(served: Any) -> None:
     assert not await carried(served, await made(served, age=tokens.LIFE_SECONDS + 2))
 

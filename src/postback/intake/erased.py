@@ -2,7 +2,9 @@
 
 Such an event is stored without any identifier, its conversions and its worth count, and nobody is sent it. Only an
 event that occurred before its workspace's newest erasure is looked up, so that live traffic costs one comparison. A
-repeat occurred no later than the first of its kind came, whatever it says.
+repeat occurred no later than the first of its kind came, whatever it says; of those that come in one flush each is as
+old as the oldest. A browser goes on to say of its session and its click ids what was before, also with what is a new
+person's: that is left out.
 """
 
 from collections.abc import Sequence
@@ -18,15 +20,68 @@ from postback.intake.judge import Pending, Whole
 from postback.intake.sales import skipped
 from postback.pii.person import ERASED, Maker, Trace, belongs, stripped
 from postback.queue import lists
+from postback.visitors import Browser
 
 _encode = msgspec.json.Encoder().encode
 
 
 async def strip_late(tx: Tx, events: Sequence[Pending]) -> None:
-    """Take the person from those events that are of one who was erased since. `tx` outside a transaction: an erasure
-    bumps the version, so that a flush which misses its tombstones does not commit."""
-    for event in await _of_erased(tx, [(event, event.event.occurred_at) for event in events if _is_late(event)]):
+    """Take the person from those events that are of one who was erased since, and from the others what their browsers
+    say of before. `tx` outside a transaction: an erasure bumps the version, so that a flush which misses its tombstones
+    does not commit."""
+    await _strip_late(tx, events)
+    if remembering := [event for event in events if _remembers(event)]:
+        await _leave_out(tx, remembering)
+
+
+async def _strip_late(tx: Tx, events: Sequence[Pending]) -> None:
+    since: dict[bytes, datetime] = {}
+    for event in events:
+        if _is_late(event):
+            at = event.event.occurred_at
+            since[event.dedup_key] = min(at, since.get(event.dedup_key, at))
+    if not since:
+        return
+    alike = [event for event in events if event.dedup_key in since and event.whole is None]
+    theirs = await _of_erased(tx, [(event, since[event.dedup_key]) for event in alike])
+    for event in theirs:
         _strip(event)
+    first = {event.dedup_key: event for event in reversed(events)}
+    for event in alike:
+        if first[event.dedup_key].whole is not None:
+            event.seen = None
+
+
+def _remembers(pending: Pending) -> bool:
+    """Whether a browser says of before its workspace's newest erasure."""
+    erased_at, seen = pending.snapshot.workspace.erased_at, pending.seen
+    if erased_at is None or seen is None or seen.browser is None:
+        return False
+    touch, ms = seen.browser.touch, erased_at.timestamp() * 1000
+    said = seen.browser.identifiers.values()
+    return (touch is not None and touch.at <= erased_at) or any(one.first_ms <= ms for one in said)
+
+
+async def _leave_out(tx: Tx, events: Sequence[Pending]) -> None:
+    """What browsers of erased people say of before. Those of a batch go on to share one object."""
+    keys = {id(event): _browser_of(event) for event in events}
+    found = await tombstones.find(tx, sorted({mac for macs in keys.values() for mac in macs}))
+    left: dict[int, Browser] = {}
+    for event in events:
+        seen = event.seen
+        erased_at = max((found[mac].erased_at for mac in keys[id(event)] if mac in found), default=None)
+        if erased_at is not None and seen is not None and seen.browser is not None:
+            if id(seen.browser) not in left:
+                left[id(seen.browser)] = seen.browser.since(erased_at)
+            event.seen = structs.replace(seen, browser=left[id(seen.browser)])
+
+
+def _browser_of(pending: Pending) -> list[bytes]:
+    """The keys of its visitor and its session."""
+    maker = Maker(pending.installation_key, pending.snapshot.id_bytes)
+    visitor = [maker.of_visitor(pending.visitor_key)] if pending.visitor_key is not None else []
+    session_id = pending.event.session_id
+    return [*visitor, maker.mac("session", session_id)] if session_id else visitor
 
 
 async def forget(tx: Tx, repeats: Sequence[tuple[Pending, UUID]]) -> None:

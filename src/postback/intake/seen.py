@@ -53,7 +53,7 @@ def of(done: Protected, raw: RawEvent, visitor_key: bytes, whose: Whose, now: da
         origin=event.dialect,
         site_id=whose.site.id.bytes if is_tag and whose.site is not None else None,
         browser=_browser(raw.browser, visitor_key, whose, now) if raw.browser is not None else None,
-        touch=_interaction(event, visitor_key, whose) if event.name == touches.OPEN else None,
+        touch=_interaction(event, visitor_key, whose, now) if event.name == touches.OPEN else None,
     )
 
 
@@ -128,16 +128,17 @@ def _goes_on(raw: RawBrowser, site: Site | None) -> bool:
     return referrers.takes_no_credit(raw.referrer, site.own_referrers if site is not None else ())
 
 
-def _interaction(event: Event, visitor_key: bytes, whose: Whose) -> Touch:
+def _interaction(event: Event, visitor_key: bytes, whose: Whose, now: datetime) -> Touch:
+    at = min(event.occurred_at, now)
     said = {name: str(value) for name in ("product", "widget", "placement") if (value := event.properties.get(name))}
     return Touch(
         visitor_key=visitor_key,
-        id=touches.id_of(event.occurred_at, event.event_id),
+        id=touches.id_of(at, event.event_id),
         workspace_id=whose.workspace_bytes,
         site_id=event.site_id.bytes if event.site_id else None,
         kind=touches.OPEN,
         session_id=event.session_id,
-        at=event.occurred_at,
+        at=at,
         product=_safe(said.get("product")),
         widget=_safe(said.get("widget")),
         placement=_safe(said.get("placement")),

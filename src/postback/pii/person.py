@@ -19,11 +19,17 @@ from postback.pii.seal import link_key
 ERASED = "erased"
 NAMES = frozenset({"email", "external_id"})
 BROWSER = frozenset({"session", "visitor"})
-# Ways to write the same address. Others (dots dropped on every domain, an id in lower case) may be another person's.
+# Ways to write the same address.
 _VARIANTS = {
     "email": ("email_sha256", "email_google_sha256"),
     "phone": ("phone_sha256", "phone_digits_sha256"),
     "external_id": ("external_id_sha256",),
+}
+# Another's may read so too (dots dropped everywhere, an id in lower case): they name somebody where they stand alone.
+# Kind, to the hash's name and a kind of its own.
+_ALONE = {
+    "email": ("email_nodots_sha256", "email nodots"),
+    "external_id": ("external_id_lower_sha256", "external lower"),
 }
 
 # One identifier: its kind and the MACs of the ways to write it.
@@ -49,15 +55,25 @@ class Maker(Struct, frozen=True):
 
     def of_digest(self, digest: str) -> set[bytes]:
         """Of a hash that may be anything's."""
-        return {self.mac(kind, digest) for kind in _VARIANTS}
+        return {self.mac(kind, digest) for kind in (*_VARIANTS, *(kind for _, kind in _ALONE.values()))}
 
     def of_user(self, user: Mapping[str, str]) -> list[Trace]:
         """Of hashes by identifier name."""
-        return [
-            (kind, tuple(self.mac(kind, digest) for digest in dict.fromkeys(digests)))
-            for kind, names in _VARIANTS.items()
-            if (digests := [user[name] for name in names if name in user])
-        ]
+        traces: list[Trace] = []
+        for kind, names in _VARIANTS.items():
+            if digests := [user[name] for name in names if name in user]:
+                traces.append((kind, tuple(self.mac(kind, digest) for digest in dict.fromkeys(digests))))
+            elif alone := self._alone(kind, user):
+                traces.append((kind, alone))
+        return traces
+
+    def all_of_user(self, user: Mapping[str, str]) -> list[Trace]:
+        """The same, and how each would stand alone: by what else a person may be found."""
+        return [(kind, tuple(dict.fromkeys(macs + self._alone(kind, user)))) for kind, macs in self.of_user(user)]
+
+    def _alone(self, kind: str, user: Mapping[str, str]) -> tuple[bytes, ...]:
+        name, own_kind = _ALONE.get(kind, ("", ""))
+        return (self.mac(own_kind, user[name]),) if name in user else ()
 
     def of_event(self, event: Event, visitor_keys: Iterable[bytes], user_id: str | None) -> list[Trace]:
         """`user_id`: the readable one, where it could be read."""
@@ -71,19 +87,18 @@ class Maker(Struct, frozen=True):
         traces += [("visitor", (self.of_visitor(key),)) for key in visitor_keys]
         return traces
 
-    def asked(self, kind: str, value: str, country: str | None) -> list[Trace] | None:
-        """Of an identifier as somebody wrote it, in clear or as its SHA-256; None: it is none. `country`: of phones
-        without a plus. A visitor is not asked for here: his row's key names him."""
-        user = RawUser(**{kind: value})
-        hashed = identify(user, country, [], keep_email=False).hashed
-        return self.of_user(hashed) or None
+
+def hashes(kind: str, value: str, country: str | None) -> dict[str, str]:
+    """By name, those of an identifier as somebody wrote it, in clear or as its SHA-256; none where it is no such thing.
+    `country`: of phones without a plus. A visitor is not asked for here: his row's key names him."""
+    return identify(RawUser(**{kind: value}), country, [], keep_email=False).hashed
 
 
 def digests(text: str, country: str | None) -> dict[str, str]:
     """Hashes by name: what an event bears of an email, a phone or a user id, in clear or as its SHA-256."""
     found: dict[str, str] = {}
     for kind, names in _VARIANTS.items():
-        hashed = identify(RawUser(**{kind: text}), country, [], keep_email=False).hashed
+        hashed = hashes(kind, text, country)
         found |= {name: hashed[name] for name in names if name in hashed}
     return found
 

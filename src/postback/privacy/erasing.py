@@ -2,8 +2,10 @@
 
     begin    in one transaction: tombstones of what was asked for, visitors' rows gone, the configuration's version
              bumped, so that no flush takes an older event of theirs any more
-    events   rounds over all events: those of the person are stripped, their open deliveries end as skipped, what was
-             sent of them is blanked; what they name beside (a second email, another browser) makes another round
+    events   rounds over all events: those of the person are stripped, and in the next transaction, when nothing else is
+             read of them any more, their open deliveries end as skipped and what was sent of them is blanked; what they
+             name beside (a second email, another browser) makes another round. The first takes those alone that bear
+             what was asked for, see `rounds`
     visitors rows that bear what is the person's beside another's name lose it; those that bear no other name go
     links    links that lead to these and to the person's visitors go
     wait     what a worker held ready when it was cancelled may still be written to the log: that is blanked now
@@ -22,14 +24,15 @@ import msgspec
 import structlog
 from msgspec import Struct, structs
 
-from postback import conversions, queue, tombstones, workspaces
+from postback import queue, tombstones, workspaces
 from postback.db import Queries, Tx, arrays, buckets, is_unavailable, server
 from postback.db.buckets import BUCKETS
 from postback.pii import Sealer
 from postback.pii.person import ERASED, Maker, stripped
-from postback.privacy import erasures, lent, people, receipt, visitor_rows
+from postback.privacy import erasures, lent, people, posts, receipt, rounds, visitor_rows
 from postback.privacy.erasures import Erasure, State
 from postback.privacy.people import LAST, Found, Kind, Person, Reader
+from postback.privacy.rounds import SHARED_BY
 from postback.visitors import links
 
 log = structlog.get_logger()
@@ -37,11 +40,8 @@ EXAMINED = 1000
 LOGS_EXAMINED = 200  # an event's log takes five times as long as the event
 LEAST_PER_BUCKET = 20  # what an empty bucket costs, in events
 LINK_BUCKETS = 8
-MOST_ROUNDS = 8
 STEPS_A_TURN = 20
 PERHAPS = "erased: it was under way and may have arrived"
-# More of one kind beside what was asked for is no single person's: a shop's own address, a shared browser.
-SHARED_BY = {"email": 10, "phone": 10, "external_id": 10, "visitor": 50, "session": 2000}
 _queries = Queries("privacy")
 _encode = msgspec.json.Encoder().encode
 
@@ -73,10 +73,9 @@ async def begin(
         if held is not None and held.state is not None:
             return await _renew(tx, held, held.state, person, reader), False
     removed: Counter[str] = Counter()
-    erased_at = await _mark(tx, workspace_id, person, reader.maker, list(person.visitors))
-    shared = await visitor_rows.drop(tx, reader, person, erased_at, removed, is_all=True)
-    state = State(person, erased_at, _until(erased_at), Person(person.seeds, {}, []))
-    state.share(shared, erased_at)
+    now = await _close(tx, workspace_id)
+    state = State(person, now, _until(now), Person(person.seeds, {}, []))
+    await _look_for(tx, workspace_id, state, person, reader, removed)
     made = await erasures.add(
         tx, id=id, workspace_id=workspace_id, kind=kind, state=state, removed=dict(removed), created_by=created_by
     )
@@ -85,15 +84,33 @@ async def begin(
 
 async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, reader: Reader) -> Erasure:
     """Until now, in place of until when it was asked for first. What the round found is kept."""
-    person.add([(kind, tuple(macs)) for kind, macs in state.person.known.items()], state.person.visitors, reader.maker)
+    if state.is_shared:
+        person = state.person
+    else:
+        person.join(state.person, reader.maker)
+        state.round = 1
     removed = Counter(erasure.removed)
-    at = await _mark(tx, erasure.workspace_id, person, reader.maker, list(person.visitors))
-    state.share(await visitor_rows.drop(tx, reader, person, at, removed, is_all=True), at)
-    state.person, state.erased_at, state.until = person, at, _until(at)
-    state.stage, state.round, state.bucket, state.after = "events", 1, 0, UUID(int=0)
-    renewed = structs.replace(erasure, removed=dict(removed), changed_at=at)
-    await erasures.write(tx, renewed, at)
+    now = state.erased_at = await _close(tx, erasure.workspace_id)
+    state.stage, state.bucket, state.after = "events", 0, UUID(int=0)
+    await _look_for(tx, erasure.workspace_id, state, person, reader, removed)
+    renewed = structs.replace(erasure, removed=dict(removed), changed_at=now)
+    await erasures.write(tx, renewed, now)
     return renewed
+
+
+async def _look_for(
+    tx: Tx, workspace_id: UUID, state: State, person: Person, reader: Reader, removed: Counter[str]
+) -> None:
+    """Begin a walk, until `state.erased_at`: tombstones of who is looked for, and their visitors' rows gone. Those of a
+    shared identifier stay, and lose it when the walk comes by."""
+    state.person, seen_in = person, {*person.visitors, *state.shared}
+    if not state.is_shared:
+        state.person, state.is_shared = await rounds.begin(tx, person, reader.maker)
+    await _lay(tx, workspace_id, state)
+    kept = await visitor_rows.drop(tx, reader, state.person, state.erased_at, removed, is_all=True)
+    beside = seen_in.difference(state.person.visitors) if state.is_shared else ()
+    state.share(sorted({*kept, *beside}), state.erased_at)
+    state.until = _until(state.erased_at)
 
 
 async def run(tx: Tx, ids: Sequence[UUID], tools: Tools, now: datetime) -> bool:
@@ -129,6 +146,8 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         if erasure is None or (state := erasure.state) is None:
             return False
         removed = Counter(erasure.removed)
+        if state.stripped:
+            await _cancel(tx, state, removed, now)
         if state.is_walked:
             if not is_marking:  # another process walked it to its end meanwhile
                 return True
@@ -153,19 +172,18 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         return erasure.status == "running"
 
 
-async def _mark(
-    tx: Tx, workspace_id: UUID, person: Person, maker: Maker, visitor_keys: Sequence[bytes],
-    erased_at: datetime | None = None,
-) -> datetime:  # fmt: skip
-    """From the commit on, no event of before `erased_at` (None: now) brings the person back; what their visitors' rows
-    name is theirs too. The moment until which such events may have come. The caller holds the workspace."""
+async def _close(tx: Tx, workspace_id: UUID) -> datetime:
+    """Wait until no flush can commit that was judged until now. The moment until which events may have come so. The
+    caller holds the workspace."""
     await workspaces.bump(tx, workspace_id)
     # After the bump: whatever was committed under the old version is older than this.
-    now = await server.clock(tx)
-    await people.widen(tx, person, visitor_keys, maker)
-    await workspaces.mark_erased(tx, workspace_id, erased_at or now)
-    await tombstones.lay(tx, person.macs(), person.seeds, erased_at or now)
-    return now
+    return await server.clock(tx)
+
+
+async def _lay(tx: Tx, workspace_id: UUID, state: State) -> None:
+    """From the commit on, no event of before `erased_at` brings the person back. The workspace is closed."""
+    await workspaces.mark_erased(tx, workspace_id, state.erased_at)
+    await tombstones.lay(tx, state.person.macs(), state.person.seeds, state.erased_at)
 
 
 async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: Counter[str], now: datetime) -> None:
@@ -179,15 +197,13 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
         mine = list(reader.theirs(rows, state.person, state.erased_at, beside=beside))
         if beside and (removed["visitors"] or removed["visitors_narrowed"]):
             state.lent_at = now
-        if mine:
-            await _strip(tx, bucket, mine, state, maker, removed, now)
-            for own, posts in (await posts_of(tx, reader, mine, state.person, state.erased_at)).items():
-                await _strip(tx, own, posts, state, maker, removed, now)
-                mine += posts
-            for found in mine:
-                if found.spreads and not state.is_shared:
-                    state.found.add(found.traces, found.visitor_keys, maker)
-            state.is_shared |= is_shared(state.person, state.found)
+        if gone := [one for one in mine if one.is_asked or state.round > 1]:
+            await _strip(tx, bucket, gone, state, maker, removed)
+            for own, found in (await posts.find(tx, reader, gone, state.person, state.erased_at)).items():
+                await _strip(tx, own, found, state, maker, removed)
+                mine += found
+        if not state.is_shared and rounds.learn(state.person, state.found, mine, maker):
+            _hold_back(state, maker)
         state.pass_by([row.id for row in rows], left)
         left -= max(len(rows), LEAST_PER_BUCKET)
 
@@ -195,40 +211,32 @@ async def _walk(tx: Tx, erasure: Erasure, state: State, tools: Tools, removed: C
 async def _next_round(tx: Tx, reader: Reader, state: State, removed: Counter[str]) -> None:
     """Another one where more was found to be the person's; else what leads to them goes."""
     state.bucket, state.after = 0, UUID(int=0)
-    person, found = state.person, state.found
-    if state.is_shared or not any(new_in(person, found).values()) or state.round == MOST_ROUNDS:
+    if state.is_shared or rounds.is_last(state.person, state.found, is_first=state.round == 1):
         state.stage = "visitors"
         return
-    visitor_keys = take(person, found, reader.maker)
-    now = await _mark(tx, reader.workspace_id, person, reader.maker, visitor_keys, state.erased_at)
+    now = await _close(tx, reader.workspace_id)
+    if not await rounds.take(tx, state.person, state.found, reader.maker):
+        _hold_back(state, reader.maker)
+        state.stage = "visitors"
+        return
+    await _lay(tx, reader.workspace_id, state)
     state.share(
         await visitor_rows.drop(
-            tx, reader, person, state.erased_at, removed, is_all=False, narrowed=state.shared
+            tx, reader, state.person, state.erased_at, removed, is_all=False, narrowed=state.shared
         ), now
     )  # fmt: skip
     state.until, state.round = _until(now), state.round + 1
-    state.found = Person(person.seeds, {}, [])
+    state.found = Person(state.person.seeds, {}, [])
 
 
-def new_in(person: Person, found: Person) -> dict[str, set[bytes]]:
-    """What a round found beside what was known, by kind."""
-    return {kind: set(macs).difference(person.known.get(kind, ())) for kind, macs in found.known.items()}
-
-
-def is_shared(person: Person, found: Person) -> bool:
-    """Whether a round found more identifiers than are a single person's."""
-    known = person.macs()
-    return any(
-        sum(known.isdisjoint(macs) for macs in identifiers) > SHARED_BY[kind]
-        for kind, identifiers in found.identifiers.items()
-    )
-
-
-def take(person: Person, found: Person, maker: Maker) -> list[bytes]:
-    """What a round found is the person's too. The keys of the visitors that are new."""
-    visitor_keys = [key for key in found.visitors if key not in person.visitors]
-    person.add([(kind, tuple(macs)) for kind, macs in found.known.items()], visitor_keys, maker)
-    return visitor_keys
+def _hold_back(state: State, maker: Maker) -> None:
+    """What came along is many people's. In the first round nothing of it was taken yet, and nothing of it goes: not
+    the rows of visitors either, which lose what was asked for."""
+    state.is_shared = True
+    if state.round == 1:
+        seen_in = {*state.person.visitors, *state.found.visitors}
+        state.person = state.person.asked(maker)
+        state.shared = sorted(seen_in.difference(state.person.visitors).union(state.shared))
 
 
 def _until(erased_at: datetime) -> UUID:
@@ -236,68 +244,34 @@ def _until(erased_at: datetime) -> UUID:
     return buckets.floor(erased_at + timedelta(hours=1))
 
 
-async def _strip(
-    tx: Tx, bucket: int, mine: Sequence[Found], state: State, maker: Maker, removed: Counter[str], now: datetime
-) -> None:
+async def _strip(tx: Tx, bucket: int, mine: Sequence[Found], state: State, maker: Maker, removed: Counter[str]) -> None:
     ids = [found.row.id for found in mine]
-    low, high = buckets.span(ids)
-    row: dict[str, object] = {"bucket": bucket, "ids": ids, "min_id": low, "max_id": high, "now": now}
     bodies = arrays.byteas(_encode(stripped(found.event, found.row.id)) for found in mine)
-    removed["events"] += (await tx.execute(_queries.strip_events, row | {"bodies": bodies})).rowcount
-    cursor = await tx.execute(_queries.cancel, row | {"reason": ERASED, "perhaps": PERHAPS}, binary=True)
-    cancelled = [id_ for (id_,) in await cursor.fetchall()]
-    removed["deliveries_cancelled"] += len(cancelled)
-    if cancelled:
-        state.cancelled += sorted(set(cancelled) - set(state.cancelled))
-        state.cancelled_at = now
-    await tx.execute(_queries.shorten_reasons, row | {"ours": queue.OURS})
-    removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
-    orders = order_keys(mine)
-    removed["conversions"] += (await tx.execute(_queries.strip_conversions, spans(ids, orders))).rowcount
+    removed["events"] += (
+        await tx.execute(_queries.strip_events, _of_bucket(bucket, ids) | {"bodies": bodies})
+    ).rowcount
+    state.stripped += ids
+    orders = posts.order_keys(mine)
+    removed["conversions"] += (await tx.execute(_queries.strip_conversions, posts.spans(ids, orders))).rowcount
     if orders:
         named = visitor_rows.places(sorted(set(orders.values()))) | {"order_id": ERASED}
         removed["orders"] += (await tx.execute(_queries.strip_orders, named)).rowcount
         await tombstones.lay(tx, map(maker.of_order, orders.values()), (), state.erased_at)
 
 
-async def posts_of(
-    tx: Tx, reader: Reader, mine: Sequence[Found], person: Person, erased_at: datetime
-) -> dict[int, list[Found]]:
-    """What else was posted of some events' orders, by bucket: it bears the order's number, whomever it names."""
-    keys = sorted(set(order_keys(mine).values()))
-    wanted = set(await conversions.posts_of(tx, keys)) - {found.row.id for found in mine}
-    posts: dict[int, list[Found]] = {}
-    for bucket in sorted({buckets.of_id(id_) for id_ in wanted}):
-        rows = await reader.some(tx, bucket, [id_ for id_ in wanted if buckets.of_id(id_) == bucket])
-        if found := list(reader.theirs(rows, person, erased_at, are_all=True)):
-            posts[bucket] = found
-    return posts
-
-
-def order_keys(mine: Sequence[Found]) -> dict[UUID, bytes]:
-    """Keys of the orders that events are posts of, by event."""
-    return {
-        found.row.id: conversions.key_of(found.row.site_id.bytes, order.id)
-        for found in mine
-        if (order := found.event.order) is not None and order.id is not None and found.row.site_id is not None
-    }
-
-
-def spans(ids: Sequence[UUID], orders: dict[UUID, bytes]) -> dict[str, object]:
-    """Where the conversions of some events lie: in the bucket of each, or in its order's, beside its id."""
-    rows = [(buckets.of_id(id_), id_) for id_ in ids]
-    rows += [(buckets.of_key(key), id_) for id_, key in orders.items() if buckets.of_key(key) != buckets.of_id(id_)]
-    lows, highs = (list(ids) for ids in zip(*(conversions.near(id_) for _, id_ in rows), strict=True))
-    own = [bucket for bucket, _ in rows]
-    return {
-        "buckets": own,
-        "touched": sorted(set(own)),
-        "event_ids": [id_ for _, id_ in rows],
-        "lows": lows,
-        "highs": highs,
-        "min_id": min(lows),
-        "max_id": max(highs),
-    }
+async def _cancel(tx: Tx, state: State, removed: Counter[str], now: datetime) -> None:
+    """End the deliveries of what was stripped. What a replay opens from now on is built of what is left."""
+    for bucket, ids in _by_bucket(state.stripped):
+        row = _of_bucket(bucket, ids)
+        ending = row | {"reason": ERASED, "perhaps": PERHAPS, "now": now}
+        cancelled = [id_ for (id_,) in await (await tx.execute(_queries.cancel, ending, binary=True)).fetchall()]
+        removed["deliveries_cancelled"] += len(cancelled)
+        if cancelled:
+            state.cancelled += sorted(set(cancelled) - set(state.cancelled))
+            state.cancelled_at = now
+        await tx.execute(_queries.shorten_reasons, row | {"ours": queue.OURS})
+    await _blank(tx, state.stripped, removed)
+    state.stripped = []
 
 
 async def _unname(tx: Tx, reader: Reader, state: State, removed: Counter[str], now: datetime) -> None:
@@ -352,11 +326,20 @@ async def _unlend(tx: Tx, reader: Reader, state: State, until: UUID, removed: Co
 
 
 async def _blank(tx: Tx, ids: Sequence[UUID], removed: Counter[str]) -> None:
-    for bucket in sorted({buckets.of_id(id_) for id_ in ids}):
-        own = [id_ for id_ in ids if buckets.of_id(id_) == bucket]
-        low, high = buckets.span(own)
-        row = {"bucket": bucket, "ids": own, "min_id": low, "max_id": high}
-        removed["attempts"] += (await tx.execute(_queries.blank_attempts, row)).rowcount
+    for bucket, own in _by_bucket(ids):
+        removed["attempts"] += (await tx.execute(_queries.blank_attempts, _of_bucket(bucket, own))).rowcount
+
+
+def _by_bucket(ids: Sequence[UUID]) -> list[tuple[int, list[UUID]]]:
+    own: dict[int, list[UUID]] = {}
+    for id_ in ids:
+        own.setdefault(buckets.of_id(id_), []).append(id_)
+    return sorted(own.items())
+
+
+def _of_bucket(bucket: int, ids: Sequence[UUID]) -> dict[str, object]:
+    low, high = buckets.span(ids)
+    return {"bucket": bucket, "ids": list(ids), "min_id": low, "max_id": high}
 
 
 def _done(erasure: Erasure, state: State, removed: Counter[str], tools: Tools, now: datetime) -> Erasure:

@@ -24,10 +24,10 @@ Stage = Literal["events", "visitors", "links", "wait", "log"]
 class State(Struct):
     """Where the walk is. A round looks at all events up to the id `until`, for the person as far as known; what it
     finds beside them (`found`) makes the next round's. `erased_at`: when it was asked for. `bucket` is an index into
-    BUCKETS, `after` the last row seen. `cancelled`: events that were waiting to be sent. `nameless`: keys of visitors
-    that bore no name but what leads to the person, and went. `shared`: keys of the person's visitors that name somebody
-    else too, and stay. `lent_at`: when it was last seen that a row may have lent what is the person's to another's
-    event."""
+    BUCKETS, `after` the last row seen. `stripped`: events whose deliveries are to end with the next step. `cancelled`:
+    events that were waiting to be sent. `nameless`: keys of visitors that bore no name but what leads to the person,
+    and went. `shared`: keys of visitors that the person was seen in, that name somebody else too, and stay. `lent_at`:
+    when it was last seen that a row may have lent what is the person's to another's event."""
 
     person: Person
     erased_at: datetime
@@ -37,6 +37,7 @@ class State(Struct):
     round: int = 1
     bucket: int = 0
     after: UUID = UUID(int=0)
+    stripped: list[UUID] = []
     cancelled: list[UUID] = []
     cancelled_at: datetime | None = None
     is_shared: bool = False

@@ -5,68 +5,86 @@ it, and its conversions; `visitors`, with those that bear the person's phone and
 `links` (how many lead to the person). While nothing is found, white space.
 
 Of what names somebody else too, only what is the person's: another's post of their order is shown without whose it is,
-a visitor's row that bears another's email or id with what of it an erasure takes away.
+a visitor's row that bears another's email or id with what of it an erasure takes away, an attempt that went out with
+hashes which are not known to be theirs without what was sent and answered.
 """
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence, Set
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct, structs
 
 from postback import destinations, queue, visitors
 from postback.db import Queries, Tx, buckets
 from postback.db.buckets import BUCKETS
 from postback.event import Order
-from postback.pii.person import NAMES, stripped
-from postback.privacy import people, visitor_rows
-from postback.privacy.erasing import MOST_ROUNDS, SHARED_BY, is_shared, new_in, order_keys, posts_of, spans, take
+from postback.pii.person import NAMES, Maker, stripped
+from postback.privacy import lent, people, posts, rounds, visitor_rows
 from postback.privacy.people import Found, Person, Reader
+from postback.privacy.rounds import SHARED_BY
 from postback.visitors import Visitor, links, touches
 from postback.visitors.touches import Touch
 
 PAGE = 1000
 TOGETHER = 200
-MOST_TOUCHES = 10_000
 ANOTHERS = "another person's: shown without them"
-FIRST = datetime(2000, 1, 1, tzinfo=UTC)
+LENT = "not shown: its visitor lent it what may be another person's"
 _queries = Queries("privacy")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Whose(Struct):
+    """The person as far as known in a round. `hashes`: what they said themselves, or their visitors' rows bear of them.
+    `labels`: names of destinations."""
+
+    maker: Maker
+    labels: dict[UUID, str]
+    known: set[bytes]
+    hashes: set[str]
+
+    def is_lent(self, said: str, body: bytes) -> bool:
+        """Whether what was said of an event to a platform, or by it, is another's."""
+        return lent.is_of_others(said, body, self.hashes, self.known, self.maker)
 
 
 async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> AsyncIterator[bytes]:
     """`person` as `people.meant` gave it."""
     maker = reader.maker
-    await people.widen(tx, person, list(person.visitors), maker)
+    person, shared = await rounds.begin(tx, person, maker)
     yield b'{"events":['
     labels = {id_: label.name for id_, label in (await destinations.labels(tx, reader.workspace_id)).items()}
-    is_first, given, shared = True, set[UUID](), False
+    whose = Whose(maker, labels, set(), set())
+    is_first, given, is_first_round = True, set[UUID](), True
     others: dict[UUID, Found] = {}
-    for _ in range(MOST_ROUNDS):
+    while True:
         found = Person(person.seeds, {}, [])
-        shared = False
-        known = person.macs()
+        whose.known = known = person.macs()
+        whose.hashes |= await _hashes(tx, reader, person)
         for bucket in BUCKETS:
             yield b"\n"
-            async for here in _of_bucket(tx, reader, person, bucket, now):
+            async for here, is_asked in _of_bucket(tx, reader, person, bucket, now):
+                shared = shared or rounds.learn(person, found, here, maker)
+                whose.hashes.update(*(one.event.user.values() for one in here if one.spreads))
+                if is_first_round and not is_asked:
+                    continue
                 others |= {one.row.id: one for one in here if _is_anothers(one, known)}
-                mine = [one for one in here if not _is_anothers(one, known)]
-                new = [one for one in mine if one.row.id not in given]
+                new = [one for one in here if one.row.id not in given and not _is_anothers(one, known)]
                 given |= {one.row.id for one in new}
-                async for shown in _shown(tx, new, labels):
+                async for shown in _shown(tx, new, whose):
                     yield (b"" if is_first else b",") + shown
                     is_first = False
-                for one in mine:
-                    if one.spreads and not shared:
-                        found.add(one.traces, one.visitor_keys, maker)
-                shared |= is_shared(person, found)
-        if shared or not any(new_in(person, found).values()):
+        if shared or rounds.is_last(person, found, is_first=is_first_round):
             break
-        await people.widen(tx, person, take(person, found, maker), maker)
-    async for shown in _shown(tx, [_without(one) for id_, one in others.items() if id_ not in given], labels):
+        if shared := not await rounds.take(tx, person, found, maker):
+            break
+        is_first_round = False
+    if shared and is_first_round:
+        person = person.asked(maker)
+    async for shown in _shown(tx, [_without(one) for id_, one in others.items() if id_ not in given], whose):
         yield (b"" if is_first else b",") + shown
         is_first = False
     nameless: list[bytes] = []
@@ -77,18 +95,22 @@ async def export(tx: Tx, reader: Reader, person: Person, now: datetime) -> Async
     rows = await visitors.find(tx, own) if own else {}
     shared_rows = visitor_rows.shared(reader, person, rows)
     seen = [_visitor(reader, row, shared_rows.get(key)) for key, row in rows.items()]
-    yield b'],"visitors":' + _encode(seen) + b',"touches":'
-    met = await touches.of_visitors(tx, own, FIRST, now, MOST_TOUCHES) if own else []
-    sessions = set(person.known.get("session", ()))
-    yield _encode(
-        [
-            _touch(one)
-            for one in met
-            if one.visitor_key not in shared_rows
-            or (one.session_id is not None and maker.mac("session", one.session_id) in sessions)
-        ]
-    )
-    yield b',"links":' + _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
+    yield b'],"visitors":' + _encode(seen) + b',"touches":['
+    sessions, is_first = set(person.known.get("session", ())), True
+    for key in own:
+        async for page in touches.all_of(tx, key, now, PAGE):
+            for one in page:
+                if key not in shared_rows or visitor_rows.is_of(one, sessions, maker):
+                    yield (b"" if is_first else b",") + _encode(_touch(one))
+                    is_first = False
+    yield b'],"links":' + _encode(len((await links.find(tx, sorted(person.macs())))[0])) + b"}"
+
+
+async def _hashes(tx: Tx, reader: Reader, person: Person) -> set[str]:
+    """What the rows of the person's visitors bear, but for what is another's."""
+    rows = await visitors.find(tx, person.visitors) if person.visitors else {}
+    shared = visitor_rows.shared(reader, person, rows)
+    return {row.identifiers[name].value for key, row in rows.items() for name in shared.get(key, row.identifiers)}
 
 
 def _is_anothers(one: Found, known: Set[bytes]) -> bool:
@@ -109,26 +131,31 @@ def _without(one: Found) -> Found:
 
 async def _of_bucket(
     tx: Tx, reader: Reader, person: Person, bucket: int, now: datetime
-) -> AsyncIterator[Sequence[Found]]:
+) -> AsyncIterator[tuple[Sequence[Found], bool]]:
+    """The person's events, by the page: those that bear what was asked for (true), and the others; both with what else
+    was posted of their orders."""
     after, until = UUID(int=0), people.LAST
     while True:
         rows = await reader.page(tx, bucket, after, until, PAGE)
-        if mine := list(reader.theirs(rows, person, now)):
-            posts = await posts_of(tx, reader, mine, person, now)
-            yield [*mine, *(one for found in posts.values() for one in found)]
+        mine = list(reader.theirs(rows, person, now))
+        for is_asked in (True, False):
+            if own := [one for one in mine if one.is_asked == is_asked]:
+                of_orders = await posts.find(tx, reader, own, person, now)
+                yield [*own, *(one for found in of_orders.values() for one in found)], is_asked
         if len(rows) < PAGE:
             return
         after = rows[-1].id
 
 
-async def _shown(tx: Tx, found: Sequence[Found], labels: dict[UUID, str]) -> AsyncIterator[bytes]:
+async def _shown(tx: Tx, found: Sequence[Found], whose: Whose) -> AsyncIterator[bytes]:
     for start in range(0, len(found), TOGETHER):
-        for shown in await _events(tx, found[start : start + TOGETHER], labels):
+        for shown in await _events(tx, found[start : start + TOGETHER], whose):
             yield _encode(shown)
 
 
-async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> list[dict[str, Any]]:
+async def _events(tx: Tx, mine: Sequence[Found], whose: Whose) -> list[dict[str, Any]]:
     ids = [one.row.id for one in mine]
+    bodies = {one.row.id: one.row.body or b"" for one in mine}
     statuses = await queue.deliveries_of(tx, ids)
     sent: dict[tuple[UUID, UUID], list[dict[str, Any]]] = defaultdict(list)
     for bucket in sorted({buckets.of_id(id_) for id_ in ids}):
@@ -137,10 +164,12 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
         row = {"bucket": bucket, "ids": own, "min_id": low, "max_id": high}
         cursor = await tx.execute(_queries.attempts, row, binary=True)
         for event_id, destination_id, n, at, outcome, reason, head, request, response in await cursor.fetchall():
-            shown = {"n": n, "at": at, "outcome": outcome, "reason": reason, "head": head}
-            sent[event_id, destination_id].append(shown | {"request": _text(request), "response": response})
+            said = {"reason": reason, "head": head, "request": _text(request), "response": response}
+            if whose.is_lent("\n".join(one for one in said.values() if one), bodies[event_id]):
+                said = dict.fromkeys(said) | {"reason": LENT}
+            sent[event_id, destination_id].append({"n": n, "at": at, "outcome": outcome} | said)
     worth: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    cursor = await tx.execute(_queries.conversions, spans(ids, order_keys(mine)), binary=True)
+    cursor = await tx.execute(_queries.conversions, posts.spans(ids, posts.order_keys(mine)), binary=True)
     for event_id, id_, goal_id, value, currency, at in await cursor.fetchall():
         worth[event_id].append({"id": id_, "goal_id": goal_id, "value": value, "currency": currency, "occurred_at": at})
     return [
@@ -151,9 +180,9 @@ async def _events(tx: Tx, mine: Sequence[Found], labels: dict[UUID, str]) -> lis
             "readable": one.readable,
             "deliveries": [
                 {
-                    "destination": labels.get(row.destination_id),
+                    "destination": whose.labels.get(row.destination_id),
                     "status": row.status,
-                    "reason": row.reason,
+                    "reason": LENT if whose.is_lent(row.reason or "", bodies[one.row.id]) else row.reason,
                     "settled_at": row.settled_at,
                     "attempts": sent[one.row.id, row.destination_id],
                 }

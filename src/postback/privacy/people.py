@@ -19,7 +19,7 @@ from postback.db.buckets import BUCKETS
 from postback.errors import Invalid
 from postback.event import Event
 from postback.pii import Sealer, SealError
-from postback.pii.person import ERASED, NAMES, Maker, Trace, belongs
+from postback.pii.person import ERASED, NAMES, Maker, Trace, belongs, hashes
 from postback.visitors import links
 
 log = structlog.get_logger()
@@ -52,6 +52,21 @@ class Person(Struct):
                 self.identifiers.setdefault(kind, []).append(macs)
             held += new
 
+    def join(self, other: "Person", maker: Maker) -> None:
+        """What is known of another is theirs too, each identifier as it was met there."""
+        each = [(kind, macs) for kind, all_ in other.identifiers.items() for macs in all_]
+        self.add([*each, *((kind, tuple(macs)) for kind, macs in other.known.items())], other.visitors, maker)
+
+    def asked(self, maker: Maker) -> "Person":
+        """Without all that came along with what was asked for."""
+        seeds = set(self.seeds)
+        return Person(
+            self.seeds,
+            {kind: [mac for mac in macs if mac in seeds] for kind, macs in self.known.items()},
+            [key for key in self.visitors if maker.of_visitor(key) in seeds],
+            {kind: [one for one in all_ if not seeds.isdisjoint(one)] for kind, all_ in self.identifiers.items()},
+        )
+
 
 class Stored(Struct, frozen=True):
     """An event as it lies there; `body` None: another workspace's."""
@@ -66,7 +81,7 @@ class Stored(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """An event of the person. `spreads`: what else it names is theirs too."""
+    """An event of the person. `spreads`: what else it names is theirs too. `is_asked`: it bears what was asked for."""
 
     row: Stored
     event: Event
@@ -74,6 +89,7 @@ class Found(Struct, frozen=True):
     traces: list[Trace]
     visitor_keys: list[bytes]
     spreads: bool
+    is_asked: bool
 
 
 class Reader:
@@ -124,7 +140,8 @@ class Reader:
             traces = self.maker.of_event(event, visitor_keys, readable.get("user_id"))
             is_theirs, spreads = belongs(traces, seeds, known)
             if (is_theirs or are_all) and not is_since:
-                yield Found(row, event, readable, traces, visitor_keys, spreads)
+                is_asked = any(not seeds.isdisjoint(macs) for _, macs in traces)
+                yield Found(row, event, readable, traces, visitor_keys, spreads, is_asked)
             elif beside is not None and any(not known.isdisjoint(macs) for _, macs in traces):
                 beside.append(row.id)
 
@@ -142,13 +159,13 @@ class Reader:
         it bears."""
         until_ms = erased_at.timestamp() * 1000
         since = 1 if is_theirs else 2
-        hashes = {n: one[0] for n, one in identifiers.items() if n.endswith("_sha256") and one[since] <= until_ms}
-        traces = self.maker.of_user(hashes)
+        borne = {n: one[0] for n, one in identifiers.items() if n.endswith("_sha256") and one[since] <= until_ms}
+        traces = self.maker.of_user(borne)
         others = {kind for kind, macs in traces if known.isdisjoint(macs)}
         if len(others) == len(traces) and not is_theirs:
             return [], False
         kept = tuple(f"{kind}_" for kind in others)
-        names = [name for name in hashes if identifiers[name][2] <= until_ms and not name.startswith(kept)]
+        names = [name for name in borne if identifiers[name][2] <= until_ms and not name.startswith(kept)]
         return names, others.isdisjoint(NAMES)
 
     async def nameless(self, tx: Tx, person: Person, erased_at: datetime, examined: int) -> AsyncIterator[list[bytes]]:
@@ -176,7 +193,8 @@ class Reader:
 
 
 async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str | None, maker: Maker) -> Person:
-    """Whom somebody asks for; nobody need be stored. Raises Invalid. `country`: of phones without a plus."""
+    """Whom somebody asks for, and the visitors seen with it; nobody need be stored. Raises Invalid. `country`:
+    of phones without a plus."""
     if not value.strip() or len(value) > 1024:
         raise Invalid(f"{kind} must have 1 to 1024 characters.", field=kind)
     person = Person([], {}, [])
@@ -184,25 +202,14 @@ async def meant(tx: Tx, workspace_id: UUID, kind: Kind, value: str, country: str
         person.add([], [visitors.key_of(workspace_id, pii.stored_id(value))], maker)
         person.seeds = sorted(person.macs())
     else:
-        traces = maker.asked(kind, value.strip(), country)
-        if traces is None:
+        hashed = hashes(kind, value.strip(), country)
+        if not (traces := maker.of_user(hashed)):
             raise Invalid(f"This is no {kind} that an event could bear; nothing is stored under it.", field=kind)
         person.add(traces, [], maker)
         person.seeds = sorted(person.macs())
+        person.add(maker.all_of_user(hashed), [], maker)
+        # The first is the receipt's subject.
+        person.seeds += sorted(person.macs().difference(person.seeds))
         linked, _ = await links.find(tx, person.seeds)
         person.add([], sorted({key for found in linked.values() for key in found}), maker)
     return person
-
-
-async def widen(tx: Tx, person: Person, visitor_keys: Sequence[bytes], maker: Maker) -> None:
-    """What the rows of some of the person's visitors name, and visitors that are proved to be the same one; neither
-    where it names somebody else."""
-    if not visitor_keys:
-        return
-    _, twins = await links.find(tx, (), visitor_keys)
-    others = sorted({key for found in twins.values() for key in found} - set(person.visitors))
-    for key, visitor in (await visitors.find(tx, [*visitor_keys, *others])).items():
-        traces = maker.of_user({name: one.value for name, one in visitor.identifiers.items()})
-        known = person.macs() | {maker.of_visitor(key)}
-        if belongs([*traces, ("visitor", (maker.of_visitor(key),))], set(person.seeds), known)[1]:
-            person.add(traces, [key], maker)

@@ -5,17 +5,19 @@ A denial stays under the row's key alone, so that nothing of others who use the 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from uuid import UUID
 
 from postback import visitors
 from postback.db import Queries, Tx, buckets
+from postback.pii.person import Maker
 from postback.privacy.people import Person, Reader
 from postback.visitors import Visitor, touches
+from postback.visitors.touches import Touch
 
-FIRST, FOREVER = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-MOST_TOUCHES = 10_000
+FOREVER = datetime.max.replace(tzinfo=UTC)
+TOUCHES = 1000
 _queries = Queries("privacy")
 
 
@@ -62,11 +64,19 @@ async def drop_sessions(
     tx: Tx, reader: Reader, person: Person, keys: Sequence[bytes], erased_at: datetime, removed: Counter[str]
 ) -> None:
     """Touches of the person's sessions, in rows that stay."""
-    known = person.macs()
-    for one in await touches.of_visitors(tx, keys, FIRST, erased_at, MOST_TOUCHES):
-        if one.session_id and reader.maker.mac("session", one.session_id) in known:
-            span = {"min_id": UUID(bytes=one.id), "max_id": UUID(bytes=one.id)}
-            removed["touches"] += (await tx.execute(_queries.drop_touches, places([one.visitor_key]) | span)).rowcount
+    sessions = set(person.known.get("session", ()))
+    for key in keys if sessions else ():
+        async for page in touches.all_of(tx, key, erased_at, TOUCHES):
+            ids = [UUID(bytes=one.id) for one in page if is_of(one, sessions, reader.maker)]
+            own = {"bucket": buckets.of_key(key), "key": UUID(bytes=key), "ids": ids}
+            if ids:
+                span = {"min_id": ids[-1], "max_id": ids[0]}
+                removed["touches"] += (await tx.execute(_queries.drop_some_touches, own | span)).rowcount
+
+
+def is_of(touch: Touch, sessions: Set[bytes], maker: Maker) -> bool:
+    """Whether a touch is of one of some sessions."""
+    return touch.session_id is not None and maker.mac("session", touch.session_id) in sessions
 
 
 async def remove(

@@ -74,6 +74,19 @@ class Browser(Struct, frozen=True, kw_only=True):
     touch: Touch | None = None
     links: tuple[NewLink, ...] = ()
 
+    def since(self, at: datetime) -> "Browser":
+        """Without what was before a moment."""
+        ms = int(at.timestamp() * 1000)
+        return Browser(
+            identifiers={
+                name: Identifier(one.value, max(one.first_ms, ms), one.last_ms, one.origin)
+                for name, one in self.identifiers.items()
+                if one.last_ms > ms
+            },
+            touch=self.touch if self.touch is not None and self.touch.at > at else None,
+            links=self.links,
+        )
+
 
 class Seen(Struct, frozen=True, kw_only=True):
     """What one event showed of its visitor at a time. `identifiers`: name -> value. `links`: kind and key of what leads

@@ -5,7 +5,7 @@ session id, so that every batch of a session makes the same one; that of an inte
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -92,21 +92,36 @@ def insert(trip: Trip, new: Iterable[Touch]) -> None:
 
 async def of_visitors(tx: Tx, keys: Sequence[bytes], since: datetime, until: datetime, limit: int) -> list[Touch]:
     """The newest first. A session is told once, though a wrong clock may have filed it twice."""
-    own = [buckets.of_key(key) for key in keys]
-    row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
-    span = {"min_id": buckets.floor(since), "max_id": buckets.floor(until + timedelta(milliseconds=1))}
-    async with tx.cursor(row_factory=args_row(_touch), binary=True) as cursor:
-        await cursor.execute(_queries.touches_of, row | span | {"limit": limit})
-        found = await cursor.fetchall()
+    found = await _read(tx, keys, buckets.floor(since), _end(until), limit)
     first = {(one.visitor_key, one.session_id): one.id for one in found if one.kind == SESSION}
     return [one for one in found if one.kind != SESSION or first[one.visitor_key, one.session_id] == one.id]
+
+
+async def all_of(tx: Tx, key: bytes, until: datetime, page: int) -> AsyncIterator[list[Touch]]:
+    """All that is filed of a visitor, the newest first, a page at a time."""
+    end = _end(until)
+    while found := await _read(tx, [key], UUID(int=0), end, page):
+        yield found
+        end = UUID(int=UUID(bytes=found[-1].id).int - 1)
+
+
+def _end(until: datetime) -> UUID:
+    return buckets.floor(until + timedelta(milliseconds=1))
+
+
+async def _read(tx: Tx, keys: Sequence[bytes], min_id: UUID, max_id: UUID, limit: int) -> list[Touch]:
+    own = [buckets.of_key(key) for key in keys]
+    row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
+    async with tx.cursor(row_factory=args_row(_touch), binary=True) as cursor:
+        await cursor.execute(_queries.touches_of, row | {"min_id": min_id, "max_id": max_id, "limit": limit})
+        return await cursor.fetchall()
 
 
 async def visits(tx: Tx, keys: Sequence[bytes], since: datetime, until: datetime) -> dict[bytes, list[Visit]]:
     """The sessions of some visitors, by visitor, the newest first; without those of bots."""
     own = [buckets.of_key(key) for key in keys]
     row = {"buckets": arrays.ints(own), "keys": arrays.uuids(keys), "touched": arrays.ints(sorted(set(own)))}
-    span = {"min_id": buckets.floor(since), "max_id": buckets.floor(until + timedelta(milliseconds=1))}
+    span = {"min_id": buckets.floor(since), "max_id": _end(until)}
     found: dict[bytes, list[Visit]] = {}
     for key, *visit in await (await tx.execute(_queries.visits, row | span, binary=True)).fetchall():
         found.setdefault(key.bytes, []).append(Visit(*visit))

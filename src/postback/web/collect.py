@@ -194,18 +194,19 @@ class Collect:
             return None
         own = visitors.key_of(snapshot.workspace.id, browser.visitor_id)
         old = visitors.key_of(snapshot.workspace.id, token.visitor_id)
+        if own == old:
+            return token
         via = links.token_key(self._link_key, workspace, token.nonce)
-        if own != old:
-            try:
-                async with self._pool.connection() as tx:
-                    first = await links.claim(tx, via, own, self._ingest.now())
-            except Exception as error:
-                if is_unavailable(error):
-                    raise Unavailable("The database is away; nothing was written. Try again in a second.") from error
-                raise
-            if first != own:
-                browser.link = None
-                return None
+        try:
+            async with self._pool.connection() as tx:
+                first = await links.claim(tx, via, own, self._ingest.now())
+        except Exception as error:
+            if is_unavailable(error):
+                raise Unavailable("The database is away; nothing was written. Try again in a second.") from error
+            raise
+        if first != own:
+            browser.link = None
+            return None
         browser.twin = (old, via)
         return token
 

@@ -143,6 +143,11 @@ DELETE FROM touch t
  WHERE t.bucket = u.bucket AND t.visitor_key = u.key AND t.bucket = ANY (%(touched)s::int[])
    AND t.id BETWEEN %(min_id)s AND %(max_id)s;
 
+-- drop_some_touches: some of those that brought one visitor. -> nothing; counts rows
+DELETE FROM touch t
+ WHERE t.bucket = %(bucket)s AND t.visitor_key = %(key)s AND t.id = ANY (%(ids)s::uuid[])
+   AND t.id BETWEEN %(min_id)s AND %(max_id)s;
+
 -- drop_own_links: a person's links, but for those made since they were erased. -> nothing; counts rows
 DELETE FROM link l
  USING unnest(%(buckets)s::int[], %(keys)s::uuid[]) u (bucket, key)
