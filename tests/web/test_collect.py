@@ -274,6 +274,36 @@ async def test_what_is_denied_is_not_kept_though_it_was_sent(served: Any) -> Non
     assert "user" not in stored(served)[0]
 
 
+PERSON = {"email": "jane@example.com", "phone": "+14155550123", "user_id": "u-1", "first_name": "Jane", "state": ["NY"]}
+
+
+async def test_properties_hold_nothing_of_the_person_where_advertising_is_denied(served: Any) -> None:
+    ids = {"email_sha256": "a" * 64, "gclid": "G1", "client_ip_address": "203.0.113.7", "ga_client_id": "1.2"}
+    consent = {"ad_user_data": False, "analytics": True}
+    await taken(served, event("signup", properties=PERSON | ids | {"plan": "pro"}), consent=consent)
+    [only] = stored(served)
+    assert "user" not in only
+    assert only["properties"] == {"plan": "pro", "ga_client_id": "1.2"}
+    assert set(only["notes"]) == {
+        f"properties.{name}: dropped, ad_user_data is denied" for name in (PERSON | ids).keys() - {"ga_client_id"}
+    }
+    assert identifiers(served).keys() == {"consent.ad_user_data", "consent.analytics"}
+    assert rows(served, "SELECT kind FROM link") == [("session",)]
+
+
+@pytest.mark.parametrize("ad_user_data", [False, True, None])
+async def test_the_news_that_analytics_is_denied_bears_nothing_else(served: Any, ad_user_data: bool | None) -> None:
+    more = {
+        "properties": PERSON, "user_data": {"user_id": "u-1"}, "title": "x", "product": "p", "experiments": {"a": "b"},
+        "value": 1, "currency": "EUR", "order_id": "o1", "items": [{"name": "x"}],
+    }  # fmt: skip
+    await taken(served, event("consent", **more), consent={"ad_user_data": ad_user_data, "analytics": False})
+    [only] = stored(served)
+    assert not {"user", "properties", "page", "experiments", "value", "order", "notes"} & only.keys()
+    assert {name.partition(".")[0] for name in identifiers(served)} == {"consent"}
+    assert rows(served, "SELECT kind FROM link") == [("session",)]
+
+
 async def test_an_empty_batch_asks_for_a_fresh_link_and_writes_nothing(served: Any) -> None:
     status, body, _ = await post(served, batch(served))
     assert (status, body["accepted"], bool(body["link"])) == (200, 0, True)

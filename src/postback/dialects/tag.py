@@ -33,12 +33,13 @@ from postback.dialects import (
     problem,
 )
 from postback.errors import Forbidden, Invalid, PostbackError, Unavailable
-from postback.event import HASHED, PURPOSES, Consent, RawBrowser, RawEvent, RawUser
+from postback.event import HASHED, IDENTIFIERS, PURPOSES, Consent, RawBrowser, RawEvent, RawUser
 from postback.money import amount
 
 MAX_EVENTS = 50
 MAX_BYTES = 64_000
 OF_PERSON = frozenset(RawUser.__struct_fields__) - {"client_ip_address", "client_user_agent"}
+_IDENTIFYING = frozenset(RawUser.__struct_fields__) | IDENTIFIERS
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 # A foreign page can post too, so that no other cookie of the host may be named, and none but our own ids put into it.
 _COOKIE = re.compile(r"_sgnl_vid|_pb_[A-Za-z0-9_]{1,36}").fullmatch
@@ -247,7 +248,8 @@ def _raw_event(
     if not browser.may_measure:
         if sent.event != "consent":
             raise Invalid("events are not taken where analytics is denied.", field="events")
-        sent.url = sent.referrer = sent.title = None
+        # The news of it alone.
+        sent = _Event(event=sent.event, event_id=sent.event_id, occurred_at=sent.occurred_at)
     event = RawEvent(
         name=sent.event,
         dialect="tag",
@@ -275,9 +277,19 @@ def _raw_event(
         if (value := getattr(sent, name)) is not None:
             event.properties = {name: value, **(event.properties or {})}
     event.user = RawUser(client_ip_address=address, client_user_agent=agent)
-    if sent.user_data is not None and (consent is None or consent.ad_user_data is not False):
+    if consent is not None and consent.ad_user_data is False:
+        if event.properties:
+            event.properties = _without_denied(event.properties, consent, event.notes)
+    elif sent.user_data is not None:
         _take_person(event, event.user, sent.user_data)
     return event
+
+
+def _without_denied(sent: dict[str, Any], consent: Consent, notes: list[str]) -> dict[str, Any]:
+    """What is under a name of `user_data` would be moved there, and what is under one of ours would leave as it is."""
+    denied = [name for name in sent if name in _IDENTIFYING and consent.withholds(name)]
+    notes += [f"properties.{name}: dropped, ad_user_data is denied" for name in denied]
+    return {name: value for name, value in sent.items() if name not in denied}
 
 
 def _fields(sent: Any, field: str, notes: list[str]) -> dict[str, Any]:
