@@ -16,6 +16,7 @@ import msgspec
 from postback import visitors
 from postback.db import Pool, is_unavailable
 from postback.dialects import tag
+from postback.dialects.browser import is_own_id
 from postback.dialects.tag import Batch
 from postback.errors import (
     Forbidden,
@@ -236,7 +237,7 @@ class Collect:
         newest = judged.pending[-1].snapshot if judged.pending else snapshot
         taken.link_domains = newest.sites.get(caller.id, snapshot.sites[caller.id]).link_domains
         extra = _cors(headers)
-        if browser.may_measure and tag.is_own_id(visitor_id) and _is_script(headers):
+        if browser.may_measure and is_own_id(visitor_id) and _is_script(headers):
             extra = (*extra, (b"set-cookie", self._cookie(browser.cookie, visitor_id, is_https, headers)))
         return 200, _encode(taken), extra
 
