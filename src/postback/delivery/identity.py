@@ -18,7 +18,7 @@ from uuid import UUID
 from msgspec import Struct, structs
 
 from postback import pii, visitors
-from postback.db import Tx
+from postback.db import Tx, buckets
 from postback.event import CLICK_PARAMETERS, HASHED, PURPOSES, WAY, Consent, Event
 from postback.queue.sending import StoredEvent
 from postback.visitors import LATEST_MS, Identifier, Visitor, links
@@ -164,9 +164,9 @@ def _allowed(visitor: Visitor, choice: Consent) -> Visitor:
     return structs.replace(visitor, identifiers=identifiers, id=id_, sealed=None, sealed_at=None, device=device)
 
 
-def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
+def consent(event: Event, id_: bytes, layers: Sequence[Layer]) -> Consent | None:
     """What holds of each purpose: denied where the event denies it, else the latest choice, of two at once the
-    denial."""
+    denial. None was made after it arrived, as its id tells, whatever time the event bears."""
     if not layers:
         return event.consent
     choices: dict[str, list[tuple[datetime, bool]]] = {}
@@ -178,7 +178,8 @@ def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
     for purpose in PURPOSES:
         own: bool | None = getattr(event.consent, purpose, None)
         if own is not None:
-            choices.setdefault(purpose, []).append((event.occurred_at, not own))
+            at = min(event.occurred_at, buckets.time_of(UUID(bytes=id_)))
+            choices.setdefault(purpose, []).append((at, not own))
         if known := choices.get(purpose):
             chosen[purpose] = own is not False and not max(known)[1]
     return Consent(**chosen) if chosen else None

@@ -97,7 +97,7 @@ def build(known: Known, destination: Destination, keys: Vault, now: datetime) ->
         return Skipped(BOT)
     if expired := _expired(event, connector, now):
         return expired
-    choice = identity.consent(event, known.layers)
+    choice = identity.consent(event, known.stored.id, known.layers)
     if choice is not None and choice.denies(connector.consent):
         return Skipped("consent: denied by the visitor")
     try:
@@ -148,7 +148,7 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
     `keys` None: what is sealed stays so.
     """
     event, stored = known.event, known.stored
-    consent = identity.consent(event, known.layers)
+    consent = identity.consent(event, stored.id, known.layers)
     layers = identity.allowed(known.layers, consent)
     user, click_ids, experiments = dict(event.user), dict(event.click_ids), dict(event.experiments)
     provenance: dict[str, str] = {}
