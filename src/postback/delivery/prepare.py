@@ -28,7 +28,7 @@ from postback.money import Money
 from postback.pii import SealError, Vault
 from postback.pii.person import ERASED
 from postback.queue.sending import StoredEvent
-from postback.visitors import Visitor
+from postback.visitors import Identifier, Visitor
 
 log = structlog.get_logger()
 _decoder = msgspec.json.Decoder(Event)
@@ -156,15 +156,21 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
     for layer in layers:
         identifiers = layer.identifiers
         experiments = visitors.experiments(identifiers) | experiments
+        hashes: dict[str, Identifier] = {}
         for name, one in identifiers.items():
-            kind = click_ids if name in CLICK_IDS else user if name in HASHED else None
-            if kind is None:
-                continue
-            if name not in kind:
-                kind[name] = one.value
-                provenance[name] = layer.origin
-            if kind is click_ids and kind[name] == one.value and name not in captured_at and one.is_dated:
-                captured_at[name] = one.first_seen_at
+            if name in CLICK_IDS:
+                if name not in click_ids:
+                    click_ids[name] = one.value
+                    provenance[name] = layer.origin
+                if click_ids[name] == one.value and name not in captured_at and one.is_dated:
+                    captured_at[name] = one.first_seen_at
+            elif name in HASHED and name not in user:
+                hashes[name] = one
+        if hashes:
+            for name in identity.of_another(hashes, identifiers, user):
+                del hashes[name]
+            user |= {name: one.value for name, one in hashes.items()}
+            provenance |= dict.fromkeys(hashes, layer.origin)
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}
