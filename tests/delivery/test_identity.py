@@ -10,7 +10,6 @@ from postback.event import Consent
 from tests.delivery.delivering import Hub
 from tests.delivery.test_prepare import EVENT, NOW, Place
 
-
 JANE, BOB = "a" * 64, "b" * 64
 EMAIL, GOOGLE, NODOTS = "email_sha256", "email_google_sha256", "email_nodots_sha256"
 PHONE, DIGITS, NAME = "phone_sha256", "phone_digits_sha256", "first_name_sha256"

@@ -31,6 +31,27 @@ async def test_the_cookie_has_the_name_that_the_page_chose_and_none_where_analyt
     assert "Set-Cookie" not in headers
 
 
+async def test_who_denies_analytics_is_given_no_link_and_the_cookie_that_came_along_is_removed(served: Any) -> None:
+    denial = {"analytics": False}
+
+    async def removed(cookies: str, *events: Any, **about: Any) -> str | None:
+        status, body, headers = await post(served, batch(served, *events, **about), Cookie=cookies)
+        assert status == 200
+        assert ("link" in body) == (about["consent"] != denial)
+        return headers.get("Set-Cookie")
+
+    gone = "; Max-Age=0; Path=/; SameSite=Lax"
+    for events in ((event("consent"),), (event("consent"), event("x")), ()):
+        assert await removed("a=b; _pb_vid=v_1; c=d", *events, consent=denial) == f"_pb_vid={gone}"
+    assert await removed("_pb_vid=v_1; _sgnl_vid=v_2", cookie="_sgnl_vid", consent=denial) == f"_sgnl_vid={gone}"
+    for others in ("", "x_pb_vid=v_1", "_pb_vid=theirs", "_sgnl_vid=v_1", "_pb_vid"):
+        assert await removed(others, event("consent"), consent=denial) is None
+    kept = await removed("_pb_vid=v_1", event(), consent={"ad_user_data": False})
+    assert kept == "_pb_vid=v_1; Max-Age=34560000; Path=/; SameSite=Lax"
+    secure = {"Cookie": "_pb_vid=v_1", "Origin": "null"}
+    assert "Set-Cookie" not in (await post(served, batch(served, consent=denial), **secure))[2]
+
+
 async def test_a_page_can_set_no_other_cookie_and_no_other_value(served: Any) -> None:
     for name in ("PHPSESSID", "session", "_pb_", "__Host-_pb_vid"):
         _, _, headers = await post(served, batch(served, event(), cookie=name))

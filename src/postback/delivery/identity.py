@@ -143,10 +143,7 @@ def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, .
 
 def _is_another(visitor: Visitor, own: Sequence[tuple[str, str]]) -> bool:
     known = visitor.identifiers
-    for name, value in own:
-        if name in known and known[name].value != value:
-            return True
-    return False
+    return any(name in known and known[name].value != value for name, value in own)
 
 
 def of_another(

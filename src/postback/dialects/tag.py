@@ -228,7 +228,8 @@ class _Rejected(Struct):
 
 class Taken(Struct, omit_defaults=True):
     """`accepted`: events that are written down, repeats too. `visitor_id`, `session_id`: those that the tag is to use
-    from now on. `link`: a fresh pb_vid, good for `link_expires_in` seconds on links to `link_domains`."""
+    from now on. `link`: a fresh pb_vid, good for `link_expires_in` seconds on links to `link_domains`; none of
+    who may not be measured."""
 
     accepted: int
     rejected: list[_Rejected]
