@@ -8,6 +8,7 @@ These structs hold trees alone, never a cycle, so the garbage collector need not
 Times are aware UTC datetimes. Money is Decimal with its currency. Names of identifiers are those of `IDENTIFIERS`.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -96,6 +97,13 @@ HASHED = frozenset(
     "date_of_birth_sha256 gender_sha256 "
     "external_id_sha256 external_id_lower_sha256".split()
 )
+# By its name, what a hash stands beside: those of the same text, as this platform and that wants it.
+VARIANTS = {
+    name: variants
+    for field in ("email", "phone", "first_name", "last_name", "postal_code", "external_id")
+    if (variants := tuple(sorted(name for name in HASHED if re.fullmatch(f"{field}(_[a-z]+)?_sha256", name))))
+    for name in variants
+}
 READABLE = frozenset("client_ip_address client_user_agent city state postal_code country user_id email".split())
 BOT = "bot: events of bots are not delivered"
 CLICK_IDS = frozenset(

@@ -31,6 +31,27 @@ async def test_the_cookie_has_the_name_that_the_page_chose_and_none_where_analyt
     assert "Set-Cookie" not in headers
 
 
+async def test_who_denies_analytics_is_given_no_link_and_the_cookie_that_came_along_is_removed(served: Any) -> None:
+    denial = {"analytics": False}
+
+    async def removed(cookies: str, *events: Any, **about: Any) -> str | None:
+        status, body, headers = await post(served, batch(served, *events, **about), Cookie=cookies)
+        assert status == 200
+        assert ("link" in body) == (about["consent"] != denial)
+        return headers.get("Set-Cookie")
+
+    gone = "; Max-Age=0; Path=/; SameSite=Lax"
+    for events in ((event("consent"),), (event("consent"), event("x")), ()):
+        assert await removed("a=b; _pb_vid=v_1; c=d", *events, consent=denial) == f"_pb_vid={gone}"
+    assert await removed("_pb_vid=v_1; _sgnl_vid=v_2", cookie="_sgnl_vid", consent=denial) == f"_sgnl_vid={gone}"
+    for others in ("", "x_pb_vid=v_1", "_pb_vid=theirs", "_sgnl_vid=v_1", "_pb_vid"):
+        assert await removed(others, event("consent"), consent=denial) is None
+    kept = await removed("_pb_vid=v_1", event(), consent={"ad_user_data": False})
+    assert kept == "_pb_vid=v_1; Max-Age=34560000; Path=/; SameSite=Lax"
+    secure = {"Cookie": "_pb_vid=v_1", "Origin": "null"}
+    assert "Set-Cookie" not in (await post(served, batch(served, consent=denial), **secure))[2]
+
+
 async def test_a_page_can_set_no_other_cookie_and_no_other_value(served: Any) -> None:
     for name in ("PHPSESSID", "session", "_pb_", "__Host-_pb_vid"):
         _, _, headers = await post(served, batch(served, event(), cookie=name))
@@ -272,6 +293,36 @@ async def test_what_is_denied_is_not_kept_though_it_was_sent(served: Any) -> Non
     await taken(served, event(user_data=person), identifiers=ids, consent={"ad_user_data": False})
     assert identifiers(served).keys() == {"ga_client_id", "consent.ad_user_data"}
     assert "user" not in stored(served)[0]
+
+
+PERSON = {"email": "jane@example.com", "phone": "+14155550123", "user_id": "u-1", "first_name": "Jane", "state": ["NY"]}
+
+
+async def test_properties_hold_nothing_of_the_person_where_advertising_is_denied(served: Any) -> None:
+    ids = {"email_sha256": "a" * 64, "gclid": "G1", "client_ip_address": "203.0.113.7", "ga_client_id": "1.2"}
+    consent = {"ad_user_data": False, "analytics": True}
+    await taken(served, event("signup", properties=PERSON | ids | {"plan": "pro"}), consent=consent)
+    [only] = stored(served)
+    assert "user" not in only
+    assert only["properties"] == {"plan": "pro", "ga_client_id": "1.2"}
+    assert set(only["notes"]) == {
+        f"properties.{name}: dropped, ad_user_data is denied" for name in (PERSON | ids).keys() - {"ga_client_id"}
+    }
+    assert identifiers(served).keys() == {"consent.ad_user_data", "consent.analytics"}
+    assert rows(served, "SELECT kind FROM link") == [("session",)]
+
+
+@pytest.mark.parametrize("ad_user_data", [False, True, None])
+async def test_the_news_that_analytics_is_denied_bears_nothing_else(served: Any, ad_user_data: bool | None) -> None:
+    more = {
+        "properties": PERSON, "user_data": {"user_id": "u-1"}, "title": "x", "product": "p", "experiments": {"a": "b"},
+        "value": 1, "currency": "EUR", "order_id": "o1", "items": [{"name": "x"}],
+    }  # fmt: skip
+    await taken(served, event("consent", **more), consent={"ad_user_data": ad_user_data, "analytics": False})
+    [only] = stored(served)
+    assert not {"user", "properties", "page", "experiments", "value", "order", "notes"} & only.keys()
+    assert {name.partition(".")[0] for name in identifiers(served)} == {"consent"}
+    assert rows(served, "SELECT kind FROM link") == [("session",)]
 
 
 async def test_an_empty_batch_asks_for_a_fresh_link_and_writes_nothing(served: Any) -> None:

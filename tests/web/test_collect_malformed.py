@@ -24,6 +24,27 @@ async def test_a_malformed_identifier_is_dropped_alone_with_a_note(served: Any) 
     assert "notes" not in stored(served)[1]
 
 
+@pytest.mark.parametrize("bad", ["\0", "summer \ud83d", "\udc00"])
+async def test_a_character_that_cannot_be_kept_loses_no_event_and_nothing_else_of_the_batch(
+    served: Any, bad: str
+) -> None:
+    about = {
+        "utm": {"source": "x", "campaign": bad},
+        "identifiers": {"gclid": {"value": bad}, "epik": {"value": "good"}},
+    }
+    own = {"experiments": {"a": bad, "b": "c"}, "user_data": {"user_id": bad}, "title": bad, "items": [{"name": bad}]}
+    body = await taken(served, event("a"), event("b", **own), event("c", event_id=bad), visitor_id=bad, **about)
+    assert (body["accepted"], [one["error"]["field"] for one in body["rejected"]]) == (2, ["event_id"])
+    assert body["visitor_id"].startswith("v_")
+    first, second = stored(served)
+    assert set(first["notes"]) == {f"{part} malformed, dropped" for part in ("visitor_id:", "utm: 1", "identifiers: 1")}
+    assert set(second["notes"]) == {
+        f"{part} malformed, dropped" for part in ("experiments: 1", "user_data: 1", "title:", "items: 1")
+    }
+    assert second["experiments"] == {"b": "c"}
+    assert {"epik", "experiment.b"} == identifiers(served).keys()
+
+
 @pytest.mark.parametrize("about", [{"identifiers": 7}, {"utm": []}, {"session": "x"}, {"consent": 1}, {"link": {}}])
 async def test_a_part_of_the_wrong_type_costs_no_event(served: Any, about: dict[str, Any]) -> None:
     assert (await taken(served, **about))["accepted"] == 1

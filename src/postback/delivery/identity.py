@@ -11,19 +11,20 @@ browser, and gives only what is the browser's; a click that was first seen after
 else, and is not given. Nothing here depends on the order in which the facts arrived.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from msgspec import Struct, structs
 
 from postback import pii, visitors
-from postback.db import Tx
-from postback.event import CLICK_PARAMETERS, HASHED, PURPOSES, WAY, Consent, Event
+from postback.db import Tx, buckets
+from postback.event import CLICK_PARAMETERS, HASHED, PURPOSES, VARIANTS, WAY, Consent, Event
 from postback.queue.sending import StoredEvent
 from postback.visitors import LATEST_MS, Identifier, Visitor, links
 
 _PROOFS = (("external_id", "external_id_sha256"), ("email", "email_sha256"))
+_PROVING = tuple(variant for _, name in _PROOFS for variant in VARIANTS[name])
 _WITHHOLDING = frozenset({"analytics", "ad_user_data"})
 _CLICKS = frozenset((*CLICK_PARAMETERS, "fbc", "gcl_aw"))
 # Browsers' clocks are corrected no closer.
@@ -128,20 +129,59 @@ def _until(visitor: Visitor, ms: int) -> Visitor:
 def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, ...]:
     """Where one of the visitors is another person than the event's, only who bears what the event bears gives hashes of
     personal data, and what was sent readable."""
-    own = {name: user[name] for _, name in _PROOFS if name in user}
-    if not own:
+    own = [(name, user[name]) for name in _PROVING if name in user] if user else []
+    if not own or not any(_is_another(visitor, own) for layer in layers for visitor in layer.visitors):
         return tuple(layers)
 
-    def borne(visitor: Visitor) -> set[bool]:
-        known = visitor.identifiers
-        return {known[name].value == value for name, value in own.items() if name in known}
+    def bears(visitor: Visitor) -> bool:
+        return any(name in visitor.identifiers for name, _ in own) and not _is_another(visitor, own)
 
-    if not any(False in borne(visitor) for layer in layers for visitor in layer.visitors):
-        return tuple(layers)
     return tuple(
-        Layer(layer.origin, tuple(v if borne(v) == {True} else _browser_of(v) for v in layer.visitors))
-        for layer in layers
+        Layer(layer.origin, tuple(v if bears(v) else _browser_of(v) for v in layer.visitors)) for layer in layers
     )
+
+
+def _is_another(visitor: Visitor, own: Sequence[tuple[str, str]]) -> bool:
+    known = visitor.identifiers
+    return any(name in known and known[name].value != value for name, value in own)
+
+
+def of_another(
+    gaps: Mapping[str, Identifier], identifiers: Mapping[str, Identifier], user: Mapping[str, str]
+) -> list[str]:
+    """Which hashes of a visitor's would make a field two people's, beside those that are known (`user`)."""
+    # Almost always all of them were seen together, or all variants of a field.
+    if not user and len({one.last_ms for one in gaps.values()}) == 1:
+        return []
+    doubtful = {
+        variants
+        for name, one in gaps.items()
+        if (variants := VARIANTS.get(name)) is not None
+        and (
+            (first := identifiers.get(variants[0])) is None
+            or first.last_ms != one.last_ms
+            or (user and not user.keys().isdisjoint(variants))
+        )
+    }
+    return [
+        name
+        for variants in doubtful
+        for name in variants
+        if name in gaps and not _is_of_one(name, variants, identifiers, user)
+    ]
+
+
+def _is_of_one(
+    name: str, variants: Sequence[str], identifiers: Mapping[str, Identifier], user: Mapping[str, str]
+) -> bool:
+    """Of a field that is known a visitor gives more only if it bears a variant of that, the same; and what it gives was
+    seen together with that, else with the latest that it bears."""
+    known = [other for other in variants if other in user]
+    borne = [other for other in known or variants if other in identifiers]
+    if not borne or any(identifiers[other].value != user[other] for other in known if other in identifiers):
+        return False
+    own, latest = identifiers[name], max((identifiers[other] for other in borne), key=lambda one: one.last_ms)
+    return own.first_ms == latest.first_ms or own.last_ms == latest.last_ms
 
 
 def _browser_of(visitor: Visitor) -> Visitor:
@@ -164,9 +204,9 @@ def _allowed(visitor: Visitor, choice: Consent) -> Visitor:
     return structs.replace(visitor, identifiers=identifiers, id=id_, sealed=None, sealed_at=None, device=device)
 
 
-def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
+def consent(event: Event, id_: bytes, layers: Sequence[Layer]) -> Consent | None:
     """What holds of each purpose: denied where the event denies it, else the latest choice, of two at once the
-    denial."""
+    denial. None was made after it arrived, as its id tells, whatever time the event bears."""
     if not layers:
         return event.consent
     choices: dict[str, list[tuple[datetime, bool]]] = {}
@@ -178,7 +218,8 @@ def consent(event: Event, layers: Sequence[Layer]) -> Consent | None:
     for purpose in PURPOSES:
         own: bool | None = getattr(event.consent, purpose, None)
         if own is not None:
-            choices.setdefault(purpose, []).append((event.occurred_at, not own))
+            at = min(event.occurred_at, buckets.time_of(UUID(bytes=id_)))
+            choices.setdefault(purpose, []).append((at, not own))
         if known := choices.get(purpose):
             chosen[purpose] = own is not False and not max(known)[1]
     return Consent(**chosen) if chosen else None

@@ -28,7 +28,7 @@ from postback.money import Money
 from postback.pii import SealError, Vault
 from postback.pii.person import ERASED
 from postback.queue.sending import StoredEvent
-from postback.visitors import Visitor
+from postback.visitors import Identifier, Visitor
 
 log = structlog.get_logger()
 _decoder = msgspec.json.Decoder(Event)
@@ -97,7 +97,7 @@ def build(known: Known, destination: Destination, keys: Vault, now: datetime) ->
         return Skipped(BOT)
     if expired := _expired(event, connector, now):
         return expired
-    choice = identity.consent(event, known.layers)
+    choice = identity.consent(event, known.stored.id, known.layers)
     if choice is not None and choice.denies(connector.consent):
         return Skipped("consent: denied by the visitor")
     try:
@@ -148,7 +148,7 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
     `keys` None: what is sealed stays so.
     """
     event, stored = known.event, known.stored
-    consent = identity.consent(event, known.layers)
+    consent = identity.consent(event, stored.id, known.layers)
     layers = identity.allowed(known.layers, consent)
     user, click_ids, experiments = dict(event.user), dict(event.click_ids), dict(event.experiments)
     provenance: dict[str, str] = {}
@@ -156,15 +156,21 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
     for layer in layers:
         identifiers = layer.identifiers
         experiments = visitors.experiments(identifiers) | experiments
+        hashes: dict[str, Identifier] = {}
         for name, one in identifiers.items():
-            kind = click_ids if name in CLICK_IDS else user if name in HASHED else None
-            if kind is None:
-                continue
-            if name not in kind:
-                kind[name] = one.value
-                provenance[name] = layer.origin
-            if kind is click_ids and kind[name] == one.value and name not in captured_at and one.is_dated:
-                captured_at[name] = one.first_seen_at
+            if name in CLICK_IDS:
+                if name not in click_ids:
+                    click_ids[name] = one.value
+                    provenance[name] = layer.origin
+                if click_ids[name] == one.value and name not in captured_at and one.is_dated:
+                    captured_at[name] = one.first_seen_at
+            elif name in HASHED and name not in user:
+                hashes[name] = one
+        if hashes:
+            for name in identity.of_another(hashes, identifiers, user):
+                del hashes[name]
+            user |= {name: one.value for name, one in hashes.items()}
+            provenance |= dict.fromkeys(hashes, layer.origin)
     if stale := _stale(click_ids, captured_at, connector.click_id_ages, event.occurred_at, now):
         click_ids = {name: value for name, value in click_ids.items() if name not in stale}
     readable: dict[str, str] = {}

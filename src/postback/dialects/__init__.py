@@ -168,7 +168,7 @@ def decode(decoder: Decoder[T], body: bytes | Raw, *, under: str = "") -> T:
         decoded = decoder.decode(body)
     except UNREADABLE as error:
         body = bytes(body)
-        if isinstance(error, msgspec.ValidationError) or (repaired := _halves_to_nul(body)) == body:
+        if isinstance(error, msgspec.ValidationError) or (repaired := nul_for_halves(body)) == body:
             raise unreadable(error, under=under) from None
         return decode(decoder, repaired, under=under)
     refuse_nul(body, decoded, under=under)
@@ -308,7 +308,7 @@ _SURROGATE = re.compile(
 )
 
 
-def _halves_to_nul(body: bytes) -> bytes:
+def nul_for_halves(body: bytes) -> bytes:
     """The body with each half surrogate pair as a NUL: msgspec would refuse it without saying where it stands."""
     return _SURROGATE.sub(lambda found: b"\\u0000" if found[2] else found[0], body)
 
@@ -327,6 +327,7 @@ __all__ = [
     "decode",
     "decode_or_invalid",
     "moment",
+    "nul_for_halves",
     "problem",
     "refuse_nul",
     "sentence",

@@ -16,6 +16,7 @@ import msgspec
 from postback import visitors
 from postback.db import Pool, is_unavailable
 from postback.dialects import tag
+from postback.dialects.browser import is_own_id
 from postback.dialects.tag import Batch
 from postback.errors import (
     Forbidden,
@@ -81,7 +82,7 @@ class Collect:
         try:
             _refuse_forms(headers)
             wire.require_json(headers, tag.DIALECT.content_types)
-            batch = tag.parse(body, headers)
+            batch = _read(body, headers, sent_headers)
             known = self._directory.known_site(batch.browser.site_key)
             if known is None or batch.browser.link is not None or not batch.events:
                 return False
@@ -125,7 +126,7 @@ class Collect:
                 raise MethodNotAllowed("OPTIONS, POST")
             peer = scope["client"][0] if scope.get("client") else None
             headers[":address"] = self._address(headers, peer)
-            status, body, extra = await self._take(headers, receive, scope.get("scheme") == "https")
+            status, body, extra = await self._take(headers, scope["headers"], receive, scope.get("scheme") == "https")
         except PostbackError as error:
             answer = tag.refuse(error)
             unread = receive if isinstance(error, TooLarge) else None
@@ -136,13 +137,13 @@ class Collect:
         return status
 
     async def _take(
-        self, headers: dict[str, str], receive: Receive, is_https: bool
+        self, headers: dict[str, str], sent_headers: Sequence[Header], receive: Receive, is_https: bool
     ) -> tuple[int, bytes, tuple[Header, ...]]:
         _refuse_forms(headers)
         wire.require_json(headers, tag.DIALECT.content_types)
         _refuse(self._addresses.wait(line_of(headers[":address"]), time.monotonic()), "This address")
         body = await wire.read_body(receive, headers, tag.MAX_BYTES, self._limits)
-        batch = tag.parse(body, headers)
+        batch = _read(body, headers, sent_headers)
         snapshot, caller = await self._directory.of_site(batch.browser.site_key)
         now = self._ingest.now()
         snapshot = await self._confirm(snapshot, caller)
@@ -229,28 +230,41 @@ class Collect:
         visitor_id = carried.visitor_id if carried else browser.visitor_id or ""
         session_id = carried.session_id if carried else browser.session_id or ""
         taken.visitor_id, taken.session_id = visitor_id, session_id
-        nonce = os.urandom(tokens.NONCE_BYTES)
-        now = self._ingest.now().timestamp()
-        taken.link = tokens.make(self._link_key, snapshot.id_bytes, visitor_id, session_id, now, nonce)
-        taken.link_expires_in = tokens.LIFE_SECONDS
+        if browser.may_measure:
+            nonce = os.urandom(tokens.NONCE_BYTES)
+            now = self._ingest.now().timestamp()
+            taken.link = tokens.make(self._link_key, snapshot.id_bytes, visitor_id, session_id, now, nonce)
+            taken.link_expires_in = tokens.LIFE_SECONDS
         # Where the site was changed lately, the flush told the events so.
         newest = judged.pending[-1].snapshot if judged.pending else snapshot
         taken.link_domains = newest.sites.get(caller.id, snapshot.sites[caller.id]).link_domains
         extra = _cors(headers)
-        if browser.may_measure and tag.is_own_id(visitor_id) and _is_script(headers):
-            extra = (*extra, (b"set-cookie", self._cookie(browser.cookie, visitor_id, is_https, headers)))
+        name = browser.cookie or COOKIE
+        if not browser.may_measure:
+            if _is_script(headers) and _brings(headers, name):
+                extra = (*extra, (b"set-cookie", self._cookie(f"{name}=; Max-Age=0", is_https, headers)))
+        elif is_own_id(visitor_id) and _is_script(headers):
+            kept = f"{name}={visitor_id}; Max-Age={COOKIE_SECONDS}"
+            extra = (*extra, (b"set-cookie", self._cookie(kept, is_https, headers)))
         return 200, _encode(taken), extra
 
-    def _cookie(self, name: str | None, visitor_id: str, is_https: bool, headers: dict[str, str]) -> bytes:
+    def _cookie(self, kept: str, is_https: bool, headers: dict[str, str]) -> bytes:
         if self._proxies.hold(headers[":peer"]) and (scheme := headers.get("x-forwarded-proto")):
             is_https = scheme.strip().lower() == "https"
-        cookie = f"{name or COOKIE}={visitor_id}; Max-Age={COOKIE_SECONDS}; Path=/; SameSite=Lax"
+        cookie = f"{kept}; Path=/; SameSite=Lax"
         return (cookie + "; Secure" if is_https else cookie).encode()
 
     def _address(self, headers: dict[str, str], peer: str | None) -> str:
         """Whose request this is."""
         headers[":peer"] = peer or ""
         return self._proxies.client(headers.get("x-forwarded-for", ""), peer)
+
+
+def _read(body: bytes, headers: dict[str, str], sent_headers: Sequence[Header]) -> Batch:
+    batch = tag.parse(body, headers)
+    if not batch.browser.may_measure:
+        headers["cookie"] = wire.cookies(sent_headers)
+    return batch
 
 
 def _new_id(prefix: str) -> str:
@@ -265,6 +279,12 @@ def _refuse_forms(headers: dict[str, str]) -> None:
 
 def _is_script(headers: dict[str, str]) -> bool:
     return headers.get("origin", "null") != "null" or "sec-fetch-mode" in headers
+
+
+def _brings(headers: dict[str, str], name: str) -> bool:
+    """Whether the request came with a cookie of this name that is ours."""
+    cookies = (one.strip().partition("=") for one in headers["cookie"].split(";"))
+    return any(its == name and is_own_id(value) for its, _, value in cookies)
 
 
 def _refuse(wait: float, who: str) -> None:

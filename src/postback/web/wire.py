@@ -59,6 +59,11 @@ def read_headers(sent: Iterable[Header]) -> dict[str, str]:
     return {_READ[name]: value.decode("latin-1") for name, value in sent if name in _READ}
 
 
+def cookies(sent: Iterable[Header]) -> str:
+    """What `read_headers` leaves out, since hardly anyone asks."""
+    return "; ".join(value.decode("latin-1") for name, value in sent if name == b"cookie")
+
+
 _NAMES = (
     "authorization content-type content-length content-encoding idempotency-key origin user-agent x-forwarded-for "
     "x-forwarded-proto sec-fetch-mode"

@@ -1,0 +1,85 @@
+"""What the visitors that an event is joined with may give it, and what holds of their consent."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from postback import visitors
+from postback.event import Consent
+from tests.delivery.delivering import Hub
+from tests.delivery.test_prepare import EVENT, NOW, Place
+
+JANE, BOB = "a" * 64, "b" * 64
+EMAIL, GOOGLE, NODOTS = "email_sha256", "email_google_sha256", "email_nodots_sha256"
+PHONE, DIGITS, NAME = "phone_sha256", "phone_digits_sha256", "first_name_sha256"
+
+
+@pytest.fixture
+def place(hub: Hub) -> Place:
+    return Place(hub)
+
+
+@pytest.mark.parametrize(("ahead", "withdrawn", "holds"), [(0, -1, True), (0, 1, False), (240, 1, False)])
+async def test_a_grant_that_is_dated_ahead_is_as_old_as_its_arrival(
+    place: Place, ahead: int, withdrawn: int, holds: bool
+) -> None:
+    denial = visitors.as_identifiers({}, Consent(ad_user_data=False))
+    await place.saw("v1", denial, at=NOW + timedelta(seconds=withdrawn))
+    event = msgspec.structs.replace(
+        EVENT, visitor_id="v1", consent=Consent(ad_user_data=True), occurred_at=NOW + timedelta(seconds=ahead)
+    )
+    assert (await place.joined(event)).consent == Consent(ad_user_data=holds)
+
+
+@pytest.mark.parametrize(
+    ("seen", "sent", "filled"),
+    [
+        # Another person: nothing of hers.
+        ({EMAIL: JANE, GOOGLE: JANE, NODOTS: JANE, PHONE: JANE}, {GOOGLE: BOB}, set()),
+        ({EMAIL: JANE, GOOGLE: JANE, NODOTS: JANE, PHONE: JANE}, {NODOTS: BOB}, set()),
+        ({GOOGLE: JANE, PHONE: JANE}, {EMAIL: BOB, GOOGLE: BOB, NODOTS: BOB}, set()),
+        ({"external_id_lower_sha256": JANE, NAME: JANE}, {"external_id_lower_sha256": BOB}, set()),
+        # Whose the email is cannot be told.
+        ({EMAIL: JANE, NODOTS: JANE, PHONE: JANE}, {GOOGLE: BOB}, {PHONE}),
+        # A phone is no proof of a person; one is not mixed with another.
+        ({PHONE: JANE, DIGITS: JANE, NAME: JANE}, {PHONE: BOB}, {NAME}),
+        ({PHONE: JANE, DIGITS: JANE, NAME: JANE}, {DIGITS: BOB}, {NAME}),
+        ({NAME: JANE, "first_name_google_sha256": JANE}, {NAME: BOB}, set()),
+        # The same person.
+        ({EMAIL: JANE, GOOGLE: JANE, NODOTS: JANE, PHONE: JANE}, {GOOGLE: JANE}, {EMAIL, NODOTS, PHONE}),
+        ({PHONE: JANE, DIGITS: JANE}, {DIGITS: JANE}, {PHONE}),
+        ({EMAIL: JANE, GOOGLE: JANE, NODOTS: JANE}, {PHONE: BOB}, {EMAIL, GOOGLE, NODOTS}),
+    ],
+)
+async def test_the_variants_of_a_field_are_of_one_person(
+    place: Place, seen: dict[str, str], sent: dict[str, str], filled: set[str]
+) -> None:
+    await place.saw("v1", seen)
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1", user=sent))
+    assert joined.user == {name: seen[name] for name in filled} | sent
+
+
+async def test_the_variants_of_a_field_are_of_one_visitor_where_several_are_joined(place: Place) -> None:
+    session = (("session", "s1"),)
+    await place.saw("v1", {EMAIL: JANE, GOOGLE: JANE, PHONE: JANE}, links=session)
+    await place.saw("v2", {EMAIL: BOB, NODOTS: BOB}, links=session, at=NOW + timedelta(seconds=1))
+    event = msgspec.structs.replace(EVENT, session_id="s1")
+    assert (await place.joined(event)).user == {EMAIL: BOB, NODOTS: BOB, PHONE: JANE}
+    # Of several ways the first.
+    await place.saw("v3", {GOOGLE: JANE, DIGITS: BOB})
+    event = msgspec.structs.replace(event, visitor_id="v3")
+    assert (await place.joined(event)).user == {GOOGLE: JANE, DIGITS: BOB}
+
+
+async def test_the_variants_that_a_visitor_gives_were_seen_together(place: Place) -> None:
+    jane = dict.fromkeys((EMAIL, GOOGLE, NODOTS), JANE)
+    await place.saw("v1", jane, at=NOW - timedelta(minutes=3))
+    await place.saw("v1", {GOOGLE: JANE}, at=NOW - timedelta(minutes=2))
+    event = msgspec.structs.replace(EVENT, visitor_id="v1")
+    assert (await place.joined(event)).user == jane
+    # Hers of this name is gone; the others are not his.
+    await place.saw("v1", {GOOGLE: BOB}, at=NOW - timedelta(minutes=1))
+    for user in ({}, {GOOGLE: BOB}):
+        assert (await place.joined(msgspec.structs.replace(event, user=user))).user == {GOOGLE: BOB}
+    assert (await place.joined(msgspec.structs.replace(event, user={EMAIL: JANE}))).user == {EMAIL: JANE, NODOTS: JANE}
