@@ -8,7 +8,7 @@ import pytest
 from postback import visitors
 from postback.event import Consent
 from tests.delivery.delivering import Hub
-from tests.delivery.test_prepare import EVENT, NOW, Place
+from tests.delivery.test_prepare import EVENT, NOW, Place, destination
 
 JANE, BOB = "a" * 64, "b" * 64
 EMAIL, GOOGLE, NODOTS = "email_sha256", "email_google_sha256", "email_nodots_sha256"
@@ -83,3 +83,33 @@ async def test_the_variants_that_a_visitor_gives_were_seen_together(place: Place
     for user in ({}, {GOOGLE: BOB}):
         assert (await place.joined(msgspec.structs.replace(event, user=user))).user == {GOOGLE: BOB}
     assert (await place.joined(msgspec.structs.replace(event, user={EMAIL: JANE}))).user == {EMAIL: JANE, NODOTS: JANE}
+
+
+@pytest.mark.parametrize("is_sent_again", [False, True])
+async def test_who_was_named_in_a_browser_before_gives_nothing_to_who_is_now(place: Place, is_sent_again: bool) -> None:
+    to = destination(identifiers=frozenset({"city"}))
+    await place.saw(
+        "v1", {EMAIL: JANE, PHONE: JANE, "fbp": "p"}, at=NOW - timedelta(minutes=9), links=(("email", JANE),),
+        readable={"city": "Sofia"},
+    )  # fmt: skip
+    await place.saw("v1", {EMAIL: BOB} | ({NAME: BOB} if is_sent_again else {}), links=(("email", BOB),))
+    event = msgspec.structs.replace(EVENT, visitor_id="v1", user={EMAIL: BOB})
+    joined = await place.joined(event, to)
+    assert joined.user == {EMAIL: BOB} | ({NAME: BOB} if is_sent_again else {})
+    assert (joined.click_ids, joined.readable) == ({"fbp": "p"}, {})
+    # Neither to what names nobody.
+    assert PHONE not in (await place.joined(msgspec.structs.replace(event, user={}), to)).user
+    await place.saw("v1", {EMAIL: JANE}, at=NOW + timedelta(minutes=1), links=(("email", JANE),))
+    assert (await place.joined(msgspec.structs.replace(event, user={EMAIL: JANE}), to)).user == {EMAIL: JANE}
+
+
+async def test_who_is_alone_in_a_browser_gives_what_was_said_before_the_name(place: Place) -> None:
+    await place.saw(
+        "v1", {PHONE: JANE}, at=NOW - timedelta(days=3), links=(("phone", JANE),), readable={"city": "Sofia"}
+    )
+    await place.saw("v1", {EMAIL: JANE}, at=NOW - timedelta(days=2), links=(("email", JANE),))
+    await place.saw("v1", {"external_id_sha256": JANE}, at=NOW - timedelta(days=1), links=(("external_id", JANE),))
+    event = msgspec.structs.replace(EVENT, visitor_id="v1", user={EMAIL: JANE})
+    joined = await place.joined(event, destination(identifiers=frozenset({"city"})))
+    assert joined.user == {EMAIL: JANE, PHONE: JANE, "external_id_sha256": JANE}
+    assert joined.readable == {"city": "Sofia"}

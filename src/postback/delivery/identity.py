@@ -7,8 +7,9 @@
 Two look-ups for any number of events: of links, then of visitors. Visitors of one kind count as one, whose identifiers
 are the latest seen. A link of too many visitors, and a visitor in whom too many people were seen, join nobody; see
 `visitors.links`. A visitor who bears another user id or another email than the event is another person in the same
-browser, and gives only what is the browser's; a click that was first seen after the event had come led to something
-else, and is not given. Nothing here depends on the order in which the facts arrived.
+browser, and gives only what is the browser's; of several who were named in it one after the other the last gives what
+was said since. A click that was first seen after the event had come led to something else, and is not given. Nothing
+here depends on the order in which the facts arrived.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,9 +71,10 @@ async def find(
     own = {one.visitor_key for one in asked.values() if one.visitor_key is not None}
     linked, twins = await links.find(tx, sorted(keys), sorted(own)) if keys or own else ({}, {})
     wanted = own.union(*linked.values(), *twins.values())
-    found = await visitors.find(tx, sorted(wanted)) if wanted else {}
-    if not found:
+    rows_ = await visitors.find(tx, sorted(wanted)) if wanted else {}
+    if not rows_:
         return dict.fromkeys(asked, ())
+    found = {key: _of_last_named(visitor, link_key) for key, visitor in rows_.items()}
     return {row.id: _layers(asked[row.id], row, linked, twins, found) for row in rows if row.id in asked}
 
 
@@ -117,6 +119,23 @@ def _layers(
         if here:
             layers.append(Layer(origin, tuple(here)))
     return _without_others(layers, asked.user)
+
+
+def _of_last_named(visitor: Visitor, link_key: bytes) -> Visitor:
+    """Where a row named others before those whom it names now, what was said since these were: what is older may be
+    the others'."""
+    if visitor.people & (visitor.people - 1) == 0:  # nobody, or one
+        return visitor
+    known, workspace_id = visitor.identifiers, visitor.workspace_id.bytes
+    named = [(kind, known[name]) for kind, name in _PROOFS if name in known]
+    bits = links.people((kind, pii.link_key(link_key, workspace_id, kind, one.value)) for kind, one in named)
+    if visitor.people & ~bits == 0:
+        return visitor
+    since = max((one.first_ms for _, one in named), default=LATEST_MS)
+    identifiers = {name: one for name, one in known.items() if name not in HASHED or one.last_ms >= since}
+    is_older = visitor.sealed_at is None or visitor.sealed_at.timestamp() * 1000 < since
+    sealed, sealed_at = (None, None) if is_older else (visitor.sealed, visitor.sealed_at)
+    return structs.replace(visitor, identifiers=identifiers, sealed=sealed, sealed_at=sealed_at)
 
 
 def _until(visitor: Visitor, ms: int) -> Visitor:
