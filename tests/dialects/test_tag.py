@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from postback.dialects import tag
 from postback.errors import Invalid
-from postback.event import RawEvent
+from postback.event import Consent, RawEvent
 
 BAD = [rb"\u0000", rb"x\ud83d", rb"\udc00 \ud83d\ude00"]
 EACH = pytest.mark.parametrize("bad", BAD, ids=["NUL", "first half", "second half"])
@@ -59,7 +59,6 @@ def only(batch: tag.Batch) -> RawEvent:
         ),
         ({"identifiers": CLICKS | {"gclid": {"value": "G", "first": BIG}}}, {}, "identifiers: 1 malformed, dropped"),
         ({"session": {"landing": "/<bad>"}}, {"landing": None}, "session: 1 malformed, dropped"),
-        ({"consent": {"ad_user_data": True, "<bad>": False}}, {}, "consent: 1 malformed, dropped"),
         ({"bot": ["<bad>"]}, {}, "bot: 1 malformed, dropped"),
     ],
 )
@@ -132,6 +131,16 @@ def test_what_is_no_utf_8_is_dropped_alone_too() -> None:
     assert only(parsed({"utm": {"campaign": "<bad>"}}, EVENT, bad=b"\xff")).notes == ["utm: 1 malformed, dropped"]
 
 
+@EACH
+@pytest.mark.parametrize("consent", ["<bad>", {"ad_user_data": "<bad>"}, {"ad_user_data": True, "<bad>": False}])
+def test_of_consent_that_cannot_be_kept_all_is_denied(consent: Any, bad: bytes) -> None:
+    batch = parsed({"consent": consent}, EVENT, {"event": "consent", "event_id": "e2"}, bad=bad)
+    refused, news = batch.events
+    assert isinstance(refused, Invalid)
+    assert isinstance(news, RawEvent)
+    assert news.consent == Consent(analytics=False, ad_user_data=False, ad_personalization=False)
+
+
 LONG = "x" * 10_000
 
 
@@ -148,8 +157,7 @@ LONG = "x" * 10_000
         ({"session": LONG}, "session: not an object, dropped"),
         ({"identifiers": LONG}, "identifiers: not an object, dropped"),
         ({"utm": LONG}, "utm: not an object, dropped"),
-        ({"consent": LONG}, "consent: not an object, dropped"),
-        ({"consent": {"analytics": LONG}}, "consent.analytics: neither true nor false, dropped"),
+        ({"consent": {"ad_user_data": LONG}}, "consent.ad_user_data: neither true nor false, taken as a denial"),
         ({"consent": {LONG: True}}, "consent: one of unknown name, dropped"),
     ],
 )

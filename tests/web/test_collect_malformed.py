@@ -45,9 +45,17 @@ async def test_a_character_that_cannot_be_kept_loses_no_event_and_nothing_else_o
     assert {"epik", "experiment.b"} == identifiers(served).keys()
 
 
-@pytest.mark.parametrize("about", [{"identifiers": 7}, {"utm": []}, {"session": "x"}, {"consent": 1}, {"link": {}}])
+@pytest.mark.parametrize("about", [{"identifiers": 7}, {"utm": []}, {"session": "x"}, {"link": {}}])
 async def test_a_part_of_the_wrong_type_costs_no_event(served: Any, about: dict[str, Any]) -> None:
     assert (await taken(served, **about))["accepted"] == 1
+
+
+@pytest.mark.parametrize("consent", ["denied", "granted", False, [], 0, {"analytics": "Denied"}, {"analytics": 0}])
+async def test_a_choice_that_cannot_be_read_denies(served: Any, consent: Any) -> None:
+    body = await taken(served, event(), event("consent"), consent=consent)
+    [only] = stored(served)
+    assert (body["accepted"], only["name"], only["consent"]["analytics"]) == (1, "consent", False)
+    assert [note for note in only["notes"] if note.startswith("consent") and "taken as a denial" in note]
 
 
 async def test_a_purpose_of_unknown_name_is_noted_and_the_others_hold(served: Any) -> None:

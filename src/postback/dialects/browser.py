@@ -1,7 +1,8 @@
 """What a batch of the tag says of the browser besides its events, as its visitor is to know it.
 
-Whatever of it cannot be used is dropped alone, with a note. Click ids must have a form that their platform could have
-issued; times are the browser's, in ms. Nothing is read that a denied purpose covers.
+Whatever of it cannot be used is dropped alone, with a note, but for a choice of consent, which then denies. Click ids
+must have a form that their platform could have issued; times are the browser's, in ms. Nothing is read that a denied
+purpose covers.
 """
 
 import re
@@ -150,15 +151,18 @@ def _utm(sent: Any, notes: list[str]) -> dict[str, str]:
 
 
 def consent_of(sent: Any, notes: list[str]) -> Consent | None:
-    if not isinstance(sent, dict):
-        no_object(sent, "consent", notes)
+    if sent is None:
         return None
+    if not isinstance(sent, dict):
+        notes.append("consent: not an object, taken as a denial of all")
+        return Consent(**dict.fromkeys(PURPOSES, False))
     if any(name not in PURPOSES for name in sent):
         notes.append("consent: one of unknown name, dropped")
-    chosen = {name: sent[name] for name in PURPOSES if isinstance(sent.get(name), bool)}
+    chosen: dict[str, bool] = {}
     for name in PURPOSES:
-        if sent.get(name) in ("granted", "denied"):
-            chosen[name] = sent[name] == "granted"
-        elif name not in chosen and sent.get(name) is not None:
-            notes.append(f"consent.{name}: neither true nor false, dropped")
+        if (choice := sent.get(name)) is None:
+            continue
+        chosen[name] = choice is True or choice == "granted"
+        if not isinstance(choice, bool) and choice not in ("granted", "denied"):
+            notes.append(f"consent.{name}: neither true nor false, taken as a denial")
     return Consent(**chosen) if chosen else None

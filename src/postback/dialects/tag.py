@@ -130,7 +130,10 @@ def _apart(body: bytes, notes: list[str], lacking: dict[int, list[str]]) -> tupl
     for at, part in enumerate(parts.events[: MAX_EVENTS + 1]):
         lacking[at] = []
         sent.append(decode_or_invalid(_EVENT, mended(part, _OF_EVENT, lacking[at])))
-    return decode(_ABOUT, mended(body, _OF_BATCH, notes)), sent
+    about = decode(_ABOUT, mended(body, _OF_BATCH, notes))
+    if any(note.startswith("consent:") for note in notes):  # what it lacks may have been a denial
+        about.consent = False
+    return about, sent
 
 
 def _note(events: Sequence[RawEvent | Invalid], lacking: Mapping[int, list[str]]) -> None:
