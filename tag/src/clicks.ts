@@ -4,7 +4,7 @@
  * milliseconds of the browser's clock.
  */
 import { mayAdvertise, mayMeasure } from "./consent";
-import { cookie, cookies, cut, readJson, setCookie, write } from "./store";
+import { cookie, cookies, readJson, setCookie, write } from "./store";
 
 interface Seen {
   value: string;
@@ -46,20 +46,19 @@ const parameters = (): [string, string][] =>
     .map(([name, value]): [string, string] => [name.toLowerCase(), value])
     .filter(([name, value]) => value && (/^utm_(source|medium|campaign|term|content|id)$/.test(name) || isParameter(name)));
 
-/** Where advertising is denied, addresses say that a click brought the visitor, and not which. */
-const stripped = (text: string): string => (mayAdvertise() ? text : text.replace(CLICK, "$1"));
-
 /**
  * As JSON, less what may be neither kept nor sent, and less what the server refuses a whole batch for: control characters
  * and halves of a surrogate pair, all that JSON escapes by number.
  */
 export function written(value: unknown): string {
-  const text = JSON.stringify(value, (name, one) => (name != "user_data" || mayAdvertise() ? one : undefined));
-  return stripped(text.replace(/(\\\\)|\\u..../g, "$1"));
+  const all = JSON.stringify(value, (name, one) => (name != "user_data" || mayAdvertise() ? one : undefined));
+  const text = all.replace(/(\\\\)|\\u..../g, "$1");
+  // Addresses then say that a click brought the visitor, and not which.
+  return mayAdvertise() ? text : text.replace(CLICK, "$1");
 }
 
-/** Of this page's address; of none, "?" alone. */
-export const campaign = (): string => stripped(cut("?" + new URLSearchParams(parameters())));
+/** Of this page's address, in quotes, as it is kept; where it has none, `"?"`. */
+export const campaign = (): string => written(("?" + new URLSearchParams(parameters())).slice(0, Limit.Chars));
 
 /** Note what the address says. */
 export function readAddress(): void {

@@ -47,12 +47,13 @@ export function setVisitor(id: string): void {
   write(Key.Visitor, id);
   const may = mayMeasure();
   // One that our server set may live longer than one that a script sets, so it is not written over.
-  if (may != null && !(may && cookie(cookieName) == id)) setCookie(cookieName, id, may ? Limit.Seconds : 0);
+  if (may == null || (may && cookie(cookieName) == id)) return;
+  setCookie(cookieName, id, may ? Limit.Seconds : 0);
 }
 
-/** What was chosen decides what of all this may outlive the page. */
+/** What was chosen decides what of all this, and of what waits, may outlive the page; the news of it does. */
 export function keepIds(): void {
-  for (const key of keys(/^_pb_(?![cv])/)) write(key, written(readJson(key) || 0));
+  for (const key of keys(/^_pb_(?!c$|v)/)) write(key, written(readJson(key) || 0), /cq/.test(key));
   setVisitor(visitor);
 }
 
@@ -61,7 +62,7 @@ export function session(isEvent?: boolean, told?: string): Session {
   const now = Date.now();
   const by = campaign();
   const known = [readJson<Session>(SESSION), readJson<Session>(Key.LastSession)];
-  let found = known.find((one) => one && (isDenied() || (now - one.at < Limit.IdleMs && (!by[1] || by == one.by))));
+  let found = known.find((one) => one && (isDenied() || (now - one.at < Limit.IdleMs && (!by[3] || by == one.by))));
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
     found = {

@@ -481,9 +481,11 @@ async def test_nothing_of_a_click_or_a_person_is_kept_without_a_say_over_adverti
     await page.evaluate(said)
     await context.set_offline(True)
     await page.evaluate("postback.identify({email: 'jane@example.com', userId: 'u-1'})")
+    await page.evaluate("postback.consent({ad_personalization: false})")
     await page.evaluate(f"postback.consent({NO_ADS})")
     kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
     assert "identify" in kept
+    assert "_pb_cq" in kept
     assert not [part for part in ("G1", "F1", "sha256", "u-1") if part in kept]
     # Granted before it was sent, it is not there any more.
     await page.evaluate(f"postback.consent({ALL})")
