@@ -381,9 +381,11 @@ async def test_an_answer_after_the_withdrawal_leaves_no_cookie(
     await landed(page, recorder)
     await recorder.first("page_view")
     await page.evaluate(f"postback.consent({NONE})")
-    async with page.expect_request_finished(lambda request: request.url.endswith("/collect")):
-        recorder.held.set()
+    recorder.held.set()
     await recorder.first("consent")
+    await page.wait_for_function(
+        "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/collect')).length === 2"
+    )
     await settle(page)
     assert await context.cookies() == []
 
@@ -415,7 +417,7 @@ async def test_what_a_tab_kept_while_it_was_elsewhere_is_not_gone_on_with_after_
     await recorder.first("page_view")
     kept = await page.evaluate("[postback.getSessionId(), sessionStorage._pb_s]")
     await page.evaluate(f"postback.consent({NONE})")
-    await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.join() === '_pb_c'")
     await page.evaluate("(kept) => { sessionStorage._pb_s = kept }", kept[1])
     before = len(recorder.batches)
     await page.goto(recorder.url("/"))
@@ -481,7 +483,7 @@ async def test_nothing_of_a_click_or_a_person_is_kept_without_a_say_over_adverti
     await page.evaluate(said)
     await context.set_offline(True)
     await page.evaluate("postback.identify({email: 'jane@example.com', userId: 'u-1'})")
-    await page.evaluate("postback.consent({ad_personalization: false})")
+    await page.evaluate("postback.consent({ad_personalization: true})")
     await page.evaluate(f"postback.consent({NO_ADS})")
     kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
     assert "identify" in kept
