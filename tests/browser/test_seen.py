@@ -132,6 +132,8 @@ async def test_a_visit_goes_on_until_30_idle_minutes_or_a_new_campaign(page: Pag
         before = len(recorder.batches)
         await page.goto(recorder.url(path))
         await recorder.until(lambda: len(recorder.batches) > before)
+        # What is left before the answer is heard is sent again by a later page.
+        await page.wait_for_function("Object.keys(localStorage).every((key) => !key.startsWith('_pb_q'))")
         return recorder.batches[-1]
 
     landed = await session("/?utm_source=a&utm_medium=cpc")
