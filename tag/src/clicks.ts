@@ -21,10 +21,11 @@ const enum Limit {
   Chars = 1024,
   TagChars = 150,
   /** 90 days. */
+  MetaMs = 7776e6,
   MetaSeconds = 7776e3,
 }
 /** Click ids in addresses: what names one ($1), and its value. Each name stands between bars, by which it is found. */
-export const CLICK =
+const CLICK =
   /([?&](|gclid|gbraid|wbraid|dclid|msclkid|fbclid|ttclid|twclid|li_fat_id|epik|sccid|rdt_cid|irclickid|oppref|)=)[^&#"\\]*/gi;
 /** Sent as they stand, under their name without the first underscores. */
 const COOKIES = "_ttp ttclid li_fat_id _epik _rdt_cid __oppref _conv_v _gcl_aw".split(" ");
@@ -45,7 +46,19 @@ const parameters = (): [string, string][] =>
     .map(([name, value]): [string, string] => [name.toLowerCase(), value])
     .filter(([name, value]) => value && (/^utm_(source|medium|campaign|term|content|id)$/.test(name) || isParameter(name)));
 
-export const campaign = (): string => parameters().join("&").slice(0, Limit.Chars);
+/**
+ * As JSON, less what may be neither kept nor sent, and less what the server refuses a whole batch for: control characters
+ * and halves of a surrogate pair, all that JSON escapes by number.
+ */
+export function written(value: unknown): string {
+  const all = JSON.stringify(value, (name, one) => (name != "user_data" || mayAdvertise() ? one : undefined));
+  const text = all.replace(/(\\\\)|\\u..../g, "$1");
+  // Addresses then say that a click brought the visitor, and not which.
+  return mayAdvertise() ? text : text.replace(CLICK, "$1");
+}
+
+/** Of this page's address, in quotes, as it is kept; where it has none, `"?"`. */
+export const campaign = (): string => written(("?" + new URLSearchParams(parameters())).slice(0, Limit.Chars));
 
 /** Note what the address says. */
 export function readAddress(): void {
@@ -70,7 +83,7 @@ function readCookies(): void {
   for (const [, kind, seconds, id] of cookies().matchAll(/_gcl_(gb|dc)=GCL\.(\d{10})\.([^;]+)/g))
     seen(kind == "gb" ? "wbraid" : "dclid", id, +seconds * 1e3);
   seen("ga_client_id", cookie("_ga").split(".").slice(2).join("."));
-  seen("ga_session_id", /(^|; )_ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies())?.[4]);
+  seen("ga_session_id", /; _ga_\w+=GS(1\.\d\.|2\.\d\.([^;]*\$)?s)(\d+)/.exec(cookies())?.[3]);
   // Without a say over advertising, what is for it is neither kept nor sent.
   const may = mayMeasure();
   if (!mayAdvertise()) for (const name in ids) if (!/^(ga_|conv|utm)/.test(name)) delete ids[name];
@@ -79,7 +92,7 @@ function readCookies(): void {
     mint("_fbc");
     mint("_fbp");
   }
-  write(Key.Identifiers, JSON.stringify(ids));
+  write(Key.Identifiers, written(ids));
 }
 
 function readMeta(): void {
@@ -87,7 +100,7 @@ function readMeta(): void {
   const [, , minted, clicked] = cookie("_fbc").split(".");
   // A click that is not the cookie's, and later than it, beats it; a click that is too old is none.
   const isNews =
-    click && click.value != clicked && Date.now() - click.first < Limit.MetaSeconds * 1e3 && !(+minted > click.last);
+    click && click.value != clicked && Date.now() - click.first < Limit.MetaMs && !(+minted > click.last);
   seen("fbc", isNews ? mint("_fbc", click.first, click.value) : cookie("_fbc"));
   seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", Date.now(), Math.floor(1e9 + Math.random() * 9e9)));
 }
@@ -110,7 +123,7 @@ function mint(name: string, at?: number, id?: string | number): string {
 export function read(): { identifiers: Identifiers; utm?: Utm } {
   readCookies();
   const { utm, ...identifiers } = ids;
-  return { identifiers, utm: utm && { ...JSON.parse(utm.value), first: utm.first, last: utm.last } };
+  return { identifiers, utm: utm && { ...utm, ...JSON.parse(utm.value), value: undefined } };
 }
 
 export function forget(): void {

@@ -1,9 +1,9 @@
 /**
  * What the visitor allowed. Told by the page (`consent()`), Google's consent mode (`dataLayer`) or a TCF 2 API; the last
- * word holds, and Global Privacy Control denies on top of it. Absent: not asked, which withholds nothing unless the page
- * says `data-consent="required"`.
+ * word holds, in every tab, and Global Privacy Control denies on top of it. Absent: not asked, which withholds nothing
+ * unless the page says `data-consent="required"`.
  */
-import { CONSENT, readJson, warn, write } from "./store";
+import { CONSENT, on, read, readJson, warn, write } from "./store";
 
 export interface Consent {
   analytics?: boolean;
@@ -15,17 +15,27 @@ const NO_ADS = { ad_user_data: false, ad_personalization: false };
 const NOTHING = { analytics: false, ...NO_ADS };
 /** What Google's names mean, where they are not ours. */
 const GOOGLE: Record<string, string> = { analytics_storage: "analytics", ad_storage: "ad_user_data" };
-let chosen: Consent = {};
+/** By Google's names: what was last denied, and not. */
+const denied: Record<string, boolean> = {};
+/** What Google's defaults deny. */
+const defaults: Consent = {};
 let isRequired = false;
 /** Somebody will still be asked, or it is not known. */
 let isAwaited = true;
-let told: (isNews: boolean) => void;
+let told: (isNews?: boolean) => void = () => {};
+
+/** The last word, which may be another tab's. */
+const chosen = (): Consent | null | undefined => readJson(CONSENT);
 
 /** What holds now. */
-export const consented = (): Consent => ({ ...chosen, ...((navigator as any).globalPrivacyControl && NO_ADS) });
+export const consented = (): Consent => ({
+  ...defaults,
+  ...chosen(),
+  ...((navigator as any).globalPrivacyControl && NO_ADS),
+});
 
 /** Whether page views and the like may be sent; null: not known yet. */
-export const mayMeasure = (): boolean | null => (isAwaited ? null : chosen.analytics !== false);
+export const mayMeasure = (): boolean | null => (isAwaited && !chosen() ? null : consented().analytics !== false);
 
 export const isDenied = (): boolean => mayMeasure() === false;
 
@@ -34,50 +44,53 @@ export const mayAdvertise = (): boolean => consented().ad_user_data !== false;
 /** Take what was chosen, by whatever the page gave as such. */
 export function choose(choice: any): void {
   if (Object(choice) !== choice) return warn("no purpose " + choice);
-  const before = JSON.stringify(chosen);
-  isAwaited = false;
-  chosen = { ...(isRequired && NOTHING), ...chosen };
+  const before = read(CONSENT);
+  const now: any = { ...(isRequired && NOTHING), ...defaults, ...chosen() };
   for (const purpose in choice) {
     const value = choice[purpose];
     if (!(purpose in NOTHING)) warn("no purpose " + purpose);
-    else if (value != null) (chosen as any)[purpose] = value === true || value === "granted";
+    else if (value != null) now[purpose] = value === true || value === "granted";
   }
-  const now = JSON.stringify(chosen);
-  write(CONSENT, now, true);
-  told(now != before);
+  write(CONSENT, JSON.stringify(now), true);
+  told(read(CONSENT) != before);
 }
 
-/** Begin to listen; `then` is called now and at every choice: whether our server is to be told. */
-export function listen(required: boolean, then: (isNews: boolean) => void): void {
-  told = then;
+/**
+ * Begin to listen; `then` is called now and at every choice: whether our server is to be told. Undefined: another tab has
+ * told it, of its own ids.
+ */
+export function listen(required: boolean, then: (isNews?: boolean) => void): void {
+  const before = read(CONSENT);
   isRequired = required;
-  const stored = readJson<Consent>(CONSENT);
-  chosen = stored || {};
-  isAwaited = (required || (window as any).__tcfapi) && !stored;
+  isAwaited = required || (window as any).__tcfapi;
   listenToGoogle();
   listenToTcf();
-  // This page has a visitor's id of its own: our server is to know of the denial by that one too.
-  told(stored?.analytics === false && isDenied());
+  told = then;
+  told(read(CONSENT) != before || isDenied());
+  // A page in the back-forward cache does not hear of what is stored.
+  on("storage pageshow", (event) => (event.persisted || event.key == CONSENT) && told());
 }
 
 function listenToGoogle(): void {
   const layer: any[] = ((window as any).dataLayer ||= []);
   const see = (entry: any): void => {
     if (entry?.[0] != "consent") return;
-    const said: any = {};
+    const isUpdate = entry[1] == "update";
+    const said: Consent & Record<string, boolean> = {};
     for (const theirs in { ...GOOGLE, ...NO_ADS }) {
-      const ours = GOOGLE[theirs] || theirs;
-      if (entry[2][theirs]) said[ours] = said[ours] !== false && entry[2][theirs] == "granted";
+      const state = entry[2]?.[theirs];
+      // A later default does not grant what one denied.
+      if (state && (isUpdate || state != "granted"))
+        said[GOOGLE[theirs] || theirs] = !(denied[theirs] = state != "granted");
     }
-    if (entry[1] == "update") choose(said);
-    else {
-      // A default is not a choice: what it denies waits for one. A later default does not grant what one denied.
-      for (const purpose in said) if (!said[purpose]) chosen = { [purpose]: false, ...chosen };
-      isAwaited ||= chosen.analytics === false && !readJson(CONSENT);
-    }
+    // Two of Google's are one of ours, which both must grant.
+    said.ad_user_data &&= !denied.ad_storage && !denied.ad_user_data;
+    // A default is not a choice: what it denies waits for one.
+    if (isUpdate) choose(said);
+    else isAwaited ||= Object.assign(defaults, said).analytics === false;
   };
   layer.forEach(see);
-  const push = layer.push;
+  const { push } = layer;
   layer.push = (...given) => {
     given.forEach(see);
     return push.apply(layer, given);
@@ -89,7 +102,8 @@ function listenToTcf(): void {
     if (!ok) return;
     // 1: store on a device, 3, 4: personalised advertising, 7: measure advertising, 8: measure content.
     const may = (...purposes: number[]): boolean => purposes.every((one) => data.purpose?.consents?.[one]);
-    if (data.gdprApplies === false) choose({ analytics: true });
+    // Where it does not apply, nothing was chosen: it ends the waiting alone.
+    if (data.gdprApplies === false) mayMeasure() ?? choose({ analytics: true });
     else if (data.eventStatus != "cmpuishown")
       choose({ analytics: may(1, 8), ad_user_data: may(1, 7), ad_personalization: may(1, 3, 4) });
   });

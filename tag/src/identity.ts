@@ -2,9 +2,9 @@
  * Who and which visit. The visitor's id lives in a cookie that our server sets, and in localStorage; the session's in
  * sessionStorage, ends after 30 minutes of rest or with a new campaign, and a new tab goes on with that of the last.
  */
-import { campaign } from "./clicks";
+import { campaign, written } from "./clicks";
 import { isDenied, mayMeasure } from "./consent";
-import { cookie, cut, keep, read, readJson, SESSION, setCookie, write } from "./store";
+import { cookie, cut, keys, read, readJson, SESSION, setCookie, write } from "./store";
 
 export interface Session {
   id: string;
@@ -34,7 +34,10 @@ export const fresh = (kind: string): string => kind + "_" + crypto.getRandomValu
 /** Find or make the visitor's id; `told`: the one that the page was told before we came. */
 export function begin(cookie_: string, told?: string): void {
   cookieName = cookie_;
-  setVisitor([told, cookie(cookieName), read(Key.Visitor)].find((one) => one && /^[\w.-]{1,128}$/.test(one)) || fresh("v"));
+  // What an answer set after the denial, or a tab kept that was elsewhere, is nobody's.
+  if (isDenied()) forget();
+  const known = [told, cookie(cookieName), read(Key.Visitor)];
+  visitor = known.find((one) => one && /^[\w.-]{1,128}$/.test(one)) || fresh("v");
 }
 
 export const visitorId = (): string => visitor;
@@ -42,15 +45,16 @@ export const visitorId = (): string => visitor;
 export function setVisitor(id: string): void {
   visitor = id;
   write(Key.Visitor, id);
+  const may = mayMeasure();
   // One that our server set may live longer than one that a script sets, so it is not written over.
-  if (mayMeasure() && cookie(cookieName) != id) setCookie(cookieName, id, Limit.Seconds);
+  if (may == null || (may && cookie(cookieName) == id)) return;
+  setCookie(cookieName, id, may ? Limit.Seconds : 0);
 }
 
-/** From now on ids may outlive the page, or not; null: it is not known yet. */
+/** What was chosen decides what of all this, and of what waits, may outlive the page; the news of it does. */
 export function keepIds(): void {
-  keep(mayMeasure());
+  for (const key of keys(/^_pb_(?!c$|v)/)) write(key, written(readJson(key) || 0), /cq/.test(key));
   setVisitor(visitor);
-  if (isDenied()) setCookie(cookieName, "", 0);
 }
 
 /** The session of this moment, begun anew where it must be. `isEvent`: keeps it alive. `told` as in `begin`. */
@@ -58,7 +62,7 @@ export function session(isEvent?: boolean, told?: string): Session {
   const now = Date.now();
   const by = campaign();
   const known = [readJson<Session>(SESSION), readJson<Session>(Key.LastSession)];
-  let found = known.find((one) => one && now - one.at < Limit.IdleMs && (!by || by == one.by));
+  let found = known.find((one) => one && (isDenied() || (now - one.at < Limit.IdleMs && (!by[3] || by == one.by))));
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
     found = {
@@ -81,15 +85,14 @@ export function session(isEvent?: boolean, told?: string): Session {
   return found;
 }
 
-export function setSession(one: Session): void {
-  const text = JSON.stringify(one);
+export function setSession(one: Session | null): void {
+  const text = one && written(one);
   write(SESSION, text);
   write(Key.LastSession, text);
 }
 
 /** Somebody else from here on. */
 export function forget(): void {
-  write(SESSION, null);
-  write(Key.LastSession, null);
+  setSession(null);
   setVisitor(fresh("v"));
 }

@@ -5,7 +5,7 @@ import { hashed, type User } from "./hash";
 import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
 import { cut, on } from "./store";
-import { decide, open, put, send, type Event } from "./queue";
+import { later, open, put, send, type Event } from "./queue";
 
 export type { Consent, User };
 
@@ -67,7 +67,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   let referrer = document.referrer;
   let last = "";
 
-  const track = (event: string, properties: Properties = {}): string => {
+  const track = (event: string, properties?: Properties): string => {
     const made: Event = {
       event,
       event_id: fresh("e"),
@@ -113,8 +113,10 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   listen(options.consent == "required", (isNews) => {
     keepIds();
     readAddress();
-    decide();
-    if (isNews) track("consent");
+    // What waits goes out, or away.
+    later(0);
+    // Our server is to know of a denial by all ids that a page gave, whichever tab was told.
+    if (isNews ?? (isDenied() && session().told.new)) track("consent");
   });
   if ((document as any).prerendering) on("prerenderingchange", load);
   else load();

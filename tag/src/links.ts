@@ -2,6 +2,7 @@
  * How ids get to where the tag does not reach: hidden fields of forms, and a short-lived `pb_vid` on links and forms to
  * the hosts that the site allows.
  */
+import { mayMeasure } from "./consent";
 import { session, visitorId } from "./identity";
 import { attempt, on } from "./store";
 
@@ -60,18 +61,23 @@ export function watch(byName: boolean, asks: () => void): void {
   // Whatever makes a form be sent makes its data be gathered, and asks us then.
   on("formdata", ({ target, formData }) => {
     fill(target, formData);
-    if (leads(new URL(target.getAttribute("action") || "", location.href))) formData.set(Parameter.Token, token);
+    if (mayMark() && leads(new URL(target.getAttribute("action") || "", location.href)))
+      formData.set(Parameter.Token, token);
   });
   on("pointerdown click", (event) => {
     const anchor: HTMLAnchorElement | undefined = event.target.closest?.("a[href]");
     if (!anchor || !leads(anchor)) return;
-    const [href, hash] = without(anchor.href).split("#");
-    anchor.href = href + (href.includes("?") ? "&" : "?") + Parameter.Token + "=" + token + (hash ? "#" + hash : "");
+    let [href, hash] = without(anchor.href).split("#");
+    if (mayMark()) href += (href.includes("?") ? "&" : "?") + Parameter.Token + "=" + token;
+    anchor.href = href + (hash ? "#" + hash : "");
   });
 }
 
+/** Whether there is a token to show; a link may bear one that it got before a denial. */
+const mayMark = (): boolean | null => mayMeasure() && Date.now() < tokenUntil;
+
 const leads = ({ host, hostname }: { host: string; hostname: string }): boolean =>
-  Date.now() < tokenUntil && host != location.host && domains.some((one) => `.${hostname}`.endsWith(`.${one}`));
+  host != location.host && domains.some((one) => `.${hostname}`.endsWith(`.${one}`));
 
 function fill(root: ParentNode = document, data?: FormData): void {
   for (const input of root.querySelectorAll<HTMLInputElement>("input[type=hidden]")) {

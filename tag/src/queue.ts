@@ -3,8 +3,8 @@
  * tabs cannot write over each other's; it keeps its `event_id`, by which the server knows a repeat. A page claims what is
  * its own for a while, and renews that as it sends; when the claim has run out, the page has gone, and any other takes over.
  */
-import { CLICK, read as readClicks } from "./clicks";
-import { consented, isDenied, mayAdvertise, mayMeasure } from "./consent";
+import { read as readClicks, written } from "./clicks";
+import { consented, isDenied, mayMeasure } from "./consent";
 import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
 import { CONSENT, keys, on, read, readJson, warn, write } from "./store";
@@ -54,7 +54,7 @@ export function put(event: Event): void {
   const isConsent = event.event == "consent";
   if (!isConsent && isDenied()) return;
   const now = Date.now();
-  const text = JSON.stringify([visitorId(), session(true), event, now + Limit.ClaimMs]);
+  const text = written([visitorId(), session(true), event, now + Limit.ClaimMs]);
   if (text.length > Limit.Chars || keys(/^_pb_c?q/)[Limit.Waiting]) return warn("too much");
   const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
   mine[key] = true;
@@ -62,13 +62,7 @@ export function put(event: Event): void {
   if (!failures) later(0);
 }
 
-/** What was chosen decides what waits: it goes out, or goes away. */
-export function decide(): void {
-  if (isDenied()) for (const key of keys(/^_pb_q/)) write(key, null);
-  later(0);
-}
-
-function later(ms: number): void {
+export function later(ms: number): void {
   clearTimeout(timer);
   timer = setTimeout(send, ms);
 }
@@ -84,7 +78,8 @@ export async function send(isAsking?: boolean): Promise<void> {
   let next = 0;
   for (const key of keys(/^_pb_c?q/)) {
     const entry = readJson<Entry>(key);
-    if (!entry) write(key, null, true);
+    // What was denied meanwhile goes away.
+    if (!entry || !(may || entry[2].event == "consent")) write(key, null);
     else if (entry[3] > now && !mine[key]) next ||= entry[3];
     // One batch is one visitor's, of one visit.
     else if (chars < Limit.Chars && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
@@ -95,11 +90,20 @@ export async function send(isAsking?: boolean): Promise<void> {
   }
   if (!first && !(isAsking && may)) return next ? later(next - now + 99) : undefined;
   const [visitor, visit] = first || [visitorId(), session()];
-  const body = written(visitor, visit, Object.values(batch));
+  const body = written({
+    ...about,
+    sent_at: new Date().toISOString(),
+    visitor_id: visitor,
+    // An order may bear either of the ids alone: a denial is to be known of by both.
+    session_id: visit.id,
+    consent: consented(),
+    ...(may && { session: visit.told, ...readClicks(), link }),
+    events: Object.values(batch).map((one) => one[2]),
+  });
   for (const key in batch) {
     mine[key] = false;
     batch[key][3] = now + Limit.ClaimMs;
-    write(key, JSON.stringify(batch[key]), true);
+    write(key, written(batch[key]), true);
   }
   let status = 0;
   let after = 0;
@@ -114,36 +118,19 @@ export async function send(isAsking?: boolean): Promise<void> {
     // What is refused is lost; what the hub could not take now is sent again.
     if (status < 500) for (const { error } of said.rejected || [said]) if (error) warn(error.message);
   } catch {}
-  if (status && status < 429 && status != 408) {
-    for (const key in batch) write(key, null, true);
-    failures = 0;
-    later(0);
-  } else {
-    for (const key in batch) mine[key] = true;
-    later(Math.max(after, Math.min(Limit.PauseMs, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2)));
-  }
-}
-
-function written(visitor: string, { id, told }: Session, entries: Entry[]): string {
-  const may = mayAdvertise();
-  const text = JSON.stringify({
-    ...about,
-    sent_at: new Date().toISOString(),
-    visitor_id: visitor,
-    // An order may bear either of the ids alone: a denial is to be known of by both.
-    session_id: id,
-    consent: consented(),
-    ...(mayMeasure() && { session: told, ...readClicks(), link }),
-    events: entries.map(([, , event]) => (may ? event : { ...event, user_data: undefined })),
-  });
-  // Addresses then say that a click brought the visitor, and not which.
-  return may ? text : text.replace(CLICK, "$1");
+  const isAnswered = status && status < 429 && status != 408;
+  for (const key in batch)
+    if (isAnswered) write(key, null);
+    else mine[key] = true;
+  const pause = Math.min(Limit.PauseMs, 2e3 * 2 ** failures++) * (0.5 + Math.random() / 2);
+  later(isAnswered ? (failures = 0) : Math.max(after, pause));
 }
 
 /** The server knows who this is better than we do. */
 function adopt(visitor: string, id: string, answer: Answer): void {
   const visit = session();
-  if (visitor == visitorId() && answer.visitor_id) setVisitor(answer.visitor_id);
+  // Of one that was denied meanwhile, it takes away the cookie that came with the answer.
+  setVisitor((visitor == visitorId() && answer.visitor_id) || visitorId());
   // One that came by a link began elsewhere.
   const told = { ...(!link && visit.told), new: false };
   if (id == visit.id) setSession({ ...visit, id: answer.session_id || id, told });

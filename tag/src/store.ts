@@ -2,13 +2,13 @@
  * What the tag keeps, in localStorage and (the session alone) sessionStorage. What may not be kept, because the visitor
  * has not allowed it or the browser refuses, lives in memory as long as the page. Keys begin with `_pb_`.
  */
+import { mayMeasure } from "./consent";
+
 export const SESSION = "_pb_s";
 /** What begins so stays though nothing else may: the choice itself, and the news of it. */
 export const CONSENT = "_pb_c";
 
-/** Null: removed, though it may still lie in storage. */
-const memory: Record<string, string | null> = {};
-let mayKeep: boolean | null = false;
+const memory: Record<string, string> = {};
 
 const area = (key: string): Storage => (key == SESSION ? sessionStorage : localStorage);
 
@@ -19,8 +19,7 @@ export function attempt<T>(what: () => T): T | undefined {
   } catch {}
 }
 
-export const read = (key: string): string | null | undefined =>
-  key in memory ? memory[key] : attempt(() => area(key).getItem(key));
+export const read = (key: string): string | undefined => memory[key] ?? attempt(() => area(key)[key]);
 
 /** Tell whoever writes the page. */
 export const warn = (text: string): void => console.warn("postback: " + text);
@@ -31,16 +30,14 @@ export const cut = (address: string): string => address.slice(0, 1500);
 /** What was written as JSON; null or undefined where nothing was, or what stands there is not ours. */
 export const readJson = <T>(key: string): T | null | undefined => attempt(() => JSON.parse(read(key)!));
 
-/** Keep a text, or with null remove it. `always`: though the visitor has not allowed storing. */
+/** Keep a text, as long as is allowed now, or with null remove it. `always`: though the visitor has not allowed storing. */
 export function write(key: string, text: string | null, always?: boolean): void {
+  delete memory[key];
   try {
-    if (!mayKeep && !always) throw 0;
-    if (text == null) area(key).removeItem(key);
-    else area(key).setItem(key, text);
-    delete memory[key];
-  } catch {
-    memory[key] = text;
-  }
+    if (text && (always || mayMeasure())) return void (area(key)[key] = text);
+    delete area(key)[key];
+  } catch {}
+  if (text) memory[key] = text;
 }
 
 /** Do it whenever the page hears of one of these. */
@@ -50,23 +47,16 @@ export const on = (types: string, then: (event: any) => void): void =>
 /** Keys of this form, in their order. */
 export const keys = (form: RegExp): string[] =>
   Object.keys({ ...attempt(() => ({ ...localStorage, ...sessionStorage })), ...memory })
-    .filter((key) => form.test(key) && read(key))
+    .filter((key) => form.test(key))
     .sort();
 
-/** Whether what is written may outlive the page: from now on, and for what was written before. */
-export function keep(allowed: boolean | null): void {
-  mayKeep = allowed;
-  if (allowed) for (const key in memory) write(key, memory[key]);
-  else for (const key of keys(/^_pb_(?!c)/)) attempt(() => area(key).removeItem(key));
-}
-
-export const cookies = (): string => attempt(() => document.cookie) || "";
+export const cookies = (): string => "; " + attempt(() => document.cookie);
 
 export const cookie = (name: string): string =>
-  cookies().split("; ").find((one) => one.startsWith(name + "="))?.slice(name.length + 1) || "";
+  cookies().split(`; ${name}=`)[1]?.split("; ")[0] || "";
 
 /** Set a first-party cookie, on the host alone or `where` says. */
 export const setCookie = (name: string, value: string, seconds: number, where = ""): void => {
-  const how = location.protocol == "https:" ? ";Secure" : "";
-  attempt(() => (document.cookie = `${name}=${value};max-age=${seconds};path=/;SameSite=Lax${where}${how}`));
+  if (location.protocol == "https:") where += ";Secure";
+  attempt(() => (document.cookie = `${name}=${value};max-age=${seconds};path=/;SameSite=Lax` + where));
 };

@@ -17,13 +17,18 @@ PATIENCE_SECONDS = 8
 
 
 class Recorder:
-    """`pages`: path to HTML; `answer`: status and body of the next batches, by what was sent. `port` of any host name."""
+    """`pages`: path to HTML; `answer`: status and body of the next batches, by what was sent. `port` of any host name.
+    `cookie`: set it as the hub does; what `held` holds back is the answers that would.
+    """
 
     def __init__(self) -> None:
         self.batches: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
         self.pages: dict[str, str] = {}
         self.answer: Callable[[dict[str, Any]], tuple[int, dict[str, Any]]] = lambda body: (200, {})
+        self.cookie = False
+        self.held = asyncio.Event()
+        self.held.set()
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Condition()
@@ -74,7 +79,11 @@ class Recorder:
         async with self._changed:
             self.batches.append(body)
             self._changed.notify_all()
-        return web.json_response({"visitor_id": body["visitor_id"]} | answer, status=status, headers=headers)
+        response = web.json_response({"visitor_id": body["visitor_id"]} | answer, status=status, headers=headers)
+        if self.cookie and body["consent"].get("analytics") is not False:
+            await self.held.wait()
+            response.set_cookie("_pb_vid", body["visitor_id"], max_age=34_560_000, samesite="Lax")
+        return response
 
     @property
     def events(self) -> list[dict[str, Any]]:

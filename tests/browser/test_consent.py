@@ -287,3 +287,222 @@ async def test_a_platforms_denial_sends_no_page_view(page: Page, recorder: Recor
     await settle(page)
     assert {event["event"] for event in recorder.events} <= {"consent"}
     assert await page.evaluate(KEPT) == ["_pb_c"]
+
+
+async def of_two_tabs(context: BrowserContext, page: Page, recorder: Recorder) -> Page:
+    """Another tab than `page`, both of a visitor who allowed all."""
+    await landed(page, recorder)
+    await page.evaluate(f"postback.consent({ALL})")
+    await recorder.first("consent")
+    other = await context.new_page()
+    await other.goto(recorder.url("/"))
+    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
+    return other
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "not-heard"])
+async def test_a_withdrawal_in_one_tab_holds_in_all_and_is_told_once(
+    context: BrowserContext, page: Page, recorder: Recorder, heard: bool
+) -> None:
+    if not heard:  # A page that the browser does not tell, as one in the back-forward cache.
+        await page.add_init_script("addEventListener('storage', (event) => event.stopImmediatePropagation(), true)")
+    other = await of_two_tabs(context, page, recorder)
+    before = len(recorder.batches)
+    known = await page.evaluate("postback.getIdentity()")
+    await other.evaluate(f"postback.consent({NONE})")
+    await recorder.until(lambda: len(recorder.batches) > before)
+    await page.evaluate("postback.track('lead'); postback.page()")
+    assert await page.evaluate("postback.getVisitorId()") == known["visitorId"]
+    if heard:
+        assert await page.evaluate("postback.getIdentity()") == known
+    await settle(page)
+    only_the_denial(recorder, before)
+    assert len(recorder.batches) == before + 1
+    for tab in (page, other) if heard else (other,):
+        assert await tab.evaluate(KEPT) == ["_pb_c"]
+    assert await page.evaluate("Object.keys(localStorage)") == ["_pb_c"]
+    assert await context.cookies() == []
+
+
+async def test_ads_denied_in_one_tab_are_denied_in_all(context: BrowserContext, page: Page, recorder: Recorder) -> None:
+    other = await of_two_tabs(context, page, recorder)
+    assert "G1" in await page.evaluate("sessionStorage._pb_s")
+    await other.evaluate(f"postback.consent({NO_ADS})")
+    await page.evaluate("postback.track('lead')")
+    await recorder.first("lead")
+    [lead] = [batch for batch in recorder.batches if "lead" in [event["event"] for event in batch["events"]]]
+    assert lead["visitor_id"] == recorder.batches[0]["visitor_id"]
+    assert lead["consent"]["ad_user_data"] is False
+    assert not ADS & lead["identifiers"].keys()
+    await settle(page)
+    kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    assert "G1" not in kept
+    assert not {"_fbc", "_fbp"} & {one["name"] for one in await context.cookies()}
+
+
+@pytest.mark.parametrize("choice", [ALL, NONE], ids=["all", "none"])
+async def test_a_tab_that_waits_goes_by_what_is_chosen_in_another(
+    context: BrowserContext, page: Page, recorder: Recorder, choice: str
+) -> None:
+    await landed(page, recorder, attributes=ASKING)
+    other = await context.new_page()
+    await other.goto(recorder.url("/"))
+    mine, others = [await tab.evaluate("postback.getVisitorId()") for tab in (page, other)]
+    assert mine != others
+    await page.evaluate("postback.track('lead')")
+    await other.evaluate(f"postback.consent({choice})")
+    # Our server does not know this tab's id yet.
+    await recorder.until(lambda: {batch["visitor_id"] for batch in recorder.batches} == {mine, others})
+    if choice == NONE:
+        await settle(page)
+        only_the_denial(recorder)
+        assert len(recorder.batches) == 2
+        return
+    await recorder.first("lead")
+    assert len(recorder.named("consent")) == 1
+
+
+async def test_a_session_of_one_who_denied_does_not_end_before_the_page(page: Page, recorder: Recorder) -> None:
+    await page.clock.install()
+    await landed(page, recorder)
+    await page.evaluate(f"postback.consent({NONE})")
+    await recorder.first("consent")
+    known = await page.evaluate("postback.getIdentity()")
+    assert recorder.batches[-1]["session_id"] == known["sessionId"]
+    await page.clock.fast_forward("31:00")
+    assert await page.evaluate("postback.getIdentity()") == known
+
+
+async def test_an_answer_after_the_withdrawal_leaves_no_cookie(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
+    recorder.cookie = True
+    recorder.held.clear()
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    await page.evaluate(f"postback.consent({NONE})")
+    recorder.held.set()
+    await recorder.first("consent")
+    await page.wait_for_function(
+        "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/collect')).length === 2"
+    )
+    await settle(page)
+    assert await context.cookies() == []
+
+
+@pytest.mark.parametrize("is_by_stub", [False, True], ids=["script", "stub"])
+async def test_a_cookie_that_came_after_the_denial_makes_nobody_known(
+    context: BrowserContext, page: Page, recorder: Recorder, is_by_stub: bool
+) -> None:
+    await landed(page, recorder)
+    await page.evaluate(f"postback.consent({NONE})")
+    await page.wait_for_function(f"{KEPT}.join() === '_pb_c'")
+    await context.add_cookies([{"name": "_pb_vid", "value": "v_old", "url": recorder.url("/")}])
+    head = stub(recorder) if is_by_stub else recorder.script()
+    recorder.pages["/"] = f"<!doctype html>{head}<script>var given = postback.getIdentity()</script>"
+    before = len(recorder.batches)
+    await page.goto(recorder.url("/"))
+    await recorder.until(lambda: len(recorder.batches) > before)
+    only_the_denial(recorder, before)
+    assert recorder.batches[-1]["visitor_id"] == (await page.evaluate("given"))["visitorId"]
+    # The stub has given it to the page already; then the denial is told of it.
+    assert (recorder.batches[-1]["visitor_id"] == "v_old") is is_by_stub
+    assert await context.cookies() == []
+
+
+async def test_what_a_tab_kept_while_it_was_elsewhere_is_not_gone_on_with_after_a_denial(
+    page: Page, recorder: Recorder
+) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    kept = await page.evaluate("[postback.getSessionId(), sessionStorage._pb_s]")
+    await page.evaluate(f"postback.consent({NONE})")
+    await page.wait_for_function(f"{KEPT}.join() === '_pb_c'")
+    await page.evaluate("(kept) => { sessionStorage._pb_s = kept }", kept[1])
+    before = len(recorder.batches)
+    await page.goto(recorder.url("/"))
+    await recorder.until(lambda: len(recorder.batches) > before)
+    only_the_denial(recorder, before)
+    ids = await page.evaluate("postback.getIdentity()")
+    assert ids == {"visitorId": recorder.batches[-1]["visitor_id"], "sessionId": recorder.batches[-1]["session_id"]}
+    assert ids["sessionId"] != kept[0]
+    await page.wait_for_function(f"{KEPT}.join() === '_pb_c'")
+
+
+GTAG = "dataLayer = []; function gtag() { dataLayer.push(arguments) }"
+
+
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        (["default {ad_storage: 'denied', ad_user_data: 'denied'}", "update {ad_user_data: 'granted'}"], False),
+        (["default {ad_storage: 'denied', ad_user_data: 'denied'}", "update {ad_storage: 'granted'}"], False),
+        (["default {ad_storage: 'denied', ad_user_data: 'denied'}", "update {ad_storage: 'granted'}", "update {ad_user_data: 'granted'}"], True),
+        (["default {ad_storage: 'denied'}", "default {ad_storage: 'granted'}", "update {ad_user_data: 'granted'}"], False),
+        (["update {ad_storage: 'granted', ad_user_data: 'granted'}", "update {ad_storage: 'denied'}", "update {ad_user_data: 'granted'}"], False),
+        (["update {ad_user_data: 'granted'}"], True),
+    ],
+)  # fmt: skip
+async def test_google_grants_advertising_where_neither_of_its_names_is_denied(
+    page: Page, recorder: Recorder, said: list[str], holds: bool
+) -> None:
+    calls = "; ".join(f"gtag('consent', '{one.split()[0]}', {one.split(' ', 1)[1]})" for one in said)
+    await landed(page, recorder, f"{GTAG}; {calls}")
+    await recorder.first("page_view")
+    assert recorder.batches[0]["consent"]["ad_user_data"] is holds
+    assert bool(ADS & recorder.batches[0]["identifiers"].keys()) is holds
+
+
+@pytest.mark.parametrize("entry", ["'consent', 'default'", "'consent', 'default', null", "'consent'", "'event', 'x'"])
+async def test_what_google_says_in_part_stops_nothing(page: Page, recorder: Recorder, entry: str) -> None:
+    await landed(page, recorder, f"{GTAG}; gtag({entry}); dataLayer.push(null, 1)")
+    await recorder.first("page_view")
+    assert recorder.batches[0]["consent"] == {}
+
+
+async def test_where_the_law_does_not_apply_a_denial_holds(page: Page, recorder: Recorder) -> None:
+    elsewhere = "__tcfapi = (command, version, then) => then({gdprApplies: false, eventStatus: 'tcloaded'}, true)"
+    await landed(page, recorder, elsewhere)
+    await recorder.first("page_view")
+    await page.evaluate(f"postback.consent({NONE})")
+    await recorder.first("consent")
+    await page.wait_for_function(f"{KEPT}.length === 1")
+    before = len(recorder.batches)
+    await page.goto(recorder.url("/"))
+    await recorder.until(lambda: len(recorder.batches) > before)
+    await settle(page)
+    only_the_denial(recorder, before)
+
+
+@pytest.mark.parametrize("said", ["", f"postback.consent({NO_ADS})"], ids=["later", "before"])
+async def test_nothing_of_a_click_or_a_person_is_kept_without_a_say_over_advertising(
+    context: BrowserContext, page: Page, recorder: Recorder, said: str
+) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    await page.evaluate(said)
+    await context.set_offline(True)
+    await page.evaluate("postback.identify({email: 'jane@example.com', userId: 'u-1'})")
+    await page.evaluate("postback.consent({ad_personalization: true})")
+    await page.evaluate(f"postback.consent({NO_ADS})")
+    kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    assert "identify" in kept
+    assert "_pb_cq" in kept
+    assert not [part for part in ("G1", "F1", "sha256", "u-1") if part in kept]
+    # Granted before it was sent, it is not there any more.
+    await page.evaluate(f"postback.consent({ALL})")
+    await context.set_offline(False)
+    assert "user_data" not in await recorder.first("identify")
+
+
+async def test_visits_by_clicks_that_may_not_be_told_apart_are_one(page: Page, recorder: Recorder) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    await page.evaluate(f"postback.consent({NO_ADS})")
+    for path in ("/?gclid=G1&fbclid=F1&utm_source=a", "/?gclid=G2&fbclid=F2&utm_source=a", "/?gclid=G2&utm_source=b"):
+        before = len(recorder.named("page_view"))
+        await page.goto(recorder.url(path))
+        await recorder.until(lambda before=before: len(recorder.named("page_view")) > before)
+    sessions = [batch["session_id"] for batch in recorder.batches if "page_view" in str(batch["events"])]
+    assert len(set(sessions[:3])) == 1
+    assert sessions[3] != sessions[0]

@@ -244,3 +244,32 @@ async def test_an_order_by_an_id_of_a_page_after_a_denial_is_skipped(
         became = {one["connector"]: (one["status"], one["reason"]) for one in event["deliveries"]}
         assert became.pop("webhook")[0] == "delivered"
         assert set(became.values()) == {("skipped", "consent: denied by the visitor")}, event["dialect"]
+
+
+async def test_an_order_after_a_withdrawal_in_another_tab_is_skipped(
+    served: Any, platforms: StandIns, worker: Any, shop: Recorder, shopper: Page
+) -> None:
+    await shopper.goto(shop.url("/?gclid=Cj0K-Case&fbclid=IwAR2-Case"))
+    await shopper.wait_for_function(HEARD)
+    await shopper.evaluate("Selektable.consent({analytics: true, ad_user_data: true, ad_personalization: true})")
+    await shopper.wait_for_function(HEARD)
+    visitor = await shopper.evaluate("Selektable.getVisitorId()")
+    other = await shopper.context.new_page()
+    await other.goto(shop.url("/lamp"))
+    await other.wait_for_function(HEARD)
+    async with other.expect_response("**/collect") as answered:
+        await other.evaluate("Selektable.consent({analytics: false, ad_user_data: false, ad_personalization: false})")
+    await (await answered.value).finished()
+    posts: list[str] = []
+    shopper.on("request", lambda request: posts.append(request.url))
+    await shopper.evaluate("Selektable.open('lamp'); new Promise((done) => setTimeout(done, 300))")
+    assert posts == []
+    order = {"event": "purchase", "order_id": "o-1", "value": 4, "currency": "EUR", "visitor_id": visitor,
+             "url": shop.url("/paid"), "user_data": {"email": "jane@example.com", "client_user_agent": AGENT}}  # fmt: skip
+    assert (await served.call("POST", "/v1/events", order, key=served.keys.api_key))[0] == 202
+    async with worker:
+        await until(lambda: settled(served), seconds=20)
+    [purchase] = await all_purchases(served)
+    became = {one["connector"]: (one["status"], one["reason"]) for one in purchase["deliveries"]}
+    assert became.pop("webhook")[0] == "delivered"
+    assert set(became.values()) == {("skipped", "consent: denied by the visitor")}

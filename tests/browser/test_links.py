@@ -89,6 +89,29 @@ async def test_links_and_forms_to_allowed_hosts_carry_the_token_and_no_others_do
     assert (await request.value).url == f"{there}?pb_vid=T0K.en"
 
 
+async def test_links_and_forms_carry_no_token_once_analytics_is_denied(page: Page, recorder: Recorder) -> None:
+    there = recorder.url("/pay", "checkout.localhost")
+    recorder.answer = lambda body: (
+        200,
+        {"link": "T0K.en", "link_expires_in": 300, "link_domains": ["checkout.localhost"]},
+    )
+    recorder.page("/", f"""<a id=one href="{there}?a=1#c">x</a><form action="{there}"><button>x</button></form>""")
+    recorder.page("/pay")
+    await page.goto(recorder.url("/"))
+    await page.wait_for_function("sessionStorage._pb_s && JSON.parse(sessionStorage._pb_s).told.new === false")
+    await page.evaluate("addEventListener('click', (event) => event.target.id && event.preventDefault())")
+    await page.click("#one")
+    assert await page.evaluate("one.href") == f"{there}?a=1&pb_vid=T0K.en#c"
+    await page.evaluate("postback.consent({analytics: false})")
+    # The answer brings a token still.
+    await page.wait_for_function("Object.keys(localStorage).join() === '_pb_c'")
+    await page.click("#one")
+    assert await page.evaluate("one.href") == f"{there}?a=1#c"
+    async with page.expect_request(lambda request: "/pay" in request.url) as request:
+        await page.click("button")
+    assert (await request.value).url == f"{there}?"
+
+
 async def test_the_tag_on_the_other_side_hands_the_token_in_and_becomes_who_it_proves(
     page: Page, recorder: Recorder
 ) -> None:

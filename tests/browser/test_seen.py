@@ -1,8 +1,12 @@
 """What the tag notices: the visitor, the visit, page views, click ids, campaign, other vendors' cookies."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
+import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from tests.browser.chromium import launched
@@ -95,6 +99,31 @@ async def test_an_identifier_of_ten_kilobytes_is_left_behind(page: Page, recorde
     assert recorder.batches[0]["identifiers"].keys() == {"gclid", "fbp"}
 
 
+@pytest.mark.parametrize(
+    ("query", "term"),
+    [
+        ("utm_term=a%00b", "ab"),
+        ("utm_term=" + "x" * 149 + quote("\U0001f600"), "x" * 149),
+        ("utm_term=" + "x" * 148 + quote("\U0001f600"), "x" * 148 + "\U0001f600"),
+    ],
+    ids=["nul", "cut-in-two", "whole"],
+)
+async def test_what_the_server_would_refuse_a_batch_for_is_left_out(
+    page: Page, recorder: Recorder, query: str, term: str
+) -> None:
+    await page.goto(recorder.url(f"/?{query}&gclid=G%001"))
+    await page.evaluate("postback.track('lead', {'a\\0\\ud83d': '\\udc00b\\\\u0000 \\n\U0001f600'})")
+    lead = await recorder.first("lead")
+    # As ASCII: half a pair could not even be reported.
+    assert ascii(recorder.batches[0]["utm"]["term"]) == ascii(term)
+    assert ascii(recorder.batches[0]["identifiers"]["gclid"]["value"]) == "'G1'"
+    assert ascii(lead["properties"]) == ascii({"a": "b\\u0000 \n\U0001f600"})
+    for count in (2, 3):
+        await page.goto(recorder.url(f"/?{query}&gclid=G%001"))
+        await recorder.until(lambda count=count: len(recorder.named("page_view")) == count)
+    assert len({batch["session_id"] for batch in recorder.batches}) == 1
+
+
 async def test_a_visit_goes_on_until_30_idle_minutes_or_a_new_campaign(page: Page, recorder: Recorder) -> None:
     await page.clock.install()
     recorder.page("/two")
@@ -103,6 +132,8 @@ async def test_a_visit_goes_on_until_30_idle_minutes_or_a_new_campaign(page: Pag
         before = len(recorder.batches)
         await page.goto(recorder.url(path))
         await recorder.until(lambda: len(recorder.batches) > before)
+        # What is left before the answer is heard is sent again by a later page.
+        await page.wait_for_function("Object.keys(localStorage).every((key) => !key.startsWith('_pb_q'))")
         return recorder.batches[-1]
 
     landed = await session("/?utm_source=a&utm_medium=cpc")
@@ -156,28 +187,43 @@ async def test_a_history_driven_app_has_a_page_view_for_each_address(page: Page,
     assert len({batch["session_id"] for batch in recorder.batches}) == 1
 
 
-async def test_a_page_out_of_the_back_forward_cache_is_seen_again_by_the_same_visitor(recorder: Recorder) -> None:
-    async with async_playwright() as playwright, await launched(playwright, whole=True) as browser:
-        await _go_back(await browser.new_page(), recorder)
-
-
-async def _go_back(page: Page, recorder: Recorder) -> None:
+@asynccontextmanager
+async def gone_back(recorder: Recorder, leave: str = "0") -> AsyncIterator[Page]:
+    """A page that was left for another, which `leave` runs in, and is back out of the back-forward cache."""
     recorder.page("/", "<script>addEventListener('pageshow', (e) => { window.wasKept = e.persisted })</script>")
     recorder.page("/two")
-    await page.goto(recorder.url("/"))
-    await recorder.first("page_view")
-    await page.evaluate("window.mark = 1")
-    await page.goto(recorder.url("/two"))
-    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
-    await page.go_back(wait_until="commit")
-    await recorder.until(lambda: len(recorder.named("page_view")) == 3)
-    assert await page.evaluate("[window.wasKept, window.mark]") == [True, 1]
-    views = recorder.named("page_view")
-    assert [path_of(view) for view in views] == ["/", "/two", "/"]
-    assert len({view["event_id"] for view in views}) == 3
-    assert len({(batch["visitor_id"], batch["session_id"]) for batch in recorder.batches}) == 1
-    await page.evaluate("postback.track('lead')")
-    await recorder.first("lead")
+    async with async_playwright() as playwright, await launched(playwright, whole=True) as browser:
+        page = await browser.new_page()
+        await page.goto(recorder.url("/"))
+        await recorder.first("page_view")
+        await page.evaluate("window.mark = 1")
+        await page.goto(recorder.url("/two"))
+        await recorder.until(lambda: len(recorder.named("page_view")) == 2)
+        await page.evaluate(leave)
+        await page.go_back(wait_until="commit")
+        await page.wait_for_function("window.wasKept")
+        assert await page.evaluate("window.mark") == 1
+        yield page
+
+
+async def test_a_page_out_of_the_back_forward_cache_is_seen_again_by_the_same_visitor(recorder: Recorder) -> None:
+    async with gone_back(recorder) as page:
+        await recorder.until(lambda: len(recorder.named("page_view")) == 3)
+        views = recorder.named("page_view")
+        assert [path_of(view) for view in views] == ["/", "/two", "/"]
+        assert len({view["event_id"] for view in views}) == 3
+        assert len({(batch["visitor_id"], batch["session_id"]) for batch in recorder.batches}) == 1
+        await page.evaluate("postback.track('lead')")
+        await recorder.first("lead")
+
+
+async def test_a_page_out_of_the_back_forward_cache_goes_by_what_was_chosen_meanwhile(recorder: Recorder) -> None:
+    async with gone_back(recorder, "postback.consent({analytics: false})") as page:
+        await page.evaluate("postback.track('lead'); new Promise((done) => setTimeout(done, 300))")
+        assert len(recorder.named("page_view")) == 2
+        assert recorder.named("lead") == []
+        kept = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
+        await page.wait_for_function(f"{kept}.join() === '_pb_c'")
 
 
 async def test_tracked_events_carry_their_fields_and_an_interaction_its_product(page: Page, recorder: Recorder) -> None:
