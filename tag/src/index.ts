@@ -16,7 +16,7 @@ export interface Options {
   endpoint: string;
   /** Name of the visitor's cookie. */
   cookie?: string;
-  /** "required": send and store nothing before `consent()`. */
+  /** Any text: send and store nothing before `consent()`. */
   consent?: string;
   /** "off": fill only the hidden fields that are marked `data-postback`, not those of a known name. */
   autofill?: string;
@@ -110,7 +110,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   session(false, told[1]);
   open(endpoint, { site_key: site, cookie, bot: navigator.webdriver || undefined }, link);
   watch(options.autofill != "off", () => send(true));
-  listen(options.consent == "required", (isNews) => {
+  listen(options.consent != null, (isNews) => {
     keepIds();
     readAddress();
     // What waits goes out, or away.

@@ -55,6 +55,15 @@ async def test_before_consent_nothing_is_sent_or_stored_and_a_late_one_loses_not
     assert len(recorder.named("consent")) == 1
 
 
+@pytest.mark.parametrize("attribute", ["data-consent", "data-consent=Required", "data-consent=true"])
+async def test_however_the_asking_for_consent_is_spelled_nothing_is_sent_before(
+    page: Page, recorder: Recorder, attribute: str
+) -> None:
+    await landed(page, recorder, attributes=attribute)
+    await settle(page)
+    assert recorder.batches == []
+
+
 async def test_consent_to_some_is_denial_of_the_rest_where_it_is_required(page: Page, recorder: Recorder) -> None:
     await landed(page, recorder, attributes=ASKING)
     await page.evaluate("postback.consent({analytics: true})")

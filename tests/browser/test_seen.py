@@ -38,7 +38,8 @@ async def test_a_landing_says_who_came_from_where(page: Page, recorder: Recorder
     }
     assert all(seen["first"] <= seen["last"] for seen in ids.values())
     utm = batch["utm"]
-    assert (utm["source"], utm["campaign"], utm["first"]) == ("News", "May sale", ids["gclid"]["first"])
+    assert (utm["source"], utm["campaign"]) == ("News", "May sale")
+    assert abs(utm["first"] - ids["gclid"]["first"]) < 1000
     [event] = batch["events"]
     assert event["title"] == "/"
     assert event["event_id"].startswith("e_")
