@@ -39,7 +39,7 @@ FILL = (
     f"SELECT {_BUCKET}[(('x' || left({_DIGEST}, 2))::bit(8)::int & 63) + 1], {_DIGEST}::uuid, {_ID}, n {_NUMBERS}",
     f"INSERT INTO event (bucket, id, workspace_id, site_id, name, event_id, order_id, body, sealed) "
     f"SELECT {_BUCKET}[n % 64 + 1], {_ID}, e.workspace_id, e.site_id, e.name, 'stored-' || n, 'order-' || n, e.body, "
-    f"e.sealed {_NUMBERS} CROSS JOIN (SELECT * FROM event ORDER BY id DESC LIMIT 1) e",
+    f"e.sealed {_NUMBERS} CROSS JOIN copied e",
     f"INSERT INTO delivery (bucket, event_id, destination_id, status, attempt, due_at, settled_at) "
     f"SELECT {_BUCKET}[n % 64 + 1], {_ID}, d.id, 'delivered', 1, now(), now() {_NUMBERS} "
     f"CROSS JOIN (SELECT id FROM destination ORDER BY id LIMIT 1) d",
@@ -88,6 +88,8 @@ async def _sides(server: Embedded, sink_port: int) -> AsyncGenerator[tuple[serve
     empty = await serve.install(server, EMPTY, three)
     async with postback(filled) as filled_side, postback(empty) as empty_side:
         await serve.fill(filled, filled_side.single.port, 1)  # the one that is copied
+        # By itself: no index leads to it among the copies.
+        await database.execute(server, FILLED, "CREATE TABLE copied AS SELECT * FROM event")
         yield filled, replace(filled_side, name=FILLED, database=None), replace(empty_side, name=EMPTY)
 
 
