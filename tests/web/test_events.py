@@ -84,6 +84,11 @@ async def test_what_the_visitor_adds_is_shown_with_how_it_was_found(served: Any)
     _, event = await served.call("GET", f"{EVENTS}/{listed['id']}")
     assert event["identifiers"]["fbclid"] == "visitor"
     assert event["identifiers"]["email_sha256"] == "sent"
+    # Nothing that was denied.
+    await send(served, {"event": "page_view", "visitor_id": "v1", "consent": {"ad_user_data": False}})
+    _, event = await served.call("GET", f"{EVENTS}/{listed['id']}")
+    assert "fbclid" not in event["identifiers"]
+    assert event["identifiers"]["email_sha256"] == "sent"
 
 
 async def test_personal_data_is_shown_nowhere(served: Any) -> None:

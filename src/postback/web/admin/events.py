@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from postback import destinations, keys, orders, pii, queue, visitors, workspaces
 from postback.db import Tx, buckets
-from postback.delivery import prepare
+from postback.delivery import identity, prepare
 from postback.dialects import convultra
 from postback.errors import NotFound
 from postback.event import IDENTIFIERS, Event
@@ -173,14 +173,15 @@ async def _sent_with(tx: Tx, row: EventRow) -> SentWith | None:
 
 
 async def _identifiers(tx: Tx, hub: Hub, id_: UUID) -> dict[str, str]:
-    """What an event has, and what the visitor's row would add to it if it were sent now, by what the visitor was found.
-    What is sealed under a key that is gone is left out."""
+    """What an event has, and what the visitor's row would add to it if it were sent now, by what the visitor was found;
+    nothing that was denied. What is sealed under a key that is gone is left out."""
     [stored] = (await sending.events(tx, [id_.bytes])).values()
     sealer = hub.vault.sealer
     known = (await prepare.join(tx, [stored], hub.vault))[stored.id]
     found: dict[str, str] = {}
     if known is not None:
-        for layer in reversed(known.layers):
+        choice = identity.consent(known.event, stored.id, known.layers)
+        for layer in reversed(identity.allowed(known.layers, choice)):
             names = (name for name in layer.identifiers if name in IDENTIFIERS)
             readable = (name for blob in layer.sealed for name in _sealed(blob, sealer))
             found |= dict.fromkeys([*names, *readable], layer.origin)
