@@ -4,7 +4,7 @@
  * milliseconds of the browser's clock.
  */
 import { mayAdvertise, mayMeasure } from "./consent";
-import { cookie, cookies, readJson, setCookie, write } from "./store";
+import { attempt, cookie, cookies, readJson, setCookie, write } from "./store";
 
 interface Seen {
   value: string;
@@ -44,7 +44,7 @@ const isParameter = (name: string): boolean => CLICK.source.includes(`|${name}|`
 const parameters = (): [string, string][] =>
   [...new URLSearchParams(location.search)]
     .map(([name, value]): [string, string] => [name.toLowerCase(), value])
-    .filter(([name, value]) => value && (/^utm_(source|medium|campaign|term|content|id)$/.test(name) || isParameter(name)));
+    .filter(([name, value]) => value && (/^utm_/.test(name) || isParameter(name)));
 
 /**
  * As JSON, less what may be neither kept nor sent, and less what the server refuses a whole batch for: control characters
@@ -121,9 +121,11 @@ function mint(name: string, at?: number, id?: string | number): string {
 
 /** Identifiers and campaign as they are now. */
 export function read(): { identifiers: Identifiers; utm?: Utm } {
+  // Another tab may have landed with a click.
+  ids = readJson(Key.Identifiers) || ids;
   readCookies();
   const { utm, ...identifiers } = ids;
-  return { identifiers, utm: utm && { ...utm, ...JSON.parse(utm.value), value: undefined } };
+  return { identifiers, utm: utm && { ...utm, ...attempt(() => JSON.parse(utm.value)), value: undefined } };
 }
 
 export function forget(): void {

@@ -23,9 +23,11 @@ let isRequired = false;
 /** Somebody will still be asked, or it is not known. */
 let isAwaited = true;
 let told: (isNews?: boolean) => void = () => {};
+/** This page's own last word, should the page clear what is stored. */
+let last: Consent | undefined;
 
 /** The last word, which may be another tab's. */
-const chosen = (): Consent | null | undefined => readJson(CONSENT);
+const chosen = (): Consent | null | undefined => readJson(CONSENT) || last;
 
 /** What holds now. */
 export const consented = (): Consent => ({
@@ -39,19 +41,23 @@ export const mayMeasure = (): boolean | null => (isAwaited && !chosen() ? null :
 
 export const isDenied = (): boolean => mayMeasure() === false;
 
-export const mayAdvertise = (): boolean => consented().ad_user_data !== false;
+/** Before it is known, all of it waits in memory. */
+export const mayAdvertise = (): boolean => mayMeasure() == null || consented().ad_user_data !== false;
 
 /** Take what was chosen, by whatever the page gave as such. */
 export function choose(choice: any): void {
   if (Object(choice) !== choice) return warn("no purpose " + choice);
   const before = read(CONSENT);
-  const now: any = { ...(isRequired && NOTHING), ...defaults, ...chosen() };
+  const now: any = {};
   for (const purpose in choice) {
     const value = choice[purpose];
     if (!(purpose in NOTHING)) warn("no purpose " + purpose);
     else if (value != null) now[purpose] = value === true || value === "granted";
   }
-  write(CONSENT, JSON.stringify(now), true);
+  // What names none of ours says nothing.
+  if (!Object.keys(now)[0]) return;
+  last = { ...(isRequired && NOTHING), ...defaults, ...chosen(), ...now };
+  write(CONSENT, JSON.stringify(last), true);
   told(read(CONSENT) != before);
 }
 

@@ -62,7 +62,7 @@ export function session(isEvent?: boolean, told?: string): Session {
   const now = Date.now();
   const by = campaign();
   const known = [readJson<Session>(SESSION), readJson<Session>(Key.LastSession)];
-  let found = known.find((one) => one && (isDenied() || (now - one.at < Limit.IdleMs && (!by[3] || by == one.by))));
+  let found = known.find((one) => one?.id && (isDenied() || (now - one.at < Limit.IdleMs && (!by[3] || by == one.by))));
   if (!found) {
     const id = told && !known.some((one) => one?.id == told) ? told : fresh("s");
     found = {

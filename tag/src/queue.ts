@@ -55,7 +55,7 @@ export function put(event: Event): void {
   if (!isConsent && isDenied()) return;
   const now = Date.now();
   const text = written([visitorId(), session(true), event, now + Limit.ClaimMs]);
-  if (text.length > Limit.Chars || keys(/^_pb_c?q/)[Limit.Waiting]) return warn("too much");
+  if (text.length > Limit.Chars || (!isConsent && keys(/^_pb_q/)[Limit.Waiting])) return warn("too much");
   const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
   mine[key] = true;
   write(key, text, isConsent);
@@ -78,9 +78,9 @@ export async function send(isAsking?: boolean): Promise<void> {
   let next = 0;
   for (const key of keys(/^_pb_c?q/)) {
     const entry = readJson<Entry>(key);
-    // What was denied meanwhile goes away.
-    if (!entry || !(may || entry[2].event == "consent")) write(key, null);
-    else if (entry[3] > now && !mine[key]) next ||= entry[3];
+    // What was denied meanwhile goes away, and what is not ours.
+    if (!entry?.[1]?.id || !(may || entry[2].event == "consent")) write(key, null);
+    else if (entry[3] > now && entry[3] <= now + Limit.ClaimMs && !mine[key]) next ||= entry[3];
     // One batch is one visitor's, of one visit.
     else if (chars < Limit.Chars && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
       first ||= entry;

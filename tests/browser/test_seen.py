@@ -260,3 +260,18 @@ async def test_reset_makes_another_visitor_and_what_waits_stays_the_firsts(
     assert "gclid" not in of["signup"]["identifiers"]
     cookies = {one["name"]: one["value"] for one in await context.cookies()}
     assert cookies["_pb_vid"] == of["signup"]["visitor_id"]
+
+
+async def test_a_second_tab_does_not_forget_the_click_that_another_landed_with(
+    context: BrowserContext, page: Page, recorder: Recorder
+) -> None:
+    await page.goto(recorder.url("/"))
+    await recorder.first("page_view")
+    other = await context.new_page()
+    await other.goto(recorder.url("/?gclid=G1"))
+    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
+    await page.evaluate("postback.track('lead')")
+    await recorder.first("lead")
+    await other.goto(recorder.url("/"))
+    await recorder.until(lambda: len(recorder.named("page_view")) == 3)
+    assert recorder.batches[-1]["identifiers"]["gclid"]["value"] == "G1"
