@@ -1,12 +1,15 @@
 """What the visitors that an event is joined with may give it, and what holds of their consent."""
 
 from datetime import timedelta
+from hashlib import sha256
+from itertools import permutations
 
 import msgspec
 import pytest
 
 from postback import visitors
-from postback.event import Consent
+from postback.event import Consent, RawUser
+from postback.pii.identify import identify
 from tests.delivery.delivering import Hub
 from tests.delivery.test_prepare import EVENT, NOW, Place, destination
 
@@ -113,3 +116,40 @@ async def test_who_is_alone_in_a_browser_gives_what_was_said_before_the_name(pla
     joined = await place.joined(event, destination(identifiers=frozenset({"city"})))
     assert joined.user == {EMAIL: JANE, PHONE: JANE, "external_id_sha256": JANE}
     assert joined.readable == {"city": "Sofia"}
+
+
+def said(**user: str) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """Hashes and links of what somebody sent."""
+    found = identify(RawUser(**user), None, [], keep_email=False)
+    return found.hashed, tuple((kind, digest) for kind, digest in found.links)
+
+
+@pytest.mark.parametrize(("field", "text"), [("email", "jane.doe@corp.example"), ("external_id", "Cust-7")])
+@pytest.mark.parametrize("hashed_by", ["nobody", "the browser", "the backend", "both"])
+async def test_the_same_in_clear_and_as_a_hash_is_one_person(
+    place: Place, field: str, text: str, hashed_by: str
+) -> None:
+    digest = sha256(text.encode()).hexdigest()
+    seen, links = said(**{field: digest if hashed_by in ("the browser", "both") else text}, phone="+14155550123")
+    await place.saw("v1", seen, links=links)
+    own, _ = said(**{field: digest if hashed_by in ("the backend", "both") else text})
+    joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1", user=own))
+    assert joined.user[PHONE] == seen[PHONE]
+
+
+async def test_a_user_id_and_an_external_id_that_come_together_are_one_persons(place: Place) -> None:
+    both = {"external_id": "cust-7", "user_id": "login-7"}
+    for minutes, more in ((9, {"phone": "+14155550123"}), (8, {"email": "jane@x.example"})):
+        hashed, links = said(**both, **more)
+        await place.saw("v1", hashed, links=links, at=NOW - timedelta(minutes=minutes))
+    assert PHONE in (await place.joined(msgspec.structs.replace(EVENT, visitor_id="v1"))).user
+
+
+async def test_who_comes_back_to_a_browser_gets_nothing_of_others_in_whatever_order_it_arrives(place: Place) -> None:
+    facts = [({EMAIL: JANE}, JANE, 9), ({EMAIL: BOB, PHONE: BOB}, BOB, 6), ({EMAIL: JANE}, JANE, 3)]
+    for n, order in enumerate(permutations(facts)):
+        for hashes, who, minutes in order:
+            at = NOW - timedelta(minutes=minutes)
+            await place.saw(f"v{n}", hashes, links=(("email", who),), at=at)
+        joined = await place.joined(msgspec.structs.replace(EVENT, visitor_id=f"v{n}", user={EMAIL: JANE}))
+        assert joined.user == {EMAIL: JANE}, order

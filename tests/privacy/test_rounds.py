@@ -14,6 +14,7 @@ import pytest
 from postback import workspaces
 from postback.db import Tx
 from postback.privacy import erasing, erasures
+from postback.privacy.erasures import Erasure
 from tests.intake.taking import scalar
 from tests.privacy.erasable import EMAIL_HASH, JANE, PERSON, PHONE_HASH, Erasable, everything, forms
 
@@ -358,3 +359,22 @@ async def test_two_erasures_of_one_person_go_side_by_side(hub: Erasable, seed: i
     for one in both:
         await hub.finish(one.id)
     assert await hub.erased() == ids
+
+
+async def test_who_looked_before_another_walked_the_round_to_its_end_loses_nothing_of_what_was_cancelled(
+    hub: Erasable, tx: Tx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.put("e1", **PERSON)
+    asked = await hub.ask("email", JANE["email"])
+    before = await erasures.look(tx, asked.id)
+    monkeypatch.setattr(erasing, "EXAMINED", 10_000_000)
+    assert await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
+
+    async def look(tx: Tx, id: UUID) -> Erasure | None:
+        return before
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasures, "look", look)
+        assert await erasing.step(tx, asked.id, hub.tools, datetime.now(UTC))
+    done = await hub.finish(asked.id)
+    assert (await hub.fates(), done.removed["deliveries_cancelled"]) == ([("skipped", "erased")], 1)

@@ -137,3 +137,19 @@ async def test_a_chain_of_more_than_a_persons_browsers_ends(hub: Erasable, monke
     done = await hub.erase("email", "a@x.example")
     assert '"shared":true' in str(done.receipt)
     assert len(await hub.erased()) < 25
+
+
+async def test_asked_again_while_it_runs_those_who_bore_it_since_are_proved_one_person_no_more(
+    hub: Erasable, tx: Tx
+) -> None:
+    async def bear(*customers: int) -> None:
+        for n in customers:
+            await hub.put(f"a{n}", {"email": SHOP["email"]}, visitor_id=f"v{n}")
+            await hub.put(f"b{n}", {"external_id": f"c{n}"}, visitor_id=f"v{n}")
+
+    await bear(*range(14))
+    first = await hub.ask("email", SHOP["email"])
+    await bear(90, 91, 92)
+    assert (await hub.ask("email", SHOP["email"])).id == first.id
+    await hub.finish(first.id)
+    assert await scalar(tx, "SELECT count(*) FROM link WHERE kind IN ('email', 'alias')") == 0

@@ -323,6 +323,8 @@ async def test_the_news_that_analytics_is_denied_bears_nothing_else(served: Any,
     assert not {"user", "properties", "page", "experiments", "value", "order", "notes"} & only.keys()
     assert {name.partition(".")[0] for name in identifiers(served)} == {"consent"}
     assert rows(served, "SELECT kind FROM link") == [("session",)]
+    # Nor where it came from.
+    assert rows(served, "SELECT sealed FROM event") == rows(served, "SELECT device FROM visitor") == [(None,)]
 
 
 async def test_an_empty_batch_asks_for_a_fresh_link_and_writes_nothing(served: Any) -> None:

@@ -1,10 +1,11 @@
 """What a malformed part of a batch costs at `/collect`: itself."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.web.collecting import FIREFOX, event, identifiers, rows, stored, taken
+from tests.web.collecting import FIREFOX, batch, event, identifiers, post, rows, stored, taken
 
 MALFORMED: dict[str, Any] = {
     "fbclid": {"value": "x" * 10_000}, "fbc": {"value": "fbc.1.2"}, "gclid": {"value": "<script>"}, "ttclid": {"value": 7},
@@ -104,3 +105,15 @@ async def test_hashes_made_in_the_browser_are_taken_by_name_and_nothing_readable
     assert "user_data.phone_sha256: not a SHA-256 by a known name, dropped" in one["notes"]
     assert {kind for (kind,) in rows(served, "SELECT kind FROM link")} == {"session", "email", "external_id"}
     assert FIREFOX not in str(rows(served, "SELECT * FROM visitor"))
+
+
+async def test_a_line_of_an_order_that_is_no_utf_8_costs_its_part_alone(served: Any) -> None:
+    body = json.dumps(batch(served, event("a"), event("b", items=[{"name": "<bad>", "product_id": "p"}]))).encode()
+    status, said, _ = await post(served, body.replace(b"<bad>", b"\xff"))
+    assert (status, said["accepted"]) == (200, 2)
+    assert stored(served)[1]["notes"] == ["items[0].name: of the wrong type, left out"]
+
+
+async def test_as_many_malformed_entries_as_a_sender_likes_are_told_once(served: Any) -> None:
+    await taken(served, event(experiments={f"e{n}": [] for n in range(1000)}))
+    assert stored(served)[0]["notes"] == ["experiments: one that is neither text nor a whole number, dropped"]

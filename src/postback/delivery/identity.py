@@ -25,7 +25,7 @@ from postback.queue.sending import StoredEvent
 from postback.visitors import LATEST_MS, Identifier, Visitor, links
 
 _PROOFS = (("external_id", "external_id_sha256"), ("email", "email_sha256"))
-_PROVING = tuple(variant for _, name in _PROOFS for variant in VARIANTS[name])
+_PROVING = tuple(VARIANTS[name] for _, name in _PROOFS)
 _WITHHOLDING = frozenset({"analytics", "ad_user_data"})
 _CLICKS = frozenset((*CLICK_PARAMETERS, "fbc", "gcl_aw"))
 # Browsers' clocks are corrected no closer.
@@ -122,8 +122,8 @@ def _layers(
 
 
 def _of_last_named(visitor: Visitor, link_key: bytes) -> Visitor:
-    """Where a row named others before those whom it names now, what was said since these were: what is older may be
-    the others'."""
+    """Where a row named others than it names now, what was said since these last were: what is older may be theirs.
+    The first times of a row depend on the order of arrival, the last do not."""
     if visitor.people & (visitor.people - 1) == 0:  # nobody, or one
         return visitor
     known, workspace_id = visitor.identifiers, visitor.workspace_id.bytes
@@ -131,7 +131,7 @@ def _of_last_named(visitor: Visitor, link_key: bytes) -> Visitor:
     bits = links.people((kind, pii.link_key(link_key, workspace_id, kind, one.value)) for kind, one in named)
     if visitor.people & ~bits == 0:
         return visitor
-    since = max((one.first_ms for _, one in named), default=LATEST_MS)
+    since = max((one.last_ms for _, one in named), default=LATEST_MS)
     identifiers = {name: one for name, one in known.items() if name not in HASHED or one.last_ms >= since}
     is_older = visitor.sealed_at is None or visitor.sealed_at.timestamp() * 1000 < since
     sealed, sealed_at = (None, None) if is_older else (visitor.sealed, visitor.sealed_at)
@@ -148,21 +148,32 @@ def _until(visitor: Visitor, ms: int) -> Visitor:
 def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, ...]:
     """Where one of the visitors is another person than the event's, only who bears what the event bears gives hashes of
     personal data, and what was sent readable."""
-    own = [(name, user[name]) for name in _PROVING if name in user] if user else []
+    own = (
+        [known for variants in _PROVING if (known := {name: user[name] for name in variants if name in user})]
+        if user
+        else []
+    )
     if not own or not any(_is_another(visitor, own) for layer in layers for visitor in layer.visitors):
         return tuple(layers)
 
     def bears(visitor: Visitor) -> bool:
-        return any(name in visitor.identifiers for name, _ in own) and not _is_another(visitor, own)
+        return any(_alike(visitor, known) for known in own) and not _is_another(visitor, own)
 
     return tuple(
         Layer(layer.origin, tuple(v if bears(v) else _browser_of(v) for v in layer.visitors)) for layer in layers
     )
 
 
-def _is_another(visitor: Visitor, own: Sequence[tuple[str, str]]) -> bool:
-    known = visitor.identifiers
-    return any(name in known and known[name].value != value for name, value in own)
+def _is_another(visitor: Visitor, own: Sequence[dict[str, str]]) -> bool:
+    return any(_alike(visitor, known) is False for known in own)
+
+
+def _alike(visitor: Visitor, known: Mapping[str, str]) -> bool | None:
+    """Whether a visitor bears the same of one field; None: nothing to compare. One equal variant is enough: of what was
+    sent as a hash all of them are that."""
+    borne = visitor.identifiers
+    both = [borne[name].value == value for name, value in known.items() if name in borne]
+    return any(both) if both else None
 
 
 def of_another(
@@ -197,7 +208,7 @@ def _is_of_one(
     seen together with that, else with the latest that it bears."""
     known = [other for other in variants if other in user]
     borne = [other for other in known or variants if other in identifiers]
-    if not borne or any(identifiers[other].value != user[other] for other in known if other in identifiers):
+    if not borne or (known and not any(identifiers[other].value == user[other] for other in borne)):
         return False
     own, latest = identifiers[name], max((identifiers[other] for other in borne), key=lambda one: one.last_ms)
     return own.first_ms == latest.first_ms or own.last_ms == latest.last_ms

@@ -5,9 +5,10 @@ as far as it can be, a note says what cannot, and no part of a line fails the ev
 from collections.abc import Sequence
 from typing import TypeVar
 
-from msgspec import Raw, Struct, ValidationError
+from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from postback.dialects import UNREADABLE
 from postback.errors import Invalid
 from postback.event import Item
 from postback.money import amount
@@ -50,7 +51,7 @@ def read_one(raw: Raw, path: str, notes: list[str], *, allow_text: bool = False)
     """One line, None where it is no object. `allow_text`: the price may be plain decimal text."""
     try:
         sent = _ITEM.decode(raw)
-    except ValidationError:
+    except UNREADABLE:
         notes.append(f"{path}: not an object, left out")
         return None
     product_id = _part(_TEXT, sent.product_id or sent.item_id or sent.id or sent.sku, f"{path}.product_id", notes)
@@ -77,6 +78,6 @@ def _part(decoder: Decoder[T], raw: Raw, path: str, notes: list[str]) -> T | Non
         return None
     try:
         return decoder.decode(raw)
-    except ValidationError:
+    except UNREADABLE:
         notes.append(f"{path}: of the wrong type, left out")
         return None

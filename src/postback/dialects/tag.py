@@ -111,6 +111,9 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Batch:
         _note(events, lacking)
     if notes and (first := next((one for one in events if isinstance(one, RawEvent)), None)) is not None:
         first.notes = [*notes, *first.notes]
+    for one in events:
+        if isinstance(one, RawEvent) and len(one.notes) > 1:  # as many of one kind as a sender likes are told once
+            one.notes = list(dict.fromkeys(one.notes))
     return Batch(events, single=False, browser=browser)
 
 
@@ -176,7 +179,7 @@ def _raw_event(
     for name in ("title", "product", "widget", "placement"):
         if (value := getattr(sent, name)) is not None:
             event.properties = {name: value, **(event.properties or {})}
-    event.user = RawUser(client_ip_address=address, client_user_agent=agent)
+    event.user = RawUser(client_ip_address=address, client_user_agent=agent) if browser.may_measure else RawUser()
     if consent is not None and consent.ad_user_data is False:
         if event.properties:
             event.properties = _without_denied(event.properties, consent, event.notes)

@@ -20,7 +20,7 @@ from postback.intake.judge import Pending, Whole
 from postback.intake.sales import skipped
 from postback.pii.person import ERASED, Maker, Trace, belongs, stripped
 from postback.queue import lists
-from postback.visitors import Browser
+from postback.visitors import Browser, Seen
 
 _encode = msgspec.json.Encoder().encode
 
@@ -64,16 +64,18 @@ def _remembers(pending: Pending) -> bool:
 
 async def _leave_out(tx: Tx, events: Sequence[Pending]) -> None:
     """What browsers of erased people say of before. Those of a batch go on to share one object."""
-    keys = {id(event): _browser_of(event) for event in events}
-    found = await tombstones.find(tx, sorted({mac for macs in keys.values() for mac in macs}))
-    left: dict[int, Browser] = {}
+    batches: dict[int, list[tuple[Pending, Seen, Browser]]] = {}
     for event in events:
-        seen = event.seen
-        erased_at = max((found[mac].erased_at for mac in keys[id(event)] if mac in found), default=None)
-        if erased_at is not None and seen is not None and seen.browser is not None:
-            if id(seen.browser) not in left:
-                left[id(seen.browser)] = seen.browser.since(erased_at)
-            event.seen = structs.replace(seen, browser=left[id(seen.browser)])
+        if (seen := event.seen) is not None and seen.browser is not None:
+            batches.setdefault(id(seen.browser), []).append((event, seen, seen.browser))
+    keys = {batch: _browser_of(alike[0][0]) for batch, alike in batches.items()}
+    found = await tombstones.find(tx, sorted({mac for macs in keys.values() for mac in macs}))
+    for batch, macs in keys.items():
+        erased_at = max((found[mac].erased_at for mac in macs if mac in found), default=None)
+        if erased_at is not None:
+            left = batches[batch][0][2].since(erased_at)
+            for event, seen, _ in batches[batch]:
+                event.seen = structs.replace(seen, browser=left)
 
 
 def _browser_of(pending: Pending) -> list[bytes]:

@@ -85,6 +85,7 @@ async def begin(
 async def _renew(tx: Tx, erasure: Erasure, state: State, person: Person, reader: Reader) -> Erasure:
     """Until now, in place of until when it was asked for first. What the round found is kept."""
     if state.is_shared:
+        state.shared = sorted({*state.shared, *person.visitors})
         person = state.person
     else:
         person.join(state.person, reader.maker)
@@ -146,11 +147,11 @@ async def step(tx: Tx, id: UUID, tools: Tools, now: datetime) -> bool:
         if erasure is None or (state := erasure.state) is None:
             return False
         removed = Counter(erasure.removed)
+        if state.is_walked and not is_marking:  # another process walked it to its end meanwhile
+            return True
         if state.stripped:
             await _cancel(tx, state, removed, now)
         if state.is_walked:
-            if not is_marking:  # another process walked it to its end meanwhile
-                return True
             await _next_round(tx, tools.reader(erasure.workspace_id), state, removed)
         elif state.stage == "events":
             await _walk(tx, erasure, state, tools, removed, now)

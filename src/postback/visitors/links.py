@@ -65,10 +65,11 @@ def token_key(link_key: bytes, workspace: bytes, nonce: bytes) -> bytes:
 
 
 def people(links: Iterable[tuple[str, bytes]]) -> int:
-    """A bit of 64 for each person that was named, as a signed number."""
-    bits = 0
+    """A bit of 64 for each name of one person, as a signed number: the first of each kind that is said together."""
+    bits, named = 0, set[str]()
     for kind, key in links:
-        if kind in PROOFS:
+        if kind in PROOFS and kind not in named:
+            named.add(kind)
             bits |= 1 << (key[-1] & 63)
     return bits - (1 << 64) if bits >> 63 else bits
 
