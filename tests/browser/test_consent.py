@@ -1,32 +1,11 @@
 """Only what the visitor allowed leaves the browser, or stays in it."""
 
-from typing import Any
-
 import pytest
 from playwright.async_api import BrowserContext, Page
 
+from tests.browser.consenting import ADS, ALL, ASKING, KEPT, NO_ADS, NONE, landed, only_the_denial, settle
 from tests.browser.recorder import Recorder
 from tests.browser.test_loading import stub
-
-ALL = "{analytics: true, ad_user_data: true, ad_personalization: true}"
-NO_ADS = "{analytics: true, ad_user_data: false, ad_personalization: false}"
-NONE = "{analytics: false, ad_user_data: false, ad_personalization: false}"
-ADS = {"gclid", "fbclid", "fbc", "fbp"}
-KEPT = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
-ASKING = "data-consent=required"
-
-
-async def landed(page: Page, recorder: Recorder, before: str = "", attributes: str = "") -> None:
-    head = recorder.script(attributes)
-    recorder.pages["/"] = (
-        f"<!doctype html><script>{before}</script>{head}<form><input type=hidden name=visitorId></form>"
-    )
-    await page.goto(recorder.url("/?gclid=G1&fbclid=F1&utm_source=a"))
-
-
-async def settle(page: Page) -> None:
-    """Time enough for what should not be sent to be sent."""
-    await page.evaluate("new Promise((done) => setTimeout(done, 150))")
 
 
 async def test_before_consent_nothing_is_sent_or_stored_and_a_late_one_loses_nothing(
@@ -89,15 +68,6 @@ async def test_denied_before_anything_was_sent_only_the_denial_leaves(
     only_the_denial(recorder)
     assert await page.evaluate(KEPT) == ["_pb_c"]
     assert await context.cookies() == []
-
-
-def only_the_denial(recorder: Recorder, since: int = 0) -> None:
-    """All batches from `since` on say that, and nothing else."""
-    for batch in recorder.batches[since:]:
-        assert [event["event"] for event in batch["events"]] == ["consent"]
-        assert not {"session", "identifiers", "utm", "link"} & batch.keys()
-        assert not {"url", "referrer", "title"} & batch["events"][0].keys()
-        assert batch["consent"]["analytics"] is False
 
 
 @pytest.mark.parametrize("attributes", ["", ASKING], ids=["", "required"])
@@ -251,126 +221,6 @@ async def test_without_a_say_over_advertising_its_ids_and_who_it_is_stay_here(pa
     assert "gclid" not in await page.evaluate("localStorage._pb_ids")
 
 
-@pytest.mark.parametrize(
-    ("before", "then", "expected"),
-    [
-        ("navigator.__defineGetter__('globalPrivacyControl', () => true)", "", {"ad_user_data": False, "ad_personalization": False}),
-        ("dataLayer = []; function gtag() { dataLayer.push(arguments) } gtag('consent', 'default', {ad_storage: 'denied', ad_user_data: 'granted'})",
-         "", {"ad_user_data": False}),
-        ("dataLayer = []; function gtag() { dataLayer.push(arguments) } gtag('consent', 'default', {analytics_storage: 'denied', ad_user_data: 'denied'})",
-         "gtag('consent', 'update', {analytics_storage: 'granted', ad_user_data: 'granted'})", {"analytics": True, "ad_user_data": True}),
-        ("__tcfapi = (command, version, then) => { window.told = then }",
-         "told({gdprApplies: true, eventStatus: 'cmpuishown'}, true); told({gdprApplies: true, eventStatus: 'useractioncomplete', purpose: {consents: {1: true, 8: true}}}, true)",
-         {"analytics": True, "ad_user_data": False, "ad_personalization": False}),
-        ("__tcfapi = (command, version, then) => then({gdprApplies: false, eventStatus: 'tcloaded'}, true)", "", {"analytics": True}),
-    ],
-    ids=["gpc", "google-default-ads", "google-update", "tcf", "tcf-elsewhere"],
-)  # fmt: skip
-async def test_what_the_browser_or_a_consent_platform_says_holds(
-    page: Page, recorder: Recorder, before: str, then: str, expected: dict[str, Any]
-) -> None:
-    await landed(page, recorder, before)
-    if then:
-        await settle(page)
-        assert recorder.batches == []
-        await page.evaluate(then)
-    await recorder.first("page_view")
-    batch = recorder.batches[0]
-    assert batch["consent"] == expected
-    assert ADS & batch["identifiers"].keys() == (ADS if expected.get("ad_user_data") is not False else set())
-
-
-@pytest.mark.parametrize(
-    ("before", "then"),
-    [
-        ("dataLayer = [['consent', 'default', {analytics_storage: 'denied'}]]", "dataLayer.push(['consent', 'update', {analytics_storage: 'denied'}])"),
-        ("__tcfapi = (command, version, then) => { window.told = then }", "told({gdprApplies: true, eventStatus: 'useractioncomplete', purpose: {consents: {}}}, true)"),
-    ],
-    ids=["google", "tcf"],
-)  # fmt: skip
-async def test_a_platforms_denial_sends_no_page_view(page: Page, recorder: Recorder, before: str, then: str) -> None:
-    await landed(page, recorder, before)
-    await page.evaluate(then)
-    await page.evaluate("postback.track('lead')")
-    await page.wait_for_function(f"{KEPT}.length === 1")
-    await settle(page)
-    assert {event["event"] for event in recorder.events} <= {"consent"}
-    assert await page.evaluate(KEPT) == ["_pb_c"]
-
-
-async def of_two_tabs(context: BrowserContext, page: Page, recorder: Recorder) -> Page:
-    """Another tab than `page`, both of a visitor who allowed all."""
-    await landed(page, recorder)
-    await page.evaluate(f"postback.consent({ALL})")
-    await recorder.first("consent")
-    other = await context.new_page()
-    await other.goto(recorder.url("/"))
-    await recorder.until(lambda: len(recorder.named("page_view")) == 2)
-    return other
-
-
-@pytest.mark.parametrize("heard", [True, False], ids=["heard", "not-heard"])
-async def test_a_withdrawal_in_one_tab_holds_in_all_and_is_told_once(
-    context: BrowserContext, page: Page, recorder: Recorder, heard: bool
-) -> None:
-    if not heard:  # A page that the browser does not tell, as one in the back-forward cache.
-        await page.add_init_script("addEventListener('storage', (event) => event.stopImmediatePropagation(), true)")
-    other = await of_two_tabs(context, page, recorder)
-    before = len(recorder.batches)
-    known = await page.evaluate("postback.getIdentity()")
-    await other.evaluate(f"postback.consent({NONE})")
-    await recorder.until(lambda: len(recorder.batches) > before)
-    await page.evaluate("postback.track('lead'); postback.page()")
-    assert await page.evaluate("postback.getVisitorId()") == known["visitorId"]
-    if heard:
-        assert await page.evaluate("postback.getIdentity()") == known
-    await settle(page)
-    only_the_denial(recorder, before)
-    assert len(recorder.batches) == before + 1
-    for tab in (page, other) if heard else (other,):
-        assert await tab.evaluate(KEPT) == ["_pb_c"]
-    assert await page.evaluate("Object.keys(localStorage)") == ["_pb_c"]
-    assert await context.cookies() == []
-
-
-async def test_ads_denied_in_one_tab_are_denied_in_all(context: BrowserContext, page: Page, recorder: Recorder) -> None:
-    other = await of_two_tabs(context, page, recorder)
-    assert "G1" in await page.evaluate("sessionStorage._pb_s")
-    await other.evaluate(f"postback.consent({NO_ADS})")
-    await page.evaluate("postback.track('lead')")
-    await recorder.first("lead")
-    [lead] = [batch for batch in recorder.batches if "lead" in [event["event"] for event in batch["events"]]]
-    assert lead["visitor_id"] == recorder.batches[0]["visitor_id"]
-    assert lead["consent"]["ad_user_data"] is False
-    assert not ADS & lead["identifiers"].keys()
-    await settle(page)
-    kept = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
-    assert "G1" not in kept
-    assert not {"_fbc", "_fbp"} & {one["name"] for one in await context.cookies()}
-
-
-@pytest.mark.parametrize("choice", [ALL, NONE], ids=["all", "none"])
-async def test_a_tab_that_waits_goes_by_what_is_chosen_in_another(
-    context: BrowserContext, page: Page, recorder: Recorder, choice: str
-) -> None:
-    await landed(page, recorder, attributes=ASKING)
-    other = await context.new_page()
-    await other.goto(recorder.url("/"))
-    mine, others = [await tab.evaluate("postback.getVisitorId()") for tab in (page, other)]
-    assert mine != others
-    await page.evaluate("postback.track('lead')")
-    await other.evaluate(f"postback.consent({choice})")
-    # Our server does not know this tab's id yet.
-    await recorder.until(lambda: {batch["visitor_id"] for batch in recorder.batches} == {mine, others})
-    if choice == NONE:
-        await settle(page)
-        only_the_denial(recorder)
-        assert len(recorder.batches) == 2
-        return
-    await recorder.first("lead")
-    assert len(recorder.named("consent")) == 1
-
-
 async def test_a_session_of_one_who_denied_does_not_end_before_the_page(page: Page, recorder: Recorder) -> None:
     await page.clock.install()
     await landed(page, recorder)
@@ -417,70 +267,6 @@ async def test_a_cookie_that_came_after_the_denial_makes_nobody_known(
     # The stub has given it to the page already; then the denial is told of it.
     assert (recorder.batches[-1]["visitor_id"] == "v_old") is is_by_stub
     assert await context.cookies() == []
-
-
-async def test_what_a_tab_kept_while_it_was_elsewhere_is_not_gone_on_with_after_a_denial(
-    page: Page, recorder: Recorder
-) -> None:
-    await landed(page, recorder)
-    await recorder.first("page_view")
-    kept = await page.evaluate("[postback.getSessionId(), sessionStorage._pb_s]")
-    await page.evaluate(f"postback.consent({NONE})")
-    await page.wait_for_function(f"{KEPT}.join() === '_pb_c'")
-    await page.evaluate("(kept) => { sessionStorage._pb_s = kept }", kept[1])
-    before = len(recorder.batches)
-    await page.goto(recorder.url("/"))
-    await recorder.until(lambda: len(recorder.batches) > before)
-    only_the_denial(recorder, before)
-    ids = await page.evaluate("postback.getIdentity()")
-    assert ids == {"visitorId": recorder.batches[-1]["visitor_id"], "sessionId": recorder.batches[-1]["session_id"]}
-    assert ids["sessionId"] != kept[0]
-    await page.wait_for_function(f"{KEPT}.join() === '_pb_c'")
-
-
-GTAG = "dataLayer = []; function gtag() { dataLayer.push(arguments) }"
-
-
-@pytest.mark.parametrize(
-    ("said", "holds"),
-    [
-        (["default {ad_storage: 'denied', ad_user_data: 'denied'}", "update {ad_user_data: 'granted'}"], False),
-        (["default {ad_storage: 'denied', ad_user_data: 'denied'}", "update {ad_storage: 'granted'}"], False),
-        (["default {ad_storage: 'denied', ad_user_data: 'denied'}", "update {ad_storage: 'granted'}", "update {ad_user_data: 'granted'}"], True),
-        (["default {ad_storage: 'denied'}", "default {ad_storage: 'granted'}", "update {ad_user_data: 'granted'}"], False),
-        (["update {ad_storage: 'granted', ad_user_data: 'granted'}", "update {ad_storage: 'denied'}", "update {ad_user_data: 'granted'}"], False),
-        (["update {ad_user_data: 'granted'}"], True),
-    ],
-)  # fmt: skip
-async def test_google_grants_advertising_where_neither_of_its_names_is_denied(
-    page: Page, recorder: Recorder, said: list[str], holds: bool
-) -> None:
-    calls = "; ".join(f"gtag('consent', '{one.split()[0]}', {one.split(' ', 1)[1]})" for one in said)
-    await landed(page, recorder, f"{GTAG}; {calls}")
-    await recorder.first("page_view")
-    assert recorder.batches[0]["consent"]["ad_user_data"] is holds
-    assert bool(ADS & recorder.batches[0]["identifiers"].keys()) is holds
-
-
-@pytest.mark.parametrize("entry", ["'consent', 'default'", "'consent', 'default', null", "'consent'", "'event', 'x'"])
-async def test_what_google_says_in_part_stops_nothing(page: Page, recorder: Recorder, entry: str) -> None:
-    await landed(page, recorder, f"{GTAG}; gtag({entry}); dataLayer.push(null, 1)")
-    await recorder.first("page_view")
-    assert recorder.batches[0]["consent"] == {}
-
-
-async def test_where_the_law_does_not_apply_a_denial_holds(page: Page, recorder: Recorder) -> None:
-    elsewhere = "__tcfapi = (command, version, then) => then({gdprApplies: false, eventStatus: 'tcloaded'}, true)"
-    await landed(page, recorder, elsewhere)
-    await recorder.first("page_view")
-    await page.evaluate(f"postback.consent({NONE})")
-    await recorder.first("consent")
-    await page.wait_for_function(f"{KEPT}.length === 1")
-    before = len(recorder.batches)
-    await page.goto(recorder.url("/"))
-    await recorder.until(lambda: len(recorder.batches) > before)
-    await settle(page)
-    only_the_denial(recorder, before)
 
 
 @pytest.mark.parametrize("said", ["", f"postback.consent({NO_ADS})"], ids=["later", "before"])

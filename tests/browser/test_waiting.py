@@ -3,8 +3,8 @@
 import pytest
 from playwright.async_api import Page
 
+from tests.browser.consenting import ALL, ASKING, GTAG, NONE, landed, settle
 from tests.browser.recorder import Recorder
-from tests.browser.test_consent import ALL, ASKING, GTAG, NONE, landed, settle
 
 NAMES = "analytics_storage ad_storage ad_user_data ad_personalization".split()
 DENIED = f"{GTAG}; gtag('consent', 'default', {dict.fromkeys(NAMES, 'denied')})"
