@@ -96,7 +96,8 @@ async def test_a_click_after_the_event_had_come_is_not_its(place: Place) -> None
     assert joined.click_ids == {"fbclid": "c", "fbc": "fb.1.1.c", "fbp": "p2"}
     assert joined.user == {"email_sha256": "a" * 64}
     # Of somebody who is proved to be the same, an earlier one is taken.
-    await place.saw("v2", {"gclid": "earlier"}, at=NOW - timedelta(days=1), links=(("email", "a" * 64),))
+    hers = {"gclid": "earlier", "email_sha256": "a" * 64}
+    await place.saw("v2", hers, at=NOW - timedelta(days=1), links=(("email", "a" * 64),))
     by_link = msgspec.structs.replace(EVENT, user={"email_sha256": "a" * 64})
     await place.saw("v1", {}, links=(("email", "a" * 64),))
     assert (await place.joined(by_link)).click_ids["gclid"] == "earlier"
@@ -140,7 +141,7 @@ async def test_who_is_linked_with_another_person_gives_hashes_only_where_it_bear
 
 async def test_without_a_visitor_id_the_session_comes_before_other_links(place: Place) -> None:
     email = "e" * 64
-    await place.saw("by email", {"fbp": "wrong"}, links=(("email", email),))
+    await place.saw("by email", {"fbp": "wrong", "email_sha256": email}, links=(("email", email),))
     await place.saw("by session", {"fbp": "right"}, links=(("session", "s1"),))
     event = msgspec.structs.replace(EVENT, session_id="s1", user={"email_sha256": email})
     joined = await place.joined(event)
@@ -297,7 +298,7 @@ async def test_a_visitor_gives_nothing_of_what_was_denied_and_what_the_event_was
 
 
 async def test_who_denied_to_be_measured_is_not_named_where_the_event_names_nobody(place: Place) -> None:
-    await place.saw("v1", {}, links=(("email", "a" * 64),))
+    await place.saw("v1", {"email_sha256": "a" * 64}, links=(("email", "a" * 64),))
     event = msgspec.structs.replace(EVENT, user={"email_sha256": "a" * 64})
     assert (await place.joined(event)).visitor_id == "v1"
     denial = visitors.as_identifiers({}, Consent(analytics=False))

@@ -312,6 +312,30 @@ async def test_properties_hold_nothing_of_the_person_where_advertising_is_denied
     assert rows(served, "SELECT kind FROM link") == [("session",)]
 
 
+LANDING = "https://shop.example/?gclid=CLICK&utm_source=x"
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"properties": {"landing_page": LANDING, "nested": {"gclid": "CLICK", "all": [LANDING, {"gclid": "CLICK"}]}}},
+        {"title": LANDING},
+        *({"url": f"https://shop.example/{rest}"} for rest in ("#gclid=CLICK", "#/x?gclid=CLICK", "?a=1;gclid=CLICK")),
+    ],
+)
+async def test_a_click_is_nowhere_where_advertising_is_denied(served: Any, own: dict[str, Any]) -> None:
+    await taken(served, event("signup", **own), consent={"ad_user_data": False, "analytics": True})
+    assert "CLICK" not in str(stored(served))
+
+
+async def test_what_nests_too_deep_is_refused_where_advertising_is_denied(served: Any) -> None:
+    deep: Any = []
+    for _ in range(400):
+        deep = [deep]
+    done = await taken(served, event("signup", properties={"a": deep}), consent={"ad_user_data": False}, count=0)
+    assert [one["error"]["field"] for one in done["rejected"]] == ["properties.a"]
+
+
 @pytest.mark.parametrize("ad_user_data", [False, True, None])
 async def test_the_news_that_analytics_is_denied_bears_nothing_else(served: Any, ad_user_data: bool | None) -> None:
     more = {

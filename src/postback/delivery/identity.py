@@ -6,13 +6,15 @@
 
 Two look-ups for any number of events: of links, then of visitors. Visitors of one kind count as one, whose identifiers
 are the latest seen. A link of too many visitors, and a visitor in whom too many people were seen, join nobody; see
-`visitors.links`. A visitor who bears another user id or another email than the event is another person in the same
-browser, and gives only what is the browser's; of several who were named in it one after the other the last gives what
-was said since. A click that was first seen after the event had come led to something else, and is not given. Nothing
-here depends on the order in which the facts arrived.
+`visitors.links`. A visitor who bears another user id or another email than the event (where it bears none: than the
+first of these visitors who does) is another person: in the event's own browser and session it gives only what is the
+browser's, elsewhere nothing but its denials. Of several who were named in a browser one after the other the last gives
+what was said since, and nothing to an event that names somebody of whom the row does not tell. A click that was first
+seen after the event had come led to something else, and is not given. Nothing here depends on the order in which the
+facts arrived, but for when a value was first seen that came back after another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -74,8 +76,9 @@ async def find(
     rows_ = await visitors.find(tx, sorted(wanted)) if wanted else {}
     if not rows_:
         return dict.fromkeys(asked, ())
-    found = {key: _of_last_named(visitor, link_key) for key, visitor in rows_.items()}
-    return {row.id: _layers(asked[row.id], row, linked, twins, found) for row in rows if row.id in asked}
+    several = {key: named for key, visitor in rows_.items() if (named := _named_others(visitor, link_key)) is not None}
+    found = rows_ | {key: _of_last_named(rows_[key], named) for key, named in several.items()}
+    return {row.id: _layers(asked[row.id], row, linked, twins, found, several) for row in rows if row.id in asked}
 
 
 def _question(row: StoredEvent, event: Event, link_key: bytes) -> _Question:
@@ -99,6 +102,7 @@ def _layers(
     linked: dict[bytes, list[bytes]],
     twins: dict[bytes, list[bytes]],
     found: dict[bytes, Visitor],
+    several: Collection[bytes],
 ) -> tuple[Layer, ...]:
     ways = [(origin, linked.get(key, ())) for key, origin in asked.links]
     if (own := asked.visitor_key) is not None:
@@ -118,21 +122,26 @@ def _layers(
         used.update(visitor.key.bytes for visitor in here)
         if here:
             layers.append(Layer(origin, tuple(here)))
-    return _without_others(layers, asked.user)
+    if not layers or (not asked.user and len(used) == 1):
+        return tuple(layers)
+    return _without_others(layers, asked.user, own, several)
 
 
-def _of_last_named(visitor: Visitor, link_key: bytes) -> Visitor:
-    """Where a row named others than it names now, what was said since these last were: what is older may be theirs.
-    The first times of a row depend on the order of arrival, the last do not."""
-    if visitor.people & (visitor.people - 1) == 0:  # nobody, or one
-        return visitor
+def _named_others(visitor: Visitor, link_key: bytes) -> list[Identifier] | None:
+    """The names that a row bears, where it bore others before."""
+    if visitor.people == 0:
+        return None
     known, workspace_id = visitor.identifiers, visitor.workspace_id.bytes
     named = [(kind, known[name]) for kind, name in _PROOFS if name in known]
-    bits = links.people((kind, pii.link_key(link_key, workspace_id, kind, one.value)) for kind, one in named)
-    if visitor.people & ~bits == 0:
-        return visitor
-    since = max((one.last_ms for _, one in named), default=LATEST_MS)
-    identifiers = {name: one for name, one in known.items() if name not in HASHED or one.last_ms >= since}
+    keys = ((kind, pii.link_key(link_key, workspace_id, kind, one.value)) for kind, one in named)
+    return [one for _, one in named] if links.has_others(visitor.people, keys) else None
+
+
+def _of_last_named(visitor: Visitor, named: Sequence[Identifier]) -> Visitor:
+    """What was said since the names came up that it bears: what is older may be others'. The first times of a row
+    depend on the order of arrival, the last do not."""
+    since = max((one.last_ms for one in named), default=LATEST_MS)
+    identifiers = {n: one for n, one in visitor.identifiers.items() if n not in HASHED or one.last_ms >= since}
     is_older = visitor.sealed_at is None or visitor.sealed_at.timestamp() * 1000 < since
     sealed, sealed_at = (None, None) if is_older else (visitor.sealed, visitor.sealed_at)
     return structs.replace(visitor, identifiers=identifiers, sealed=sealed, sealed_at=sealed_at)
@@ -145,27 +154,45 @@ def _until(visitor: Visitor, ms: int) -> Visitor:
     return structs.replace(visitor, identifiers={n: one for n, one in visitor.identifiers.items() if n not in later})
 
 
-def _without_others(layers: list[Layer], user: dict[str, str]) -> tuple[Layer, ...]:
+def _without_others(
+    layers: list[Layer], user: Mapping[str, str], browser: bytes | None, several: Collection[bytes]
+) -> tuple[Layer, ...]:
     """Where one of the visitors is another person than the event's, only who bears what the event bears gives hashes of
-    personal data, and what was sent readable."""
-    own = (
-        [known for variants in _PROVING if (known := {name: user[name] for name in variants if name in user})]
-        if user
-        else []
-    )
-    if not own or not any(_is_another(visitor, own) for layer in layers for visitor in layer.visitors):
+    personal data, and what was sent readable. `browser`: the event's own; `several`: those that named others before."""
+    own = _names(user) or next((names for layer in layers if (names := _names(_values(layer)))), [])
+    if not own or all(_is_theirs(v, own, several) is not False for layer in layers for v in layer.visitors):
         return tuple(layers)
+    given: list[Layer] = []
+    for layer in layers:
+        here: list[Visitor] = []
+        for visitor in layer.visitors:
+            is_theirs = _is_theirs(visitor, own, several)
+            if is_theirs:
+                here.append(visitor)
+            elif is_theirs is None or layer.origin == "session" or visitor.key.bytes == browser:
+                here.append(_browser_of(visitor))
+            elif denials := visitors.denials(visitor.identifiers):
+                here.append(Visitor(visitor.key, visitor.workspace_id, denials, None))
+        if here:
+            given.append(Layer(layer.origin, tuple(here)))
+    return tuple(given)
 
-    def bears(visitor: Visitor) -> bool:
-        return any(_alike(visitor, known) for known in own) and not _is_another(visitor, own)
 
-    return tuple(
-        Layer(layer.origin, tuple(v if bears(v) else _browser_of(v) for v in layer.visitors)) for layer in layers
-    )
+def _values(layer: Layer) -> dict[str, str]:
+    return {name: one.value for name, one in layer.identifiers.items()}
 
 
-def _is_another(visitor: Visitor, own: Sequence[dict[str, str]]) -> bool:
-    return any(_alike(visitor, known) is False for known in own)
+def _names(user: Mapping[str, str]) -> list[dict[str, str]]:
+    """What proves somebody a person: the variants of each such field."""
+    return [known for variants in _PROVING if (known := {name: user[name] for name in variants if name in user})]
+
+
+def _is_theirs(visitor: Visitor, own: Sequence[Mapping[str, str]], several: Collection[bytes]) -> bool | None:
+    """Whether a visitor is the person; None: nobody can tell. Who named others before is, or is not."""
+    alike = [_alike(visitor, known) for known in own]
+    if False in alike:
+        return False
+    return True if True in alike else False if visitor.key.bytes in several else None
 
 
 def _alike(visitor: Visitor, known: Mapping[str, str]) -> bool | None:

@@ -4,6 +4,7 @@ Traits have names in camel or snake case, an address of its own, and a full name
 is taken of a person is taken away, so that it stands nowhere in clear.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ Id = str | int | None
 # What categories of consent are usually called: parts of their names, in lower case.
 _MEASURING = ("analytic", "statistic", "performance", "measure")
 _ADVERTISING = ("advert", "market", "target")
+_WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])")
 CAMPAIGN = {
     "source": "utm_source", "medium": "utm_medium", "name": "utm_campaign",
     "term": "utm_term", "content": "utm_content",
@@ -106,7 +108,7 @@ def _consent(sent: _Consent, notes: list[str]) -> Consent:
     for name, choice in (sent.categoryPreferences or {}).items():
         if choice is None:
             continue
-        meant = _purposes(name.lower())
+        meant = _purposes(name, choice)
         is_lost |= not (meant or choice)
         for purpose in meant:
             chosen[purpose] = choice and chosen.get(purpose, True)
@@ -118,9 +120,12 @@ def _consent(sent: _Consent, notes: list[str]) -> Consent:
     return Consent(**chosen)
 
 
-def _purposes(category: str) -> list[str]:
-    found = ["analytics"] if any(word in category for word in _MEASURING) else []
-    if any(word in category for word in _ADVERTISING):
+def _purposes(category: str, choice: bool) -> list[str]:
+    """What a category means: a grant only where one of its words begins so, a denial wherever that stands in it."""
+    name = _WORD_BEGINS.sub(" ", category).lower() if choice else category.lower()
+    has = (lambda part: re.search(rf"(?<![a-z]){part}", name)) if choice else name.__contains__
+    found = ["analytics"] if any(map(has, _MEASURING)) else []
+    if any(map(has, _ADVERTISING)):
         found += ["ad_user_data", "ad_personalization"]
     return found
 

@@ -11,12 +11,13 @@ among the headers. Dedup: name + `event_id`, in the space of native events, so t
 same one. `docs/collect.md` says what is answered; errors have the admin API's form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder, Encoder
 
+from postback import pii
 from postback.dialects import (
     UNREADABLE,
     Accepted,
@@ -35,7 +36,7 @@ from postback.dialects import (
 from postback.dialects.browser import About, address_of, browser_of, consent_of, no_object
 from postback.dialects.mended import mended
 from postback.errors import Forbidden, Invalid, PostbackError, Unavailable
-from postback.event import HASHED, IDENTIFIERS, Consent, RawBrowser, RawEvent, RawUser
+from postback.event import CLICK_IDS, HASHED, IDENTIFIERS, Consent, RawBrowser, RawEvent, RawUser
 from postback.money import amount
 
 MAX_EVENTS = 50
@@ -189,10 +190,27 @@ def _raw_event(
 
 
 def _without_denied(sent: dict[str, Any], consent: Consent, notes: list[str]) -> dict[str, Any]:
-    """What is under a name of `user_data` would be moved there, and what is under one of ours would leave as it is."""
-    denied = [name for name in sent if name in _IDENTIFYING and consent.withholds(name)]
-    notes += [f"properties.{name}: dropped, ad_user_data is denied" for name in denied]
-    return {name: value for name, value in sent.items() if name not in denied}
+    """What is under a name of `user_data` would be moved there, and what is under one of ours would leave as it is, at
+    any depth; so would a click in any address."""
+    denied = {name for name in _IDENTIFYING if consent.withholds(name)}
+    below = denied & (HASHED | CLICK_IDS)
+    found: set[str] = set()
+
+    def kept(value: Any, names: Set[str], depth: int) -> Any:
+        if isinstance(value, str):
+            return pii.without_clicks(value)
+        if depth > pii.MAX_DEPTH:  # it is refused for that
+            return value
+        if isinstance(value, list):
+            return [kept(inner, below, depth + 1) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        found.update(names & value.keys())
+        return {name: kept(inner, below, depth + 1) for name, inner in value.items() if name not in names}
+
+    cleaned = kept(sent, denied, 0)
+    notes += [f"properties.{name}: dropped, ad_user_data is denied" for name in sorted(found)]
+    return cleaned
 
 
 def _fields(sent: Any, field: str, notes: list[str]) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def is_shared(person: Person, found: Person) -> bool:
 
 async def _widen(tx: Tx, person: Person, found: Person, visitor_keys: Sequence[bytes], maker: Maker) -> bool:
     """Into `found` goes what the rows of some visitors name, and visitors that are proved to be the same ones; neither
-    where it names somebody else. Whether this is many people's, those somebody elses included."""
+    where it names somebody else, or did before: what such a row bears may be of two people. Whether this is many
+    people's, those somebody elses included."""
     _, twins = await links.find(tx, (), visitor_keys) if visitor_keys else ({}, {})
     own = set(visitor_keys)
     others = sorted({key for keys in twins.values() for key in keys} - own - set(person.visitors))
@@ -85,6 +86,9 @@ async def _widen(tx: Tx, person: Person, found: Person, visitor_keys: Sequence[b
         traces, itself = maker.of_user(user), ("visitor", (maker.of_visitor(key),))
         if key in own:
             named.add(traces, [], maker)
+        is_asked = itself[1][0] in person.seeds
+        if not is_asked and links.has_others(visitor.people, ((kind, macs[0]) for kind, macs in traces)):
+            continue
         if belongs([*traces, itself], set(person.seeds), known | set(itself[1]))[1]:
             found.add(maker.all_of_user(user), [key], maker)
             known |= found.macs()

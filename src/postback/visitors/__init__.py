@@ -37,7 +37,7 @@ _CONSENT = "consent."  # and the purpose
 _CHOICES = {True: "allowed", False: "denied"}
 LATEST_MS = 4_102_444_800_000  # the year 2100
 # A visitor in whom as many of 64 bits are set was about 50 people: a shared device.
-SHARED_BITS = 35
+SHARED_BITS = 51
 
 
 class Identifier(NamedTuple):
@@ -168,6 +168,13 @@ def consent(identifiers: Mapping[str, Identifier]) -> dict[str, tuple[bool, date
         name.removeprefix(_CONSENT): (one.value == _CHOICES[True], one.last_seen_at)
         for name, one in identifiers.items()
         if name.startswith(_CONSENT)
+    }
+
+
+def denials(identifiers: Mapping[str, Identifier]) -> dict[str, Identifier]:
+    """What was chosen last of consent, where it was denied."""
+    return {
+        name: one for name, one in identifiers.items() if name.startswith(_CONSENT) and one.value == _CHOICES[False]
     }
 
 

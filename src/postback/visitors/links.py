@@ -65,13 +65,18 @@ def token_key(link_key: bytes, workspace: bytes, nonce: bytes) -> bytes:
 
 
 def people(links: Iterable[tuple[str, bytes]]) -> int:
-    """A bit of 64 for each name of one person, as a signed number: the first of each kind that is said together."""
+    """Two bits of 64 for each name of one person, as a signed number: the first of each kind that is said together."""
     bits, named = 0, set[str]()
     for kind, key in links:
         if kind in PROOFS and kind not in named:
             named.add(kind)
-            bits |= 1 << (key[-1] & 63)
+            bits |= 1 << (key[-1] & 63) | 1 << (key[-2] & 63)
     return bits - (1 << 64) if bits >> 63 else bits
+
+
+def has_others(bits: int, links: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether more people were named than these names are of; of a thousand others about one is not told apart."""
+    return bits & ~people(links) != 0
 
 
 def record(trip: Trip, found: Iterable[NewLink], now: datetime) -> Rows:
