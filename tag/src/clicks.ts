@@ -51,7 +51,9 @@ const parameters = (): [string, string][] =>
  * and halves of a surrogate pair, all that JSON escapes by number.
  */
 export function written(value: unknown): string {
-  const all = JSON.stringify(value, (name, one) => (name != "user_data" || mayAdvertise() ? one : undefined));
+  const all = JSON.stringify(value, (name, one) => {
+    if (name != "user_data" || mayAdvertise()) return one;
+  });
   const text = all.replace(/(\\\\)|\\u..../g, "$1");
   // Addresses then say that a click brought the visitor, and not which.
   return mayAdvertise() ? text : text.replace(CLICK, "$1");
@@ -69,7 +71,7 @@ export function readAddress(): void {
     // It may go into a cookie.
     else if (!/[;@\s]/.test(value)) seen(name, value);
   }
-  if (Object.keys(tags)[0]) seen("utm", JSON.stringify(tags));
+  seen("utm", Object.keys(tags)[0] && JSON.stringify(tags));
   readCookies();
 }
 
@@ -131,4 +133,5 @@ export function read(): { identifiers: Identifiers; utm?: Utm } {
 export function forget(): void {
   ids = {};
   write(Key.Identifiers, null);
+  mint("_fbc");
 }

@@ -23,11 +23,11 @@ let isRequired = false;
 /** Somebody will still be asked, or it is not known. */
 let isAwaited = true;
 let told: (isNews?: boolean) => void = () => {};
-/** This page's own last word, should the page clear what is stored. */
+/** The last word that this page knows of, should it clear what is stored. */
 let last: Consent | undefined;
 
 /** The last word, which may be another tab's. */
-const chosen = (): Consent | null | undefined => readJson(CONSENT) || last;
+const chosen = (): Consent | null | undefined => (last = readJson(CONSENT) || last);
 
 /** What holds now. */
 export const consented = (): Consent => ({
@@ -37,7 +37,8 @@ export const consented = (): Consent => ({
 });
 
 /** Whether page views and the like may be sent; null: not known yet. */
-export const mayMeasure = (): boolean | null => (isAwaited && !chosen() ? null : consented().analytics !== false);
+export const mayMeasure = (): boolean | null =>
+  isAwaited && chosen()?.analytics == null ? null : consented().analytics !== false;
 
 export const isDenied = (): boolean => mayMeasure() === false;
 
@@ -45,7 +46,7 @@ export const isDenied = (): boolean => mayMeasure() === false;
 export const mayAdvertise = (): boolean => mayMeasure() == null || consented().ad_user_data !== false;
 
 /** Take what was chosen, by whatever the page gave as such. */
-export function choose(choice: any): void {
+export async function choose(choice: any): Promise<void> {
   if (Object(choice) !== choice) return warn("no purpose " + choice);
   const before = read(CONSENT);
   const now: any = {};
@@ -56,9 +57,10 @@ export function choose(choice: any): void {
   }
   // What names none of ours says nothing.
   if (!Object.keys(now)[0]) return;
-  last = { ...(isRequired && NOTHING), ...defaults, ...chosen(), ...now };
+  last = { ...(isRequired && NOTHING), ...chosen(), ...now };
   write(CONSENT, JSON.stringify(last), true);
-  told(read(CONSENT) != before);
+  // What is said purpose by purpose is heard whole.
+  told(await (read(CONSENT) != before));
 }
 
 /**
@@ -95,7 +97,7 @@ function listenToGoogle(): void {
     if (isUpdate) choose(said);
     else isAwaited ||= Object.assign(defaults, said).analytics === false;
   };
-  layer.forEach(see);
+  layer.forEach?.(see);
   const { push } = layer;
   layer.push = (...given) => {
     given.forEach(see);
@@ -110,7 +112,8 @@ function listenToTcf(): void {
     const may = (...purposes: number[]): boolean => purposes.every((one) => data.purpose?.consents?.[one]);
     // Where it does not apply, nothing was chosen: it ends the waiting alone.
     if (data.gdprApplies === false) mayMeasure() ?? choose({ analytics: true });
-    else if (data.eventStatus != "cmpuishown")
+    // `tcloaded`, `useractioncomplete`; before these what it says is not a choice.
+    else if (/tc|us/.test(data.eventStatus))
       choose({ analytics: may(1, 8), ad_user_data: may(1, 7), ad_personalization: may(1, 3, 4) });
   });
 }

@@ -78,17 +78,12 @@ export function session(isEvent?: boolean, told?: string): Session {
     };
     isEvent = true;
   }
-  if (isEvent) {
-    found.at = now;
-    setSession(found);
-  }
+  if (isEvent) setSession({ ...found, at: now });
   return found;
 }
 
 export function setSession(one: Session | null): void {
-  const text = one && written(one);
-  write(SESSION, text);
-  write(Key.LastSession, text);
+  for (const key of [SESSION, Key.LastSession]) write(key, one && written(one));
 }
 
 /** Somebody else from here on. */

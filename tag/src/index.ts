@@ -5,7 +5,7 @@ import { hashed, type User } from "./hash";
 import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
 import { cut, on } from "./store";
-import { later, open, put, send, type Event } from "./queue";
+import { later, open, put, type Event } from "./queue";
 
 export type { Consent, User };
 
@@ -108,8 +108,8 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   const link = arrived();
   begin(cookie, told[0]);
   session(false, told[1]);
-  open(endpoint, { site_key: site, cookie, bot: navigator.webdriver || undefined }, link);
-  watch(options.autofill != "off", () => send(true));
+  open(endpoint, { site_key: site, cookie, bot: navigator.webdriver }, link);
+  watch(options.autofill != "off");
   listen(options.consent != null, (isNews) => {
     keepIds();
     readAddress();

@@ -4,6 +4,7 @@
  */
 import { mayMeasure } from "./consent";
 import { session, visitorId } from "./identity";
+import { send } from "./queue";
 import { attempt, on } from "./store";
 
 export interface Answer {
@@ -24,7 +25,6 @@ let token = "";
 let tokenUntil = 0;
 let domains: string[] = [];
 let isByName: boolean;
-let ask: () => void;
 let timer: ReturnType<typeof setTimeout>;
 const filled = new WeakSet<HTMLInputElement>();
 
@@ -49,11 +49,10 @@ export function take(answer: Answer): void {
   fill();
 }
 
-const renew = (): unknown => document.hidden || (domains[0] && ask());
+const renew = (): unknown => document.hidden || (domains[0] && send(true));
 
 /** Fill forms and mark links from now on. `byName`: fields of a known name too. `asks`: for a fresh token. */
-export function watch(byName: boolean, asks: () => void): void {
-  ask = asks;
+export function watch(byName: boolean): void {
   isByName = byName;
   fill();
   on("DOMContentLoaded", () => fill());

@@ -5,7 +5,7 @@
  */
 import { read as readClicks, written } from "./clicks";
 import { consented, isDenied, mayMeasure } from "./consent";
-import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
+import { fresh, session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
 import { CONSENT, keys, on, read, readJson, warn, write } from "./store";
 
@@ -42,21 +42,22 @@ export function open(endpoint: string, said: object, token?: string): void {
   url = endpoint + "/collect";
   about = said;
   link = token;
-  on("online", () => {
-    failures = 0;
-    send();
-  });
+  on("online", () => later((failures = 0)));
   on("visibilitychange", () => document.hidden && send());
 }
 
-/** Queue an event as of now. What is denied never was; before it is known, the queue lives in memory. */
+/**
+ * Queue an event as of now. What is denied never was, but for the news of it, without where the visit began; before it is
+ * known, the queue lives in memory.
+ */
 export function put(event: Event): void {
   const isConsent = event.event == "consent";
   if (!isConsent && isDenied()) return;
   const now = Date.now();
-  const text = written([visitorId(), session(true), event, now + Limit.ClaimMs]);
-  if (text.length > Limit.Chars || (!isConsent && keys(/^_pb_q/)[Limit.Waiting])) return warn("too much");
-  const key = (isConsent ? CONSENT : "_pb_") + "q" + now + event.event_id;
+  const visit = session(true);
+  const text = written([visitorId(), isDenied() ? { id: visit.id } : visit, event, now + Limit.ClaimMs]);
+  if (text.length > Limit.Chars || keys(isConsent ? /^_pb_cq/ : /^_pb_q/)[Limit.Waiting]) return warn("too much");
+  const key = (isConsent ? CONSENT : "_pb_") + "q" + now + fresh("");
   mine[key] = true;
   write(key, text, isConsent);
   if (!failures) later(0);
@@ -80,7 +81,7 @@ export async function send(isAsking?: boolean): Promise<void> {
     const entry = readJson<Entry>(key);
     // What was denied meanwhile goes away, and what is not ours.
     if (!entry?.[1]?.id || !(may || entry[2].event == "consent")) write(key, null);
-    else if (entry[3] > now && entry[3] <= now + Limit.ClaimMs && !mine[key]) next ||= entry[3];
+    else if (!mine[key] && entry[3] > now && entry[3] <= now + Limit.ClaimMs) next ||= entry[3];
     // One batch is one visitor's, of one visit.
     else if (chars < Limit.Chars && (!first || (entry[0] == first[0] && entry[1].id == first[1].id))) {
       first ||= entry;

@@ -34,8 +34,8 @@ export const readJson = <T>(key: string): T | null | undefined => attempt(() => 
 export function write(key: string, text: string | null, always?: boolean): void {
   delete memory[key];
   try {
-    if (text && (always || mayMeasure())) return void (area(key)[key] = text);
     delete area(key)[key];
+    if (text && (always || mayMeasure())) return void (area(key)[key] = text);
   } catch {}
   if (text) memory[key] = text;
 }
@@ -53,7 +53,7 @@ export const keys = (form: RegExp): string[] =>
 export const cookies = (): string => "; " + attempt(() => document.cookie);
 
 export const cookie = (name: string): string =>
-  cookies().split(`; ${name}=`)[1]?.split("; ")[0] || "";
+  cookies().split("; " + name + "=")[1]?.split("; ")[0] || "";
 
 /** Set a first-party cookie, on the host alone or `where` says. */
 export const setCookie = (name: string, value: string, seconds: number, where = ""): void => {

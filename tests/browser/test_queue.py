@@ -144,6 +144,16 @@ async def test_two_tabs_are_one_visitor_in_one_visit_and_send_each_event_once(
     assert Counter(event["event_id"] for event in recorder.named("lead")) == Counter(made)
 
 
+async def test_events_of_two_names_under_one_id_at_one_moment_are_two(page: Page, recorder: Recorder) -> None:
+    recorder.page("/")
+    await page.goto(recorder.url("/"))
+    await page.evaluate(
+        "for (let n = 0; n < 10; n++) for (const name of ['purchase', 'subscribe']) postback.track(name, {event_id: 'o' + n})"
+    )
+    await recorder.until(lambda: len(recorder.named("subscribe")) == 10)
+    assert len(recorder.named("purchase")) == 10
+
+
 async def test_batches_stay_below_64_kilobytes_and_one_that_never_could_is_refused_aloud(
     page: Page, recorder: Recorder
 ) -> None:

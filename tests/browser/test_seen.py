@@ -249,7 +249,7 @@ async def test_tracked_events_carry_their_fields_and_an_interaction_its_product(
 async def test_reset_makes_another_visitor_and_what_waits_stays_the_firsts(
     context: BrowserContext, page: Page, recorder: Recorder
 ) -> None:
-    await page.goto(recorder.url("/?gclid=G1"))
+    await page.goto(recorder.url("/?gclid=G1&fbclid=F1"))
     await recorder.first("page_view")
     await page.evaluate("postback.track('lead'); postback.reset(); postback.track('signup')")
     await recorder.first("signup")
@@ -257,7 +257,7 @@ async def test_reset_makes_another_visitor_and_what_waits_stays_the_firsts(
     of = {event["event"]: batch for batch in recorder.batches for event in batch["events"]}
     assert of["lead"]["visitor_id"] == of["page_view"]["visitor_id"] != of["signup"]["visitor_id"]
     assert of["lead"]["session_id"] != of["signup"]["session_id"]
-    assert "gclid" not in of["signup"]["identifiers"]
+    assert not {"gclid", "fbclid", "fbc"} & of["signup"]["identifiers"].keys()
     cookies = {one["name"]: one["value"] for one in await context.cookies()}
     assert cookies["_pb_vid"] == of["signup"]["visitor_id"]
 
