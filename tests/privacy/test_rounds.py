@@ -218,7 +218,7 @@ async def test_what_the_persons_own_browser_lent_leaves_the_log(hub: Erasable, t
     await hub.put("e1", account | phone, visitor_id="v1", session_id="s1")
     fields = shared | {"user": {"email": "bob@x.example"} | shared.get("user", {})}
     bob = await hub.put("b", **fields)
-    await hub.put("e2", {"email": JANE["email"]}, visitor_id="v1")
+    await hub.put("e2", account | {"email": JANE["email"]}, visitor_id="v1")
     await sent(tx, bob, f"{account_hash} {PHONE_HASH}")
     done = await hub.erase("external_id", "cust-7")
     assert (done.removed["visitors"], str(bob) in await hub.erased()) == (1, False)

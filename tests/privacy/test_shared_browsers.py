@@ -45,3 +45,15 @@ async def test_her_own_browser_leads_to_all_of_her(hub: Erasable, tx: Tx) -> Non
     order = await hub.put("j3", {"email": "jane@x.example"}, visitor_id="v2", **ORDER)
     await hub.erase("external_id", "cust-7")
     assert str(order) in await hub.erased()
+
+
+async def test_a_row_that_named_another_in_between_ties_no_name_to_hers(hub: Erasable, tx: Tx) -> None:
+    """Whether the email is hers, who is asked for by her id, nobody can tell: the row loses the id alone."""
+    await hub.put("j", {"external_id": "cust-7"}, visitor_id="v1")
+    await hub.put("b", GUEST, visitor_id="v1")
+    last = await hub.put("j2", {"email": "jane@x.example"}, visitor_id="v1")
+    done = await hub.erase("external_id", "cust-7")
+    assert (done.removed["visitors"], done.removed["visitors_narrowed"]) == (0, 1)
+    assert str(last) not in await hub.erased()
+    await hub.erase("email", "jane@x.example")
+    assert str(last) in await hub.erased()
