@@ -4,7 +4,7 @@
  * milliseconds of the browser's clock.
  */
 import { mayAdvertise, mayMeasure } from "./consent";
-import { attempt, cookie, cookies, readJson, setCookie, write } from "./store";
+import { attempt, cookie, cookies, fresh, readJson, setCookie, write } from "./store";
 
 interface Seen {
   value: string;
@@ -104,14 +104,14 @@ function readMeta(): void {
   const isNews =
     click && click.value != clicked && Date.now() - click.first < Limit.MetaMs && !(+minted > click.last);
   seen("fbc", isNews ? mint("_fbc", click.first, click.value) : cookie("_fbc"));
-  seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", Date.now(), Math.floor(1e9 + Math.random() * 9e9)));
+  seen("fbp", cookie("_fbp") || ids.fbp?.value || mint("_fbp", Date.now(), fresh("").slice(1, 11)));
 }
 
 /**
  * `fb.<labels of the cookie's domain less one>.<ms>.<id>`, set on the shortest domain that the browser takes; without an
  * id, removed from every domain.
  */
-function mint(name: string, at?: number, id?: string | number): string {
+function mint(name: string, at?: number, id?: string): string {
   const labels = location.hostname.split(".");
   for (let count = 1; count <= labels.length; count++) {
     const value = `fb.${count - 1}.${at}.${id}`;

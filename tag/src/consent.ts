@@ -45,9 +45,8 @@ export const isDenied = (): boolean => mayMeasure() === false;
 /** Before it is known, all of it waits in memory. */
 export const mayAdvertise = (): boolean => mayMeasure() == null || consented().ad_user_data !== false;
 
-/** Take what was chosen, by whatever the page gave as such. */
-export async function choose(choice: any): Promise<void> {
-  if (Object(choice) !== choice) return warn("no purpose " + choice);
+/** Take what was chosen, by whatever the page gave as such. `isStep`: others of one choice may follow at once. */
+export async function choose(choice: any, isStep?: boolean): Promise<void> {
   const before = read(CONSENT);
   const now: any = {};
   for (const purpose in choice) {
@@ -56,11 +55,12 @@ export async function choose(choice: any): Promise<void> {
     else if (value != null) now[purpose] = value === true || value === "granted";
   }
   // What names none of ours says nothing.
-  if (!Object.keys(now)[0]) return;
-  last = { ...(isRequired && NOTHING), ...chosen(), ...now };
+  if (!Object.keys(now)[0]) return warn("no purpose " + choice);
+  // What Google denies by default is denied on pages without it too; that it asks is theirs.
+  last = { ...defaults, ...(isRequired ? NOTHING : { analytics: undefined }), ...chosen(), ...now };
   write(CONSENT, JSON.stringify(last), true);
-  // What is said purpose by purpose is heard whole.
-  told(await (read(CONSENT) != before));
+  // Who is told is settled before the wait: of what is said while `listen` begins it tells itself.
+  told((isStep && (await 0)) || read(CONSENT) != before);
 }
 
 /**
@@ -94,7 +94,7 @@ function listenToGoogle(): void {
     // Two of Google's are one of ours, which both must grant.
     said.ad_user_data &&= !denied.ad_storage && !denied.ad_user_data;
     // A default is not a choice: what it denies waits for one.
-    if (isUpdate) choose(said);
+    if (isUpdate) choose(said, true);
     else isAwaited ||= Object.assign(defaults, said).analytics === false;
   };
   layer.forEach?.(see);

@@ -4,7 +4,7 @@
  */
 import { campaign, written } from "./clicks";
 import { isDenied, mayMeasure } from "./consent";
-import { cookie, cut, keys, read, readJson, SESSION, setCookie, write } from "./store";
+import { cookie, cut, fresh, keys, read, readJson, SESSION, setCookie, write } from "./store";
 
 export interface Session {
   id: string;
@@ -28,8 +28,6 @@ const enum Limit {
 
 let visitor: string;
 let cookieName: string;
-
-export const fresh = (kind: string): string => kind + "_" + crypto.getRandomValues(new Uint32Array(3)).join("");
 
 /** Find or make the visitor's id; `told`: the one that the page was told before we came. */
 export function begin(cookie_: string, told?: string): void {

@@ -2,9 +2,9 @@
 import { forget as forgetClicks, readAddress } from "./clicks";
 import { choose, isDenied, listen, type Consent } from "./consent";
 import { hashed, type User } from "./hash";
-import { begin, forget, fresh, keepIds, session, visitorId } from "./identity";
+import { begin, forget, keepIds, session, visitorId } from "./identity";
 import { arrived, watch } from "./links";
-import { cut, on } from "./store";
+import { cut, fresh, on } from "./store";
 import { later, open, put, type Event } from "./queue";
 
 export type { Consent, User };
@@ -108,7 +108,7 @@ export function start(options: Options, ...told: (string | undefined)[]): Postba
   const link = arrived();
   begin(cookie, told[0]);
   session(false, told[1]);
-  open(endpoint, { site_key: site, cookie, bot: navigator.webdriver }, link);
+  open(endpoint, { cookie, bot: navigator.webdriver, site_key: site }, link);
   watch(options.autofill != "off");
   listen(options.consent != null, (isNews) => {
     keepIds();

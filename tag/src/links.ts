@@ -28,7 +28,7 @@ let isByName: boolean;
 let timer: ReturnType<typeof setTimeout>;
 const filled = new WeakSet<HTMLInputElement>();
 
-const without = (href: string): string => href.replace(/([?&])pb_vid=[^&#]*&?/, "$1").replace(/[?&](?=#|$)/, "");
+const without = (href: string): string => href.replace(/([?&])pb_vid=[^&#]*&?/, "$1").replace(/[?&](#|$)/, "$1");
 
 /** The token in this page's address, which is taken out of it. */
 export function arrived(): string | undefined {

@@ -5,9 +5,9 @@
  */
 import { read as readClicks, written } from "./clicks";
 import { consented, isDenied, mayMeasure } from "./consent";
-import { fresh, session, setSession, setVisitor, visitorId, type Session } from "./identity";
+import { session, setSession, setVisitor, visitorId, type Session } from "./identity";
 import { take, type Answer } from "./links";
-import { CONSENT, keys, on, read, readJson, warn, write } from "./store";
+import { CONSENT, fresh, keys, on, read, readJson, warn, write } from "./store";
 
 export interface Event {
   event: string;

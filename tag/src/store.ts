@@ -21,6 +21,9 @@ export function attempt<T>(what: () => T): T | undefined {
 
 export const read = (key: string): string | undefined => memory[key] ?? attempt(() => area(key)[key]);
 
+/** An id of its own. */
+export const fresh = (kind: string): string => kind + "_" + crypto.getRandomValues(new Uint32Array(3)).join("");
+
 /** Tell whoever writes the page. */
 export const warn = (text: string): void => console.warn("postback: " + text);
 
@@ -33,10 +36,9 @@ export const readJson = <T>(key: string): T | null | undefined => attempt(() => 
 /** Keep a text, as long as is allowed now, or with null remove it. `always`: though the visitor has not allowed storing. */
 export function write(key: string, text: string | null, always?: boolean): void {
   delete memory[key];
-  try {
-    delete area(key)[key];
-    if (text && (always || mayMeasure())) return void (area(key)[key] = text);
-  } catch {}
+  if (attempt(() => text && (always || mayMeasure()) && (area(key)[key] = text))) return;
+  // What there was no room for leaves nothing older.
+  attempt(() => delete area(key)[key]);
   if (text) memory[key] = text;
 }
 

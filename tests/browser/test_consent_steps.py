@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.browser.consenting import ALL, ASKING, GTAG, KEPT, NONE, landed, settle
+from tests.browser.consenting import ADS, ALL, ASKING, GTAG, KEPT, NONE, landed, settle
 from tests.browser.recorder import Recorder
 
 NAMES = ("analytics_storage", "ad_storage", "ad_user_data", "ad_personalization")
@@ -86,6 +86,56 @@ async def test_a_word_on_advertising_alone_does_not_end_the_waiting(page: Page, 
     await page.evaluate("postback.consent({analytics: true})")
     await recorder.first("page_view")
     assert recorder.batches[0]["consent"] == {"analytics": True, "ad_user_data": False}
+
+
+async def test_what_google_denies_by_default_is_denied_on_a_page_without_it(page: Page, recorder: Recorder) -> None:
+    await landed(page, recorder, DENIED)
+    await page.evaluate(ANALYTICS)
+    await recorder.first("page_view")
+    await page.wait_for_function(IS_ANSWERED)
+    recorder.page("/checkout")
+    await page.goto(recorder.url("/checkout?gclid=G2"))
+    await page.evaluate("postback.identify({userId: 'u-1'})")
+    await recorder.first("identify")
+    assert not ADS & recorder.batches[-1]["identifiers"].keys()
+    assert "user_data" not in recorder.named("identify")[0]
+
+
+@pytest.mark.parametrize("choice", [NONE, "{ad_user_data: false}"])
+async def test_a_denial_and_a_log_out_at_once_are_told_of_who_denied(
+    page: Page, recorder: Recorder, choice: str
+) -> None:
+    await landed(page, recorder)
+    await recorder.first("page_view")
+    await page.wait_for_function(IS_ANSWERED)
+    hers = await page.evaluate("postback.getVisitorId()")
+    await page.evaluate(f"postback.consent({choice}); postback.reset()")
+    await recorder.until(
+        lambda: hers in {one["visitor_id"] for one in recorder.batches if one["consent"].get("ad_user_data") is False}
+    )
+
+
+@pytest.mark.parametrize("leave", ["location.reload()", "location.href = '/two'"])
+async def test_a_choice_that_the_page_is_left_with_loses_nothing(page: Page, recorder: Recorder, leave: str) -> None:
+    recorder.page("/two")
+    await landed(page, recorder, attributes=ASKING)
+    await page.evaluate(f"postback.track('lead'); postback.consent({ALL}); {leave}")
+    await recorder.first("lead")
+    await recorder.first("consent")
+    assert recorder.named("page_view")[0]["url"].endswith("gclid=G1&fbclid=F1&utm_source=a")
+
+
+async def test_a_choice_that_is_repeated_wakes_no_other_tab(context: BrowserContext, recorder: Recorder) -> None:
+    recorder.page("/")
+    first, other = await context.new_page(), await context.new_page()
+    for page in (first, other):
+        await page.goto(recorder.url("/"))
+    await first.evaluate("postback.consent({analytics: true})")
+    await settle(first)
+    await other.evaluate("window.heard = 0; addEventListener('storage', ({key}) => key == '_pb_c' && heard++)")
+    await first.evaluate("for (let n = 0; n < 5; n++) postback.consent({analytics: true})")
+    await settle(other)
+    assert await other.evaluate("heard") == 0
 
 
 async def test_a_data_layer_that_is_no_array_stops_nothing(page: Page, recorder: Recorder) -> None:

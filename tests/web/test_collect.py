@@ -319,8 +319,20 @@ LANDING = "https://shop.example/?gclid=CLICK&utm_source=x"
     "own",
     [
         {"properties": {"landing_page": LANDING, "nested": {"gclid": "CLICK", "all": [LANDING, {"gclid": "CLICK"}]}}},
+        {"properties": {"ScCid": "CLICK", "deep": [{"GCLID": "CLICK"}], LANDING: 1, "query": "gclid=CLICK&b=1"}},
         {"title": LANDING},
-        *({"url": f"https://shop.example/{rest}"} for rest in ("#gclid=CLICK", "#/x?gclid=CLICK", "?a=1;gclid=CLICK")),
+        {"referrer": "https://shop.example/login?next=%2Fp%3Fa%3D1%26fbclid%3DCLICK"},
+        *(
+            {"url": f"https://shop.example/{rest}"}
+            for rest in (
+                "#gclid=CLICK",
+                "#/x?gclid=CLICK",
+                "?a=1;gclid=CLICK",
+                "?gclid=A;CLICK",
+                "login?next=%2Fp%3Fgclid%3DCLICK",
+                "login?next=%252Fp%253Fgclid%253DCLICK",
+            )
+        ),
     ],
 )
 async def test_a_click_is_nowhere_where_advertising_is_denied(served: Any, own: dict[str, Any]) -> None:

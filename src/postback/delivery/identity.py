@@ -8,7 +8,8 @@ Two look-ups for any number of events: of links, then of visitors. Visitors of o
 are the latest seen. A link of too many visitors, and a visitor in whom too many people were seen, join nobody; see
 `visitors.links`. A visitor who bears another user id or another email than the event (where it bears none: than the
 first of these visitors who does) is another person: in the event's own browser and session it gives only what is the
-browser's, elsewhere nothing but its denials. Of several who were named in a browser one after the other the last gives
+browser's, elsewhere nothing but its denials; one who bears the same of one and another of the other gives what is the
+browser's, too. Of several who were named in a browser one after the other the last gives
 what was said since, and nothing to an event that names somebody of whom the row does not tell. A click that was first
 seen after the event had come led to something else, and is not given. Nothing here depends on the order in which the
 facts arrived, but for when a value was first seen that came back after another.
@@ -76,8 +77,8 @@ async def find(
     rows_ = await visitors.find(tx, sorted(wanted)) if wanted else {}
     if not rows_:
         return dict.fromkeys(asked, ())
-    several = {key: named for key, visitor in rows_.items() if (named := _named_others(visitor, link_key)) is not None}
-    found = rows_ | {key: _of_last_named(rows_[key], named) for key, named in several.items()}
+    several = {key: visitor for key, visitor in rows_.items() if _named_others(visitor, link_key)}
+    found = rows_ | {key: _of_last_named(visitor) for key, visitor in several.items()}
     return {row.id: _layers(asked[row.id], row, linked, twins, found, several) for row in rows if row.id in asked}
 
 
@@ -102,7 +103,7 @@ def _layers(
     linked: dict[bytes, list[bytes]],
     twins: dict[bytes, list[bytes]],
     found: dict[bytes, Visitor],
-    several: Collection[bytes],
+    several: Mapping[bytes, Visitor],
 ) -> tuple[Layer, ...]:
     ways = [(origin, linked.get(key, ())) for key, origin in asked.links]
     if (own := asked.visitor_key) is not None:
@@ -124,23 +125,30 @@ def _layers(
             layers.append(Layer(origin, tuple(here)))
     if not layers or (not asked.user and len(used) == 1):
         return tuple(layers)
-    return _without_others(layers, asked.user, own, several)
+    at_hand = {own, *(key for link, origin in asked.links if origin == "session" for key in linked.get(link, ()))}
+    return _without_others(layers, asked.user, at_hand, several)
 
 
-def _named_others(visitor: Visitor, link_key: bytes) -> list[Identifier] | None:
-    """The names that a row bears, where it bore others before."""
+def _named_others(visitor: Visitor, link_key: bytes) -> bool:
+    """Whether a row bore other names than it bears."""
     if visitor.people == 0:
-        return None
+        return False
     known, workspace_id = visitor.identifiers, visitor.workspace_id.bytes
-    named = [(kind, known[name]) for kind, name in _PROOFS if name in known]
-    keys = ((kind, pii.link_key(link_key, workspace_id, kind, one.value)) for kind, one in named)
-    return [one for _, one in named] if links.has_others(visitor.people, keys) else None
+    return links.has_others(
+        visitor.people,
+        (
+            (kind, pii.link_key(link_key, workspace_id, kind, known[name].value))
+            for kind, name in _PROOFS
+            if name in known
+        ),
+    )
 
 
-def _of_last_named(visitor: Visitor, named: Sequence[Identifier]) -> Visitor:
+def _of_last_named(visitor: Visitor) -> Visitor:
     """What was said since the names came up that it bears: what is older may be others'. The first times of a row
     depend on the order of arrival, the last do not."""
-    since = max((one.last_ms for one in named), default=LATEST_MS)
+    known = visitor.identifiers
+    since = max((known[name].last_ms for _, name in _PROOFS if name in known), default=LATEST_MS)
     identifiers = {n: one for n, one in visitor.identifiers.items() if n not in HASHED or one.last_ms >= since}
     is_older = visitor.sealed_at is None or visitor.sealed_at.timestamp() * 1000 < since
     sealed, sealed_at = (None, None) if is_older else (visitor.sealed, visitor.sealed_at)
@@ -155,21 +163,23 @@ def _until(visitor: Visitor, ms: int) -> Visitor:
 
 
 def _without_others(
-    layers: list[Layer], user: Mapping[str, str], browser: bytes | None, several: Collection[bytes]
+    layers: list[Layer], user: Mapping[str, str], at_hand: Collection[bytes | None], several: Mapping[bytes, Visitor]
 ) -> tuple[Layer, ...]:
     """Where one of the visitors is another person than the event's, only who bears what the event bears gives hashes of
-    personal data, and what was sent readable. `browser`: the event's own; `several`: those that named others before."""
-    own = _names(user) or next((names for layer in layers if (names := _names(_values(layer)))), [])
-    if not own or all(_is_theirs(v, own, several) is not False for layer in layers for v in layer.visitors):
+    personal data, and what was sent readable. `at_hand`: the event's own browser, and those of its session; `several`:
+    those that named others before, with all that they bear."""
+    own = _names(user) or next((names for layer in layers if (names := _last_names(layer))), [])
+    whose = {v.key: _whose(v, own, several) for layer in layers for v in layer.visitors}
+    if not any(is_others for _, is_others in whose.values()):
         return tuple(layers)
     given: list[Layer] = []
     for layer in layers:
         here: list[Visitor] = []
         for visitor in layer.visitors:
-            is_theirs = _is_theirs(visitor, own, several)
-            if is_theirs:
+            is_theirs, is_others = whose[visitor.key]
+            if is_theirs and not is_others:
                 here.append(visitor)
-            elif is_theirs is None or layer.origin == "session" or visitor.key.bytes == browser:
+            elif is_theirs or not is_others or visitor.key.bytes in at_hand:
                 here.append(_browser_of(visitor))
             elif denials := visitors.denials(visitor.identifiers):
                 here.append(Visitor(visitor.key, visitor.workspace_id, denials, None))
@@ -178,21 +188,30 @@ def _without_others(
     return tuple(given)
 
 
-def _values(layer: Layer) -> dict[str, str]:
-    return {name: one.value for name, one in layer.identifiers.items()}
-
-
 def _names(user: Mapping[str, str]) -> list[dict[str, str]]:
     """What proves somebody a person: the variants of each such field."""
     return [known for variants in _PROVING if (known := {name: user[name] for name in variants if name in user})]
 
 
-def _is_theirs(visitor: Visitor, own: Sequence[Mapping[str, str]], several: Collection[bytes]) -> bool | None:
-    """Whether a visitor is the person; None: nobody can tell. Who named others before is, or is not."""
+def _last_names(layer: Layer) -> list[dict[str, str]]:
+    """Those of the visitor whose name came up last."""
+    latest: tuple[int, bytes] = (0, b"")
+    names: list[dict[str, str]] = []
+    for visitor in layer.visitors:
+        known = visitor.identifiers
+        if borne := _names({name: one.value for name, one in known.items()}):
+            at = max(known[name].last_ms for variants in borne for name in variants), visitor.key.bytes
+            latest, names = (at, borne) if at > latest else (latest, names)
+    return names
+
+
+def _whose(visitor: Visitor, own: Sequence[Mapping[str, str]], several: Mapping[bytes, Visitor]) -> tuple[bool, bool]:
+    """Whether a visitor bears a name of the person's; and another's, or perhaps, since it named others before."""
     alike = [_alike(visitor, known) for known in own]
-    if False in alike:
-        return False
-    return True if True in alike else False if visitor.key.bytes in several else None
+    whole = several.get(visitor.key.bytes)
+    if not own or whole is None or True in alike or False in alike:
+        return True in alike, False in alike
+    return any(_alike(whole, known) for known in own), True
 
 
 def _alike(visitor: Visitor, known: Mapping[str, str]) -> bool | None:

@@ -53,7 +53,12 @@ class Known(Struct, frozen=True):
 
     @property
     def visitor(self) -> Visitor | None:
-        return self.layers[0].visitors[0] if self.layers else None
+        return named_of(self.layers)
+
+
+def named_of(layers: Sequence[Layer]) -> Visitor | None:
+    """The first visitor that may be told."""
+    return next((visitor for layer in layers for visitor in layer.visitors if visitor.id is not None), None)
 
 
 async def join(tx: Tx, rows: Sequence[StoredEvent], keys: Vault) -> dict[bytes, Known | None]:
@@ -205,7 +210,7 @@ def join_one(known: Known, connector: Connector, keys: Vault | None, now: dateti
         action_source=event.action_source,
         site_id=event.site_id,
         goal_id=event.goal_id,
-        visitor_id=event.visitor_id or (layers[0].visitors[0].id if layers else None),
+        visitor_id=event.visitor_id or ((told := named_of(layers)) and told.id),
         session_id=event.session_id,
         value=event.value,
         order=event.order,

@@ -205,8 +205,11 @@ def _without_denied(sent: dict[str, Any], consent: Consent, notes: list[str]) ->
             return [kept(inner, below, depth + 1) for inner in value]
         if not isinstance(value, dict):
             return value
-        found.update(names & value.keys())
-        return {name: kept(inner, below, depth + 1) for name, inner in value.items() if name not in names}
+        gone = {name for name in value if name.lower() in names}
+        found.update(gone)
+        return {
+            pii.without_clicks(name): kept(inner, below, depth + 1) for name, inner in value.items() if name not in gone
+        }
 
     cleaned = kept(sent, denied, 0)
     notes += [f"properties.{name}: dropped, ad_user_data is denied" for name in sorted(found)]

@@ -23,7 +23,10 @@ MAX_LABEL_CHARS = 64
 
 # The look-behind lets a match begin only where a run of such characters does, so that time grows with length alone.
 _EMAIL = re.compile(r"(?<![\w.+'%-])[\w.+'%-]+(?:@|%(?:25)*40)[\w-]+(?:\.[\w-]+)*\.[^\W\d_][\w-]+")
-_CLICK = re.compile(rf"([?&;#](?:{'|'.join(CLICK_PARAMETERS)})=)[^&;#]*", re.IGNORECASE)
+# Also within an address that an address bears, percent-encoded.
+_CLICK = re.compile(
+    rf"((?:^|[?&;#]|%(?:25)*(?:3F|26|23))(?:{'|'.join(CLICK_PARAMETERS)})(?:=|%(?:25)*3D))[^&#]*", re.IGNORECASE
+)
 _USER_NAMES = frozenset(RawUser.__struct_fields__)
 # Below the first level a `state` is rarely a person's, but these are never anything else.
 _PERSONAL_NAMES = frozenset(("phone", "first_name", "last_name", "date_of_birth", "street", "client_ip_address"))

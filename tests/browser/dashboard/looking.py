@@ -1,6 +1,7 @@
 """A page as a browser shows it: what it complains of, what sticks out or is cut off, and a picture of it."""
 
 import base64
+import os
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from tests import npm
 
 HERE = Path(__file__).parent
 SHOTS = HERE.parents[2] / "build" / "screenshots"
+IS_TAKING = bool(os.environ.get("PICTURES"))  # a fifth of what a walk costs
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 Scheme = Literal["light", "dark"]
 View = tuple[dict[str, int], Scheme]
@@ -82,7 +84,7 @@ class Watch:
 async def look(
     page: Page, watch: Watch, path: str, *, into: str = "", axe: bool = False, views: Sequence[View] = VIEWS
 ) -> list[str]:
-    """What is wrong with a page. `into`: a folder for pictures of it."""
+    """What is wrong with a page. `into`: a folder for pictures of it, where they are asked for."""
     await page.goto(path)
     wrong: list[str] = []
     async with _talking(page) as session:
@@ -91,7 +93,7 @@ async def look(
             await page.emulate_media(color_scheme=scheme)
             seen = f"{path} at {size['width']}, {scheme}"
             wrong += [f"{seen}: {one}" for one in await _layout(page)]
-            if into:
+            if into and IS_TAKING:
                 await _picture(session, page, f"{into}/{_file_of(path)}-{size['width']}-{scheme}")
             if axe and (size, scheme) in (VIEWS[0], VIEWS[2]):
                 wrong += [f"{seen}: {one}" for one in await _audit(session, RULES[size["width"]])]
