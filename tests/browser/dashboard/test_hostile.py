@@ -5,7 +5,7 @@ from typing import Any
 from playwright.async_api import Browser
 
 from tests.browser.dashboard.data import jobs
-from tests.browser.dashboard.looking import VIEWS, Watch, look
+from tests.browser.dashboard.looking import ALL, Watch, look
 from tests.browser.dashboard.paths import addresses
 from tests.browser.dashboard.running import Hub, until
 from tests.browser.recorder import Recorder
@@ -46,7 +46,7 @@ async def test_what_is_hostile_runs_nothing_and_breaks_no_layout(
     context = await space.person(browser)
     page, watch = await context.new_page(), Watch(context, hub.url)
     wrong = [
-        one for path in dict.fromkeys(paths) for one in await look(page, watch, path, into="hostile", views=VIEWS[::2])
+        one for path in dict.fromkeys(paths) for one in await look(page, watch, path, into="hostile", views=ALL[::2])
     ]
     await context.close()
     assert not wrong, "\n".join(wrong)
