@@ -19,7 +19,6 @@ SOURCES = (
 )  # fmt: skip
 PRODUCTS = (("Oak desk lamp", 49.9), ("Lounge chair", 389), ("Wool rug, 200 × 300", 629), ("Side table", 129.5))
 NOW = datetime.now(UTC)
-DELIVERED = 4000  # the newest, to each of seven destinations
 CONFIGS: dict[str, dict[str, Any]] = {
     "meta": {"dataset_id": "1234567890", "access_token": "token"},
     "ga4": {"measurement_id": "G-DEMO123456", "api_secret": "secret"},
@@ -28,17 +27,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-async def fill(space: Workspace, events: int, *, hub: Hub, visits: int = 12, days: int = 28) -> None:
-    """`events` of so many days, `visits` that the tag saw, and all else that a shop has by then."""
+async def fill(
+    space: Workspace, events: int, *, hub: Hub, visits: int = 12, days: int = 28, delivered: int = 1000
+) -> None:
+    """`events` of so many days, the newest of which are `delivered` to each of seven destinations, `visits` that the tag
+    saw, and all else that a shop has by then."""
     await _configure(space)
     plan = await hub.call("POST", "/v1/admin/plans", {"name": f"Plan of {space.name}", "monthly_cap": events * 5})
     await hub.call("PATCH", f"/v1/admin/workspaces/{space.id}", {"plan": plan["id"]})
     await _visits(space, visits, days)
     await space.call("POST", "privacy/erasures", {"email": "gone@example.com"})
     sent = list(shop(events, days))
-    await space.send(sent[:-DELIVERED])
+    await space.send(sent[:-delivered])
     await _destinations(space, hub)
-    await space.send(sent[-DELIVERED:])
+    await space.send(sent[-delivered:])
     await until(lambda: _has(space, "delivered", "failed", "held", "retrying", "skipped", "queued"), 60)
     await jobs(space)
 

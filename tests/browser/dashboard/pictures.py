@@ -41,7 +41,7 @@ async def take() -> None:
         os.chmod(folder, 0o711)
         async with serving(Path(folder)) as hub, async_playwright() as playwright:
             space = await hub.workspace("shop")
-            await fill(space, EVENTS, hub=hub, visits=EVENTS // 7, days=DAYS)
+            await fill(space, EVENTS, hub=hub, visits=EVENTS // 7, days=DAYS, delivered=4000)
             dsn = await embedded.running(Path(folder) / "data")
             assert dsn is not None
             async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
