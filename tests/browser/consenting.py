@@ -10,7 +10,9 @@ NONE = "{analytics: false, ad_user_data: false, ad_personalization: false}"
 ADS = {"gclid", "fbclid", "fbc", "fbp"}
 KEPT = "[...Object.keys(localStorage), ...Object.keys(sessionStorage)]"
 ASKING = "data-consent=required"
+NAMES = ("analytics_storage", "ad_storage", "ad_user_data", "ad_personalization")
 GTAG = "dataLayer = []; function gtag() { dataLayer.push(arguments) }"
+DENIED = f"{GTAG}; gtag('consent', 'default', {dict.fromkeys(NAMES, 'denied')})"
 
 
 async def landed(page: Page, recorder: Recorder, before: str = "", attributes: str = "") -> None:

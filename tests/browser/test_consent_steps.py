@@ -3,11 +3,9 @@
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.browser.consenting import ADS, ALL, ASKING, GTAG, KEPT, NONE, landed, settle
+from tests.browser.consenting import ADS, ALL, ASKING, DENIED, KEPT, NAMES, NONE, landed, settle
 from tests.browser.recorder import Recorder
 
-NAMES = ("analytics_storage", "ad_storage", "ad_user_data", "ad_personalization")
-DENIED = f"{GTAG}; gtag('consent', 'default', {dict.fromkeys(NAMES, 'denied')})"
 ANALYTICS = f"gtag('consent', 'update', {dict.fromkeys(NAMES[:1], 'granted')})"
 MARKETING = f"gtag('consent', 'update', {dict.fromkeys(NAMES[1:], 'granted')})"
 TCF = "__tcfapi = (command, version, then) => { (window.told = then)(%s, true) }"

@@ -3,11 +3,9 @@
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.consenting import ALL, ASKING, GTAG, NONE, landed, settle
+from tests.browser.consenting import ALL, ASKING, DENIED, NAMES, NONE, landed, settle
 from tests.browser.recorder import Recorder
 
-NAMES = "analytics_storage ad_storage ad_user_data ad_personalization".split()
-DENIED = f"{GTAG}; gtag('consent', 'default', {dict.fromkeys(NAMES, 'denied')})"
 GRANTED = f"gtag('consent', 'update', {dict.fromkeys(NAMES, 'granted')})"
 
 

@@ -12,7 +12,7 @@ async def test_kills_under_load_lose_nothing_and_count_nothing_twice() -> None:
         for connector in ("meta", "ga4", "webhook"):
             await hub.install(connector)
         figures, acknowledged = await kill.run(
-            hub, rounds=12, pause_seconds=8, seed=20261121, least_seconds=120, between_seconds=0.3
+            hub, rounds=12, pause_seconds=8, seed=20261121, least_seconds=120, between_seconds=0.1
         )
         assert sum(figures.kills.values()) >= 10
         assert len(figures.kills) == 3

@@ -92,7 +92,7 @@ async def test_every_reference_leads_somewhere(served: Any) -> None:
 
 @pytest.mark.long(60)
 @pytest.mark.parametrize(
-    ("with_key", "examples", "phases"), [(True, 4, "examples,coverage,fuzzing"), (False, 1, "examples")]
+    ("with_key", "examples", "phases"), [(True, 6, "examples,coverage,fuzzing"), (False, 2, "examples,fuzzing")]
 )  # without a key most is 401, whatever is sent
 async def test_no_request_breaks_it(served: Any, tmp_path: Path, with_key: bool, examples: int, phases: str) -> None:
     admin = "/v1/admin"

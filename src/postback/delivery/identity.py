@@ -9,10 +9,10 @@ are the latest seen. A link of too many visitors, and a visitor in whom too many
 `visitors.links`. A visitor who bears another user id or another email than the event (where it bears none: than the
 first of these visitors who does) is another person: in the event's own browser and session it gives only what is the
 browser's, elsewhere nothing but its denials; one who bears the same of one and another of the other gives what is the
-browser's, too. Of several who were named in a browser one after the other the last gives
-what was said since, and nothing to an event that names somebody of whom the row does not tell. A click that was first
-seen after the event had come led to something else, and is not given. Nothing here depends on the order in which the
-facts arrived, but for when a value was first seen that came back after another.
+browser's, too. Of several who were named in a browser one after the other the last gives what was said since, and
+nothing to an event that names somebody of whom the row does not tell. A click that was first seen after the event had
+come led to something else, and is not given. Nothing here depends on the order in which the facts arrived, but for when
+a value was first seen that came back after another.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -149,7 +149,7 @@ def _of_last_named(visitor: Visitor) -> Visitor:
     depend on the order of arrival, the last do not."""
     known = visitor.identifiers
     since = max((known[name].last_ms for _, name in _PROOFS if name in known), default=LATEST_MS)
-    identifiers = {n: one for n, one in visitor.identifiers.items() if n not in HASHED or one.last_ms >= since}
+    identifiers = {name: one for name, one in known.items() if name not in HASHED or one.last_ms >= since}
     is_older = visitor.sealed_at is None or visitor.sealed_at.timestamp() * 1000 < since
     sealed, sealed_at = (None, None) if is_older else (visitor.sealed, visitor.sealed_at)
     return structs.replace(visitor, identifiers=identifiers, sealed=sealed, sealed_at=sealed_at)

@@ -75,7 +75,7 @@ def people(links: Iterable[tuple[str, bytes]]) -> int:
 
 
 def has_others(bits: int, links: Iterable[tuple[str, bytes]]) -> bool:
-    """Whether more people were named than these names are of; of a thousand others about one is not told apart."""
+    """Whether more people were named than these names are of; of a thousand others one to four are not told apart."""
     return bits & ~people(links) != 0
 
 
