@@ -107,7 +107,7 @@ def test_an_endpoint_takes_the_token_request_too() -> None:
         "[]",
         '{"client_email": "a@b"}',
         '{"client_email": "a@b", "private_key": "-----BEGIN PRIVATE KEY-----"}',
-        key_file(ec.generate_private_key(ec.SECP256R1())).reveal(),
+        pytest.param(key_file(ec.generate_private_key(ec.SECP256R1())).reveal(), id="a key that is not RSA"),
     ],
 )
 def test_a_key_file_that_signs_nothing_is_refused_by_name(text: str) -> None:
