@@ -1,14 +1,16 @@
-"""Delivery: a queue that was filled while no worker ran, and how fast one worker empties it.
+"""Delivery: a queue that was filled while no worker ran, and how fast one worker empties it, and two.
 
 Each turn begins with a copy of the filled database, so that all turns find the same. Time runs from the first request
 at the platform to the last delivery that is settled in the database. A bare aiohttp client posts the same request over
-as many connections, in turn with it. Last, the same queue beside one whose platform never answers.
+as many connections, in turn with it. Two workers share the buckets before the destination is resumed. Last, the same
+queue beside one whose platform never answers.
 """
 
 import asyncio
 import json
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -68,14 +70,18 @@ async def _one_by_one(report: Report, plan: Plan, server: Embedded, port: int) -
     both = [serve.webhook(port), serve.webhook(port, "hole")]
     beside = await _filled(server, "drain_hole", both, plan.single_deliveries)
     turns: list[Drained] = []
+    turns_of_two: list[Drained] = []
     turns_beside: list[Drained] = []
     bare: list[float] = []
     for _ in range(plan.rounds):
         turns.append(await _drain(alone, port, "webhook", plan))
         bare.append(await _bare(port, turns[-1], plan))
+        turns_of_two.append(await _drain(alone, port, "webhook", plan, workers=2))
         turns_beside.append(await _drain(beside, port, "webhook", plan))
     row = _row(report, f"delivery one by one, {plan.single_deliveries:,} queued", "Postback to a webhook", turns)
     row.at_least(_rate(turns) / median(bare), 0.6, "the bare client", percent=True)
+    row = _row(report, row.measure, "Postback to a webhook, --worker-processes 2", turns_of_two)
+    row.at_least(_rate(turns_of_two) / median(bare), 0.6, "the bare client", percent=True)
     report.add(row.measure, "bare aiohttp client, same requests", f"{rate(median(bare))} events/s")
     row = _row(report, row.measure, "Postback, a second webhook never answering", turns_beside)
     row.at_least(_rate(turns_beside) / _rate(turns), 0.9, "its rate alone", percent=True)
@@ -106,7 +112,7 @@ async def _filled(server: Embedded, name: str, to: Sequence[serve.Destination], 
     return deployment
 
 
-async def _drain(queue: serve.Deployment, port: int, place: str, plan: Plan) -> Drained:
+async def _drain(queue: serve.Deployment, port: int, place: str, plan: Plan, *, workers: int = 1) -> Drained:
     """One turn on a copy of the queue."""
     server = queue.server
     await _ask(port, "/_sink/reset", "POST")
@@ -117,7 +123,16 @@ async def _drain(queue: serve.Deployment, port: int, place: str, plan: Plan) -> 
         expected = await database.number(
             server, COPY, f"SELECT count(*) FROM delivery WHERE destination_id = {destination} AND {OPEN}"
         )
-        async with serve.worker(queue.copied_to(COPY), stop_seconds=0.5) as program:
+        copied = queue.copied_to(COPY)
+        async with AsyncExitStack() as stack:
+            if workers > 1:
+                await serve.destinations(copied, "pause")
+            program, *others = [
+                await stack.enter_async_context(serve.worker(copied, stop_seconds=0.5)) for _ in range(workers)
+            ]
+            if others:
+                await _until_shared(server, workers)
+                await serve.destinations(copied, "resume")
             await _until_sent(port, place, int(expected), plan.longest_drain, program.check)
             await _until_settled(server, f"destination_id = {destination} AND {OPEN}")
         seen = (await _ask(port, "/_sink/stats")).get(place)
@@ -147,6 +162,17 @@ async def _until_sent(port: int, place: str, expected: int, seconds: int, check:
             first = time.monotonic()
         if seen and seen["events"] >= expected:
             return
+
+
+async def _until_shared(server: Embedded, workers: int) -> None:
+    """Wait until each worker has its part of the buckets."""
+    shares = "SELECT owner, count(*) AS buckets FROM lease WHERE expires_at > now() GROUP BY owner"
+    fair = f"SELECT count(*) FROM ({shares}) AS share WHERE buckets = 64 / {workers}"
+    deadline = time.monotonic() + STARTING_SECONDS
+    while await database.number(server, COPY, fair) < workers:
+        if time.monotonic() > deadline:
+            raise BenchError(f"{workers} workers do not share the work after {STARTING_SECONDS} s.")
+        await asyncio.sleep(0.2)
 
 
 async def _until_settled(server: Embedded, waiting: str) -> None:

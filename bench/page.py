@@ -34,7 +34,8 @@ machine, on both sides of every comparison.
 - **The bare answer** reads the body and answers a fixed text, in the same uvicorn.
 - **Load** comes from {generator}, closed loop. A rate counts what was answered with 2xx.
 - **Delivery** runs from the first request that the platform sees to the last delivery settled in the database. The
-  platform is a process of its own that takes everything. The bare client is aiohttp without anything around it.
+  platform is a process of its own that takes everything. The bare client is aiohttp without anything around it,
+  one process too. Two workers have shared the work before the destination is resumed.
 - **Stored events** were made by the server itself: random dedup keys, ids over the last three weeks, one settled
   delivery each. Autovacuum is off for these tables, which the fill would keep it busy with. Indexes by random keys are
   built after their rows, here and of the visitors below; turns are {stored_rounds} a side.

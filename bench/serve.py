@@ -148,6 +148,14 @@ async def worker(deployment: Deployment, *, stop_seconds: float = 30) -> AsyncGe
         yield program
 
 
+async def destinations(deployment: Deployment, command: str) -> None:
+    """Pause or resume all of them."""
+    argv = [POSTBACK, "destinations"]
+    said = await output_of("destinations list", [*argv, "list", "--json"], deployment.environment(), seconds=30)
+    for one in json.loads(said)["items"]:
+        await output_of(command, [*argv, command, one["id"]], deployment.environment(), seconds=30)
+
+
 @asynccontextmanager
 async def serve(data_dir: Path) -> AsyncGenerator[Program]:
     """`postback serve` with a data folder of its own, once it is ready: database, API, worker, dashboard."""

@@ -43,6 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Secret | None, _about("DSN of your own PostgreSQL (16 or later); absent: the embedded one is started.")
     ] = None
     api_processes: Annotated[int, _about("Processes that answer HTTP.", "processes", ge=1, le=256)] = 1
+    worker_processes: Annotated[int, _about("Processes that deliver.", "processes", ge=1, le=64)] = 1
     environment: Annotated[
         Literal["live", "test"], _about("Keys of the other environment are refused; fixed at the first start.")
     ] = "live"

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,9 +105,10 @@ def test_while_a_killed_api_is_started_again_no_connection_is_refused(serve: Any
 def test_it_ends_in_order_and_starts_again_with_its_data(
     start_serve: Callable[..., Any], folder: Path, number: signal.Signals
 ) -> None:
-    with start_serve(folder / "data", "--api-processes", "2") as running:
+    with start_serve(folder / "data", "--api-processes", "2", "--worker-processes", "3") as running:
         key = running.api_key
-        assert len([line for line in running.children().values() if " postback api" in line]) == 2
+        roles = [re.search(r"postback (api|worker)", line) for line in running.children().values()]
+        assert Counter(role[1] for role in roles if role) == {"api": 2, "worker": 3}
         begin = time.monotonic()
         assert running.end(number) == 0
         assert time.monotonic() - begin < 15

@@ -98,6 +98,7 @@ def _settings(data_dir: Path) -> Settings:
         database_url=None,
         seal_keys=None,
         api_processes=1,
+        worker_processes=1,
         environment="live",
         dangerous_allow_private_destinations=True,
         log_level=given.log_level if "POSTBACK_LOG_LEVEL" in os.environ else "warning",

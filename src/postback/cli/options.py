@@ -50,9 +50,10 @@ class Listening(Founding):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Serving(Listening):
-    """How much answers HTTP."""
+    """How many processes."""
 
     api_processes: Annotated[int | None, Parameter(help="Processes that answer HTTP. [1]")] = None
+    worker_processes: Annotated[int | None, Parameter(help="Processes that deliver. [1]")] = None
 
 
 HERE = Place()

@@ -37,7 +37,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 async def serve(place: Serving = SERVING) -> int:
-    """Run it all: PostgreSQL unless --database-url is given, the API, the worker. The first start prints the keys."""
+    """Run it all: PostgreSQL unless --database-url is given, API, workers. The first start prints the keys."""
     settings = place.settings()
     logs.configure(settings.log_level)
     with listen(settings) as listening:
@@ -83,8 +83,9 @@ async def run(
         port: int = listening.getsockname()[1]
         surroundings = environment.for_child(replace(settings, database_url=dsn, port=port))
         api = Child("api", [*PROGRAM, "api", "--fd", str(listening.fileno())], surroundings, [listening.fileno()])
+        worker = Child("worker", [*PROGRAM, "worker"], surroundings)
         children = [api._replace(name=f"api-{n + 1}") for n in range(settings.api_processes)]
-        children.append(Child("worker", [*PROGRAM, "worker"], surroundings))
+        children += [worker._replace(name=f"worker-{n + 1}") for n in range(settings.worker_processes)]
 
         async def on_ready() -> None:
             await until_it_answers(reachable_host(listening), port)
