@@ -72,12 +72,14 @@ def test_people_are_told_what_scripts_are(postback: Run, database: Secret) -> No
 def test_what_is_held_is_named_by_init_and_at_the_start_of_serve(
     on_database: Run, database: Secret, start: Callable[..., Any]
 ) -> None:
-    on_database("destinations", "install", "webhook", "--set", "url=https://example.com/")
+    made = on_database("destinations", "install", "webhook", "--set", "url=https://example.com/", "--json").json
     with psycopg.connect(database.reveal()) as connection:
         connection.execute("UPDATE lane SET state = 'held', reason = 'answered 401', fix = 'Check the token.'")
-    held = {"name": "Webhook", "reason": "answered 401", "fix": "Check the token."}
+    held = {"id": made["id"], "name": "Webhook", "reason": "answered 401", "fix": "Check the token."}
     assert on_database("init", "--json").json["held"] == [held]
-    told = "Webhook is held and sends nothing: answered 401. Check the token."
-    assert told in on_database("init").out
+    told = "Webhook is held and sends nothing: answered 401. Check the token. Then "
+    resume = f"destinations resume {made['id']}"
+    said = on_database("init").out
+    assert (told in said, resume in said) == (True, True), said
     where = {"POSTBACK_DATABASE_URL": database.reveal(), "POSTBACK_SEAL_KEYS": SEAL_KEY}
     start("serve", "--port", "0", **where).wait_for(re.escape(told))

@@ -230,6 +230,19 @@ async def test_a_dry_run_shows_the_request_and_writes_nothing(served: Any) -> No
     assert stored(served) == 0
 
 
+@pytest.mark.parametrize(("said", "status", "rows"), [("True", 202, 0), ("yes", 202, 0), ("0", 202, 1), ("No", 202, 1)])
+async def test_a_dry_run_is_asked_for_or_not_in_any_case(served: Any, said: str, status: int, rows: int) -> None:
+    assert (await served.call("POST", f"/v1/events?dry_run={said}", NATIVE))[0] == status
+    assert stored(served) == rows
+
+
+@pytest.mark.parametrize("said", ["dry_run", "dry_run=", "dry_run=2", "dry_run=maybe", "dry_run=%00", "x=1&dry_run=on"])
+async def test_what_may_be_a_dry_run_is_refused_and_writes_nothing(served: Any, said: str) -> None:
+    status, answer = await served.call("POST", f"/v1/events?{said}", NATIVE)
+    assert (status, answer["error"]["field"]) == (422, "dry_run")
+    assert stored(served) == 0
+
+
 async def test_the_status_of_an_event_is_told_by_every_id_it_has(served: Any) -> None:
     await served.call("POST", "/v1/events", NATIVE | {"event_id": "with/slash é"})
     for id_ in ("with%2Fslash%20%C3%A9",):

@@ -75,5 +75,5 @@ async def _held(tx: Tx) -> list[Held]:
     """What sends nothing, in every workspace."""
     found = await destinations.installed(tx)
     lanes = await destinations.lanes(tx, sorted({buckets.of_id(one.id) for one in found}))
-    held = [(one.name, lane) for one in found if (lane := lanes.get(one.id)) and lane.state == "held"]
-    return [Held(name, lane.reason or "", lane.fix or "Correct its config.") for name, lane in held]
+    held = [(one, lane) for one in found if (lane := lanes.get(one.id)) and lane.state == "held"]
+    return [Held(str(one.id), one.name, lane.reason or "", lane.fix or "Correct its config.") for one, lane in held]

@@ -8,6 +8,7 @@ from postback.cli import show
 class Held(Struct, frozen=True):
     """A destination that sends nothing until somebody acts."""
 
+    id: str
     name: str
     reason: str
     fix: str
@@ -45,4 +46,5 @@ class Installed(Struct, frozen=True):
 
     def say_held(self) -> None:
         for one in self.held:
-            show.say(f"{one.name} is held and sends nothing: {one.reason.rstrip('.')}. {one.fix}")
+            then = f"Then `postback destinations resume {one.id}`."
+            show.say(f"{one.name} is held and sends nothing: {one.reason.rstrip('.')}. {one.fix} {then}")

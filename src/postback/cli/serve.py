@@ -21,11 +21,13 @@ from postback.cli.failures import WrongUsage
 from postback.cli.installed import Installed
 from postback.cli.options import SERVING, Serving
 from postback.cli.supervisor import STOP_SIGNALS, Child, supervise
-from postback.db import embedded
+from postback.db import embedded, server_settings
 from postback.secret import Secret
 from postback.settings import Settings
 
 BACKLOG = 2048
+OWN_CONNECTIONS = 4  # of a process beside its pool: flushes, the heartbeat, the settler, what listens
+CONNECTIONS_OF_COMMANDS = 30
 PROGRAM = (sys.executable, "-P", "-m", "postback")  # -P: files of the folder we were called in are not Python's
 EXAMPLE: dict[str, Any] = {
     "event": "purchase",
@@ -137,7 +139,12 @@ def address(listening: socket.socket) -> str:
 
 
 def _server_settings(settings: Settings) -> dict[str, str]:
-    return {"shared_buffers": f"{settings.shared_buffers_mb}MB"} if settings.shared_buffers_mb else {}
+    processes = settings.api_processes + settings.worker_processes
+    most = processes * (settings.database_connections_max + OWN_CONNECTIONS) + CONNECTIONS_OF_COMMANDS
+    wanted = {"max_connections": str(max(most, server_settings.LEAST_CONNECTIONS))}
+    if settings.shared_buffers_mb:
+        wanted["shared_buffers"] = f"{settings.shared_buffers_mb}MB"
+    return wanted
 
 
 async def _init(settings: Settings) -> Installed:

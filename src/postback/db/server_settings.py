@@ -7,6 +7,7 @@ from pathlib import Path
 
 PORT = 5432  # names the socket; nothing listens on TCP
 LARGEST_SHARED_BUFFERS_MB = 8192
+LEAST_CONNECTIONS = 100
 
 RECOMMENDED = {
     # Durability is never traded.
@@ -43,7 +44,7 @@ def for_embedded(bin_dir: Path, socket_dir: Path) -> dict[str, str]:
         "port": str(PORT),
         "unix_socket_directories": '"' + str(socket_dir).replace('"', '""') + '"',
         "unix_socket_permissions": "0700",
-        "max_connections": "100",
+        "max_connections": str(LEAST_CONNECTIONS),
         "shared_buffers": f"{recommended_shared_buffers_mb()}MB",
         "autovacuum_naptime": "1min",
         "max_logical_replication_workers": "0",

@@ -33,6 +33,7 @@ from postback.dialects import (
 )
 from postback.errors import (
     Forbidden,
+    Invalid,
     MethodNotAllowed,
     PostbackError,
     Rejected,
@@ -147,10 +148,10 @@ class Ingest:
             wire.require_json(headers, dialect.content_types)
             body = await wire.read_body(receive, headers, dialect.max_bytes, self._limits)
             parsed = dialect.parse(body, headers)
+            is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
         except Rejected:
             await self._directory.confirm(snapshot, key, now)
             raise
-        is_dry_run = dialect is native.DIALECT and b"dry_run" in query and _flag(query, "dry_run")
         admission = _admission(key, dialect)
         if met.is_asked(parsed.events, key, snapshot):
             await met.tell(self._pool, self._vault.link_key, parsed.events, snapshot)
@@ -352,4 +353,11 @@ def _first(query: bytes, name: str) -> str | None:
 
 
 def _flag(query: bytes, name: str) -> bool:
-    return _first(query, name) in ("1", "true", "yes")
+    """Raises Invalid for what may mean either: a dry run that is taken for none is sent to everybody."""
+    match (_first(query, name) or "").lower():
+        case "1" | "true" | "yes":
+            return True
+        case "0" | "false" | "no":
+            return False
+        case _:
+            raise Invalid(f"{name} is 1, true or yes, or 0, false or no.", field=name)

@@ -89,7 +89,7 @@ def _native(schemas: Schemas) -> Schema:
                 "name": "dry_run",
                 "in": "query",
                 "required": False,
-                "schema": {"type": "string"},
+                "schema": {"enum": ["1", "true", "yes", "0", "false", "no"]},
                 "description": "`1`, `true` or `yes`: store nothing, and show the request to each destination.",
             }
         ],
