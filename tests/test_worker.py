@@ -5,6 +5,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -12,7 +13,8 @@ from aiohttp import web
 
 from postback import worker
 from postback.connectors import catalog
-from postback.db import Pool
+from postback.db import Pool, connect
+from postback.delivery.leases import Leases
 from postback.installation import Made
 from postback.secret import Secret
 from tests.delivery.delivering import FOR_TESTS, Hub, Receiver, open_hub, settings, until, working
@@ -48,6 +50,19 @@ async def test_two_workers_share_the_buckets_and_send_nothing_twice(hub: Hub, pl
         assert 0 < first.settled < 640
     assert Counter(platform.ids).most_common(1)[0][1] == 1
     await hub.balances(to)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 9, 14, 33, 64])
+async def test_every_worker_gets_a_fair_share(database: Secret, installed: Made, count: int) -> None:
+    tx = await connect(database)
+    workers = [Leases(UUID(int=number), 60) for number in range(count)]
+    for _ in range(4):
+        for one in workers:
+            await one.renew(tx, lambda bucket: False)
+    held = sorted(len(one.epochs) for one in workers)
+    await tx.close()
+    assert sum(held) == 64
+    assert held[-1] - held[0] <= 1, held
 
 
 async def test_a_worker_that_joins_under_load_takes_its_share_without_a_repeat(hub: Hub, platform: Receiver) -> None:

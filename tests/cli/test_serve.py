@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from postback.cli.serve import database_settings
+from postback.settings import Settings
+
 Run = Callable[..., Any]
 pytestmark = pytest.mark.xdist_group("serve")  # they share one
 
@@ -99,6 +102,12 @@ def test_while_a_killed_api_is_started_again_no_connection_is_refused(serve: Any
     eventually(lambda: serve.child("api") != killed)
     assert serve.get("/healthz")[0] == 200  # urllib would raise where it is refused
     assert serve.child("api") != killed
+
+
+@pytest.mark.parametrize(("api", "workers", "connections"), [(1, 1, "100"), (2, 64, "822")])
+def test_the_database_takes_as_many_connections_as_the_processes_open(api: int, workers: int, connections: str) -> None:
+    settings = Settings(api_processes=api, worker_processes=workers)
+    assert database_settings(settings)["max_connections"] == connections
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

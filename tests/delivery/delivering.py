@@ -88,7 +88,8 @@ CAREFUL = acme("careful", dedup_window=timedelta(0), max_items=1)
 AGED = acme("aged", max_age=lambda event: timedelta(hours=1), max_items=1)
 HASTY = acme("hasty", max_items=1, give_up_after=timedelta(seconds=1))
 SLOW = acme("slow", max_items=1, rate=Rate(20, 2))
-FOR_TESTS = {c.name: c for c in (acme(), CAREFUL, AGED, HASTY, SLOW)}
+WIDE = acme("wide", max_items=1, rate=Rate(10_000, 64))
+FOR_TESTS = {c.name: c for c in (acme(), CAREFUL, AGED, HASTY, SLOW, WIDE)}
 
 
 class Hub:

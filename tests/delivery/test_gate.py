@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from aiohttp import web
 
 from postback import destinations
@@ -194,6 +195,38 @@ async def test_a_lane_keeps_to_its_rate(hub: Hub, platform: Receiver) -> None:
         await hub.settled()
     assert platform.times[-1] - platform.times[0] > 1.0  # 20 a second
     assert all(status == "delivered" for (status,) in await hub.rows())
+
+
+@pytest.mark.parametrize("status", [200, 429])
+async def test_a_lane_that_another_worker_slows_goes_on_with_what_it_began(
+    hub: Hub, platform: Receiver, status: int
+) -> None:
+    """All 64 that are under way end at once, when no more than 41 may be; and what they are told is no news."""
+    is_slowed = asyncio.Event()
+
+    async def answer(ids: list[str]) -> web.StreamResponse:
+        is_early = not is_slowed.is_set()
+        await is_slowed.wait()
+        return web.Response(status=status if is_early else 200, text="{}")
+
+    async def are_sent(number: int) -> bool:
+        return len(platform.requests) >= number
+
+    platform.answer = answer
+    to = await hub.install("wide", url=platform.url, token="t0ken")
+    await hub.put([to], 1000, flushes=16)
+    async with hub.worker() as worker:
+        await until(lambda: are_sent(64), 10)
+        await destinations.teach(hub.tx, to.id, rate=20.0, not_before=None, now=datetime.now(UTC))
+        gate = worker.lanes[to.id].gate
+
+        async def is_told() -> bool:
+            return (gate.pace.rate, gate.concurrency) == (20.0, 41)
+
+        await until(is_told, 10)
+        is_slowed.set()
+        await until(lambda: are_sent(64 + 10), 10)
+        assert (await hub.lane(to)).rate == 20.0
 
 
 async def test_a_private_address_holds_the_destination(hub: Hub, platform: Receiver) -> None:

@@ -22,6 +22,14 @@ def test_a_429_halves_what_was_really_sent_and_those_under_way_do_not_halve_it_a
     assert lane.throttled(11.2, 11.3) is not None
 
 
+def test_what_was_under_way_when_another_worker_was_told_tells_no_more() -> None:
+    lane = Pace(1000, 0.5)
+    lane.count(10.0)
+    lane.fell(11.0)
+    assert lane.throttled(10.9, 11.5) is None
+    assert lane.throttled(11.2, 11.5) is not None
+
+
 def test_a_rate_never_falls_to_nothing_and_comes_back_step_by_step() -> None:
     lane = Pace(0.1, 1.0)
     assert lane.throttled(1.0, 2.0) == pace.LEAST_RATE

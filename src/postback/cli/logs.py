@@ -76,6 +76,7 @@ def _render(_: Any, __: str, event: Any) -> bytes:
 
 def _line(level: str, event: str, fields: dict[str, Any]) -> bytes:
     line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
+    line["pid"] = os.getpid()
     error = fields.pop("exc_info", None)
     line |= fields
     if error is True:

@@ -77,7 +77,7 @@ async def run(
     database = None
     try:
         if settings.database_url is None:
-            database = await embedded.start(Path(settings.data_dir), settings=_server_settings(settings))
+            database = await embedded.start(Path(settings.data_dir), settings=database_settings(settings))
         dsn = settings.database_url or Secret(database.dsn if database else "")
         made = await _init(settings)
         await installed(dsn, made)
@@ -138,7 +138,8 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _server_settings(settings: Settings) -> dict[str, str]:
+def database_settings(settings: Settings) -> dict[str, str]:
+    """Of the bundled server: as many connections as all of our processes may open, and commands beside them."""
     processes = settings.api_processes + settings.worker_processes
     most = processes * (settings.database_connections_max + OWN_CONNECTIONS) + CONNECTIONS_OF_COMMANDS
     wanted = {"max_connections": str(max(most, server_settings.LEAST_CONNECTIONS))}

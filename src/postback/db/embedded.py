@@ -31,6 +31,7 @@ from postback.db.postmaster import answer, clear, dsn_of, processes, state
 from postback.db.server_settings import PORT, config_text, for_embedded
 from postback.errors import PostbackError
 
+TOO_MANY = "53300"  # connections
 STALLED_SECONDS = 600  # recovery logs its progress every 10 s, but its last checkpoint is silent
 
 
@@ -178,7 +179,7 @@ async def start(data_dir: Path, *, major: int = 18, settings: Mapping[str, str] 
 async def running(data_dir: Path) -> str | None:
     """The dsn of the live server of this data folder, None when there is none that answers."""
     _, socket_dir, status = state(data_dir / "postgres")
-    if status == "ready" and await answer(socket_dir) == "":
+    if status == "ready" and await answer(socket_dir) in ("", TOO_MANY):
         return dsn_of(socket_dir)
     return None
 

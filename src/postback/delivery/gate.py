@@ -99,6 +99,8 @@ class Gate:
         self._not_before = max(told, default=None)
         full = self.destination.connector.rate.per_second
         taught = state.rate if state is not None else None
+        if taught is not None and taught < self.pace.rate:
+            self.pace.fell(time.monotonic())
         self._keep_to(min(full, taught) if taught is not None else full)
         if taught is not None and state is not None and self._is_to_recover(state, now):
             self._spawn(self._teach(pace.recovered(taught, full), None))

@@ -252,6 +252,8 @@ class Lane:
 
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
         self._senders.discard(task)
+        if not task.cancelled():
+            self._start_senders()  # where concurrency fell, all who ended at once thought themselves one too many
         self._wake.set()
 
     async def _send_ready(self) -> None:

@@ -1,8 +1,8 @@
 """Which buckets this worker may send from. Kept alive by a loop of the worker's; read by lanes without asking anybody.
 
-A fair share is 64 buckets over the workers that live. Who has more gives back those in which nothing is under way; who
-has less takes free ones. A lease counts from before its renewal was asked for, so that we stop before anybody else can
-begin.
+A fair share is 64 buckets over the workers that live; of what is left over the first of them, by id, have one each. Who
+has more gives back those in which nothing is under way; who has less takes free ones. A lease counts from before its
+renewal was asked for, so that we stop before anybody else can begin.
 """
 
 import random
@@ -59,8 +59,9 @@ class Leases:
             log.warning("leases lost", buckets=len(lost))
         self.epochs = kept
         self._valid_until = began + self._seconds
-        alive = set(await leases.workers(tx, self._seconds)) | {self.worker}
-        most = -(-len(BUCKETS) // len(alive))
+        alive = sorted({*await leases.workers(tx, self._seconds), self.worker})
+        fair, left = divmod(len(BUCKETS), len(alive))
+        most = fair + (alive.index(self.worker) < left)
         self._leave(len(kept) - most)
         await self._give_back(tx, is_busy)
         return await self._take(tx, most - len(self.epochs)) if len(self.epochs) < most else False

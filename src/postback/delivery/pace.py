@@ -50,6 +50,10 @@ class Pace:
             self._sent.popleft()
         return len(self._sent) / max(now - self._sent[0], _LEAST_MEASURED_SECONDS) if self._sent else 0.0
 
+    def fell(self, now: float) -> None:
+        """Another worker was told to slow down: what is under way tells no more."""
+        self._throttled_at = now
+
     def throttled(self, began: float, now: float) -> float | None:
         """The rate to keep to after a 429; None where the request was under way when the rate fell already."""
         if began <= self._throttled_at:
