@@ -51,6 +51,11 @@ def test_commands_join_the_database_of_a_running_serve(serve: Any, postback: Run
     assert "401" in refused.err
 
 
+def test_doctor_sees_its_worker(serve: Any, postback: Run) -> None:
+    found = postback("doctor", "--data-dir", str(serve.data_dir), "--json").json["items"]
+    assert [item["said"] for item in found if item["about"] == "workers"] == ["1 alive"]
+
+
 def test_send_tells_what_is_wrong_with_an_event(serve: Any, postback: Run, tmp_path: Path) -> None:
     (tmp_path / "event.json").write_text('{"event": "purchase", "value": -1, "currency": "EUR"}')
     refused = postback("send", str(tmp_path / "event.json"), "--url", serve.url, POSTBACK_KEY=serve.api_key)

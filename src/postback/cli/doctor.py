@@ -1,4 +1,4 @@
-"""`postback doctor`: what is wrong with an installation, and what to do about it: `checks`, migrations,
+"""`postback doctor`: what is wrong with an installation, and what to do about it: `checks`, migrations, workers,
 destinations.
 """
 
@@ -14,13 +14,13 @@ from postback.cli.options import HERE, Json, Place
 from postback.cli.session import Session, database, session
 from postback.db import buckets, migrate
 from postback.errors import PostbackError
-from postback.queue import lists
+from postback.queue import leases, lists
 from postback.secret import Secret
 from postback.settings import Settings
 
 
 async def doctor(place: Place = HERE, *, as_json: Json = False) -> int:
-    """Check database, settings, clocks, disk, keys and destinations; exit 1 where something is wrong."""
+    """Check database, settings, clocks, disk, keys, workers and destinations; exit 1 where something is wrong."""
     settings = place.settings()
     findings = [checks.disk(settings)]
     try:
@@ -48,6 +48,11 @@ async def _of_database(settings: Settings, dsn: Secret) -> AsyncGenerator[Findin
     async with session(settings) as s:
         async for finding in checks.of_database(s.tx, s.settings, is_thorough=True):
             yield finding
+        if alive := len(await leases.workers(s.tx, s.settings.lease_seconds)):
+            yield Finding("workers", "ok", f"{alive} alive")
+        else:
+            fix = "`postback serve` runs one, `postback worker` is one."
+            yield Finding("workers", "advice", "none is alive: nothing is delivered", fix)
         try:
             vault = await installation.open_vault(s.tx, s.settings)
         except PostbackError:  # said above
