@@ -35,6 +35,7 @@ def test_the_children_show_their_role_and_no_secret_in_their_command_lines(serve
 
 def test_logs_are_json_on_stderr_alone(serve: Any) -> None:
     assert serve.logs
+    assert len({json.loads(line)["pid"] for line in serve.logs}) > 1  # who spoke
     assert {"at", "level", "event"} <= set.intersection(*(set(json.loads(line)) for line in serve.logs))
     assert not any(line.startswith("{") for line in serve.lines)
 

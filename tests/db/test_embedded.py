@@ -110,6 +110,13 @@ async def test_commands_find_the_running_server_and_start_their_own_else(place: 
     assert await embedded.running(place / "data") is None
 
 
+async def test_a_server_that_lets_nobody_in_runs_all_the_same(place: Path) -> None:
+    few = SMALL | {"max_connections": "2", "superuser_reserved_connections": "0", "max_wal_senders": "0"}
+    async with await embedded.start(place / "data", settings=few) as server:
+        with psycopg.connect(server.dsn), psycopg.connect(server.dsn):
+            assert await embedded.running(place / "data") == server.dsn
+
+
 async def test_a_command_waits_for_a_server_that_is_just_starting(place: Path) -> None:
     starting = asyncio.create_task(embedded.start(place / "data", settings=SMALL))
     await asyncio.sleep(0.05)
